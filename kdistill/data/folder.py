@@ -1,0 +1,65 @@
+"""Images in folders: one sub-folder a class for what is judged, anything below for the pool."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kdistill.data.images import Image, ImageSet
+from kdistill.data.retrieval_data import RetrievalData
+from kdistill.errors import KdistillError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def find_images(folder: str | Path, *, labelled: bool = False) -> ImageSet:
+    """Returns all images below a folder, sorted by path; ids are relative paths with forward slashes.
+
+    Args:
+        folder: where to look, at any depth.
+        labelled: take the folder that an image lies in as its class.
+
+    Raises:
+        KdistillError: the folder is missing or holds no image.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise KdistillError(f"the folder {str(root)!r} does not exist")
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise KdistillError(f"the folder {str(root)!r} holds no image ({', '.join(SUFFIXES)})")
+    images = [Image(path.relative_to(root).as_posix(), path=path) for path in paths]
+    if not labelled:
+        return ImageSet(images)
+    _, labels = np.unique([str(path.parent) for path in paths], return_inverse=True)
+    return ImageSet(images, labels)
+
+
+def folder_data(data_dir: str | Path) -> RetrievalData:
+    """Returns DIR/pool/** as the pool and DIR/gallery/CLASS/* as the gallery; DIR/queries and DIR/val are optional.
+
+    With DIR/queries/CLASS/* the queries search the gallery; without, the gallery is judged leave-one-out. Class
+    names of queries and gallery are matched by the name of the folder.
+
+    Raises:
+        KdistillError: a missing or empty folder, or a query class that the gallery lacks.
+    """
+    root = Path(data_dir)
+    gallery = find_images(root / "gallery", labelled=True)
+    queries = None
+    if (root / "queries").is_dir():
+        queries = find_images(root / "queries", labelled=True)
+        names = sorted({_class_of(image) for image in (*gallery, *queries)})
+        numbers = {name: number for number, name in enumerate(names)}
+        gallery = ImageSet(gallery.images, [numbers[_class_of(image)] for image in gallery])
+        queries = ImageSet(queries.images, [numbers[_class_of(image)] for image in queries])
+        missing = set(np.unique(queries.labels)) - set(np.unique(gallery.labels))
+        if missing:
+            raise KdistillError(
+                f"queries of class {names[min(missing)]!r} have no image of that class in {root / 'gallery'}"
+            )
+    validation = find_images(root / "val", labelled=True) if (root / "val").is_dir() else None
+    return RetrievalData(root.name, find_images(root / "pool"), gallery, queries, validation=validation)
+
+
+def _class_of(image: Image) -> str:
+    return image.id.rpartition("/")[0]

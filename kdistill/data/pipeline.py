@@ -1,0 +1,101 @@
+"""The training pipeline: batches that depend on the seed and the step alone, so that a resumed run repeats none."""
+
+import numpy as np
+import tensorflow as tf
+
+RESIZE_METHODS = ("bilinear", "bicubic", "area", "lanczos3")
+
+
+def training_batches(
+    pixels: np.ndarray,
+    targets: np.ndarray,
+    *,
+    batch_size: int,
+    image_size: int,
+    first_step: int,
+    last_step: int,
+    seed: int,
+    augment: bool,
+) -> tf.data.Dataset:
+    """Returns batches (images uint8 [B, S, S, 3], targets [B, ...]) for the steps first_step .. last_step - 1.
+
+    Every pass over the images is a fresh permutation without its last, short batch: all batches have the same size and
+    none holds an image twice. Fewer images than `batch_size` give batches of all images. Two runs with the same seed
+    see the same batches, whichever step they start from.
+
+    Args:
+        pixels: uint8 [n, H, W, 3].
+        targets: [n, ...], the teacher's vectors or labels, row by row.
+        batch_size: B.
+        image_size: S, the side that the student takes.
+        first_step: number of steps that were done before.
+        last_step: number of steps when training ends.
+        seed: of order and augmentation.
+        augment: mild changes to the student's view (crop, flip, brightness, resize kernel); the teacher's answer stays.
+    """
+    batch_size = min(batch_size, len(pixels))
+    rows = _rows(len(pixels), batch_size, first_step, last_step, seed).reshape(-1)
+    positions = np.arange(first_step * batch_size, last_step * batch_size, dtype=np.int32)
+    sources, answers = tf.constant(pixels), tf.constant(targets)
+
+    def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = sources[row]
+        if augment:
+            image = augmented_view(image, image_size, tf.stack([seed, position]))
+        elif pixels.shape[1] != image_size:
+            image = _to_uint8(tf.image.resize(image, (image_size, image_size), antialias=True))
+        return image, answers[row]
+
+    dataset = tf.data.Dataset.from_tensor_slices((positions, rows))
+    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def augmented_view(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Returns one mildly changed view, uint8 [size, size, 3], of an image uint8 [H, W, 3].
+
+    A crop of 60 to 100 % of the area with an aspect ratio of 3/4 to 4/3, a mirror image half of the time, brightness
+    and contrast within 20 %, and a resize kernel drawn from RESIZE_METHODS, since devices resize differently.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: side of the result in pixels.
+        seed: int32 [2]; the same seed gives the same view.
+    """
+    draws = tf.random.stateless_uniform((8,), seed)
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    area = (0.6 + 0.4 * draws[0]) * height * width
+    ratio = tf.exp((2.0 * draws[1] - 1.0) * tf.math.log(4.0 / 3.0))
+    crop_height = tf.minimum(tf.sqrt(area / ratio), height)
+    crop_width = tf.minimum(tf.sqrt(area * ratio), width)
+    top = tf.cast(draws[2] * (height - crop_height), tf.int32)
+    left = tf.cast(draws[3] * (width - crop_width), tf.int32)
+    rows, columns = tf.cast(crop_height, tf.int32), tf.cast(crop_width, tf.int32)
+    crop = image[top : top + rows, left : left + columns]
+    kernel = tf.cast(draws[4] * len(RESIZE_METHODS), tf.int32)
+    view = tf.switch_case(
+        kernel,
+        [
+            lambda method=method: tf.cast(tf.image.resize(crop, (size, size), method, antialias=True), tf.float32)
+            for method in RESIZE_METHODS
+        ],
+    )
+    view = tf.cond(draws[5] < 0.5, lambda: view[:, ::-1], lambda: view)
+    mean = tf.reduce_mean(view)
+    contrast, brightness = 0.8 + 0.4 * draws[6], 0.8 + 0.4 * draws[7]
+    return _to_uint8(((view - mean) * contrast + mean) * brightness)
+
+
+def _to_uint8(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(tf.round(values), 0.0, 255.0), tf.uint8)
+
+
+def _rows(count: int, batch_size: int, first_step: int, last_step: int, seed: int) -> np.ndarray:
+    """Returns int64 [last_step - first_step, batch_size]: which images each step takes."""
+    steps_a_pass = count // batch_size
+    passes = range(first_step // steps_a_pass, -(-last_step // steps_a_pass))
+    used = steps_a_pass * batch_size
+    order = [np.random.default_rng((seed, number)).permutation(count)[:used] for number in passes]
+    steps = np.concatenate([np.empty(0, np.int64), *order]).reshape(-1, batch_size)
+    start = first_step - (passes.start * steps_a_pass)
+    return steps[start : start + last_step - first_step]

@@ -1,0 +1,30 @@
+"""What a run works on: a pool to learn from, and the images that it is judged by."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kdistill.data.images import ImageSet
+
+if TYPE_CHECKING:
+    from kdistill.data.revisited import RevisitedTruth
+
+
+@dataclasses.dataclass(frozen=True)
+class RetrievalData:
+    """One data set in its roles.
+
+    Attributes:
+        name: how reports call it.
+        pool: images without labels; the teacher may be asked about them and the student sees only them.
+        gallery: images that are searched, with class labels unless `truth` judges them.
+        queries: images that search, or None: each gallery image searches the others (leave-one-out).
+        truth: relevance in the revisited Oxford/Paris form, or None: equal labels are relevant.
+        validation: labelled images for choosing settings, or None.
+    """
+
+    name: str
+    pool: ImageSet
+    gallery: ImageSet
+    queries: ImageSet | None = None
+    truth: "RevisitedTruth | None" = None
+    validation: ImageSet | None = None
