@@ -1,0 +1,190 @@
+"""Puts a run's figures, curves and pictures into one HTML file that needs nothing else."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from kdistill.errors import KdistillError
+from kdistill.report import charts, tables
+from kdistill.report.neighbours import NeighbourRow, picture
+from kdistill.report.tables import number
+
+HEADLINE_TOLERANCE = 0.005
+"""The headline shows the fastest file whose mAP is at most this much below the best file's."""
+
+QUALITY_ROWS = ("untouched", "student", "teacher")
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    files: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    neighbours: Sequence[NeighbourRow],
+    flags: Mapping[str, Any] | str,
+) -> None:
+    """Writes the page; a reader never sees a half-written one.
+
+    Args:
+        path: where the page goes; its folder must exist.
+        title: heading of the page.
+        summary: label to value, shown as they are under the heading (dataset, teacher, image size, ...).
+        rows: the `rows` of metrics.json; those named teacher, student and untouched make the headline.
+        files: the `files` of metrics.json.
+        history: one object for each record of training: `step` (or `epoch`), `loss`, `val_loss`, `val_map`,
+            `val_recall_at_1`, each of which may be missing.
+        neighbours: queries with what teacher and student found.
+        flags: the run's flags, as a flagfile's text or name to value.
+
+    Raises:
+        KdistillError: the file cannot be written.
+    """
+    page = render_report(
+        title=title, summary=summary, rows=rows, files=files, history=history, neighbours=neighbours, flags=flags
+    )
+    path = Path(path)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
+            temporary = file.name
+            file.write(page)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise KdistillError(f"the report {path} cannot be written: {error.strerror or error}") from error
+
+
+def render_report(
+    *,
+    title: str,
+    summary: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    files: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    neighbours: Sequence[NeighbourRow],
+    flags: Mapping[str, Any] | str,
+) -> str:
+    """Returns the page's HTML; arguments as for `write_report`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = picture
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    quality = {str(row.get("name")): number(row.get("map")) for row in rows}
+    file = headline_file(files)
+    return environment.get_template("report.html").render(
+        title=title,
+        style=markupsafe.Markup(style),
+        summary=[(label, str(value)) for label, value in summary.items() if value is not None],
+        headline=make_headline(rows, file),
+        models=tables.make_table(rows, tables.MODEL_COLUMNS, "student"),
+        files=tables.make_table(files, tables.FILE_COLUMNS, tables.name_of(file) if file else None),
+        curves=_present(
+            charts.line_chart("Training loss", history, {"loss": "training", "val_loss": "validation"}),
+            charts.line_chart("Validation quality", history, {"val_map": "mAP", "val_recall_at_1": "recall@1"}),
+        ),
+        trade_offs=_present(
+            *(
+                charts.trade_off_chart(
+                    f"mAP against {what}",
+                    unit,
+                    [(tables.name_of(row), _scaled(row.get(key), scale), number(row.get("map"))) for row in files],
+                    {"untouched": quality.get("untouched"), "teacher": quality.get("teacher")},
+                )
+                for what, unit, key, scale in (
+                    ("size", "MB", "bytes", 1e-6),
+                    ("latency", "ms, median", "latency_ms_median", 1.0),
+                )
+            )
+        ),
+        area=charts,
+        neighbours=neighbours,
+        flags=flags if isinstance(flags, str) else "\n".join(f"--{name}={_flag(flags[name])}" for name in sorted(flags)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """The result in one look.
+
+    Attributes:
+        bars: (name, text, width in percent) of the mAP of untouched, student and teacher.
+        sentence: the result in words.
+        tiles: (figure, what it is) beside the bars.
+    """
+
+    bars: list[tuple[str, str, float]]
+    sentence: str
+    tiles: list[tuple[str, str]]
+
+
+def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None) -> Headline:
+    """Returns the headline from the rows of models and the file that is shown for size and latency."""
+    named = {str(row.get("name")): row for row in rows}
+    quality = {name: number(named.get(name, {}).get("map")) for name in QUALITY_ROWS}
+    bars = [(name, tables.ratio(value), round(100 * value, 1)) for name, value in quality.items() if value is not None]
+    student, untouched, teacher = quality["student"], quality["untouched"], quality["teacher"]
+    parts = []
+    if student is not None and teacher:
+        parts.append(f"The student reaches {student / teacher:.0%} of the teacher's mAP")
+    elif student is not None:
+        parts.append(f"The student reaches mAP {tables.ratio(student)}")
+    if student is not None and untouched is not None:
+        parts.append(f"{student - untouched:+.3f} against the same network before distillation")
+    sentence = ", ".join(parts) + "." if parts else ""
+    file = file or {}
+    return Headline(
+        bars=bars,
+        sentence=sentence,
+        tiles=[
+            (tables.MODEL_COLUMNS[0].text(named.get("student", {})), "queries to the teacher"),
+            (tables.FILE_COLUMNS[0].text(file), f"in {tables.name_of(file)}" if file else "on the device"),
+            (_latency(file), "for one image, median"),
+        ],
+    )
+
+
+def headline_file(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Returns the fastest measured file whose mAP is within HEADLINE_TOLERANCE of the best, or None."""
+    known = [
+        (latency, quality, row)
+        for row in files
+        if (latency := number(row.get("latency_ms_median"))) is not None and (quality := number(row.get("map"))) is not None
+    ]
+    best = max((quality for _, quality, _ in known), default=0.0)
+    good = [(latency, row) for latency, quality, row in known if quality >= best - HEADLINE_TOLERANCE]
+    return min(good, key=lambda pair: pair[0])[1] if good else None
+
+
+def _latency(file: Mapping[str, Any]) -> str:
+    value = number(file.get("latency_ms_median"))
+    return tables.DASH if value is None else tables.milliseconds(value)
+
+
+def _scaled(value: Any, scale: float) -> float | None:
+    finite = number(value)
+    return None if finite is None else finite * scale
+
+
+def _present(*drawn: charts.Chart | None) -> list[charts.Chart]:
+    return [chart for chart in drawn if chart is not None]
+
+
+def _flag(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
