@@ -1,0 +1,158 @@
+"""Embedding of images with a Keras model, decoding overlapped with inference by tf.data."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
+from kdistill.progress import progress_bar
+
+Embed = Callable[[np.ndarray], np.ndarray]
+"""A function from uint8 pixels [B, H, W, 3] to embeddings [B, D]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """Embeddings of the readable images of a set.
+
+    Attributes:
+        embeddings: float32 [n, D].
+        indices: int64 [n], positions in the set that was embedded, ascending.
+        skipped: (id, reason) of each unreadable image.
+    """
+
+    embeddings: np.ndarray
+    indices: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch of decoded images.
+
+    Attributes:
+        pixels: uint8 [b, size, size, 3], the readable images.
+        indices: int64 [b], their positions in the sequence.
+        skipped: (id, reason) of the images of this stretch that cannot be read.
+        stop: the position after the last image of this stretch, readable or not.
+    """
+
+    pixels: np.ndarray
+    indices: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    stop: int
+
+
+def decoded_batches(
+    images: ImageSet, image_size: int, batch_size: int, *, start: int = 0, stop: int | None = None, workers: int = 0
+) -> Iterator[Batch]:
+    """Yields batches in the order of the set while the next ones are decoded in the background.
+
+    Pixels are exactly those of `kdistill.data.images.resize` (Pillow's antialiased bilinear), which embeddings are
+    defined with.
+
+    Args:
+        images: the set; only [start, stop) of it is read.
+        image_size: side of the squares.
+        batch_size: images of a batch, readable or not.
+        start: first position.
+        stop: position after the last; None for the end.
+        workers: threads that decode; 0 lets tf.data choose.
+    """
+    stop = len(images) if stop is None else stop
+    errors: dict[int, str] = {}
+
+    def read(position: np.ndarray) -> tuple[np.ndarray, np.bool_]:
+        image: Image = images[int(position)]
+        try:
+            return resize(image.pixels(), image_size), np.True_
+        except UnreadableImage as error:
+            errors[int(position)] = str(error)
+            return np.zeros((image_size, image_size, 3), np.uint8), np.False_
+
+    def read_tensor(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        pixels, readable = tf.numpy_function(read, [position], [tf.uint8, tf.bool])
+        return tf.ensure_shape(pixels, [image_size, image_size, 3]), tf.ensure_shape(readable, []), position
+
+    # tf.data runs on the host; without the scope, a machine with a GPU would copy each batch there and back.
+    with tf.device("/CPU:0"):
+        batches = (
+            tf.data.Dataset.range(start, stop)
+            .map(read_tensor, num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
+            .batch(batch_size)
+            .prefetch(2)
+        )
+        for pixels, readable, positions in batches.as_numpy_iterator():
+            skipped = tuple((images[int(i)].id, errors.pop(int(i))) for i in positions[~readable])
+            kept = pixels if readable.all() else pixels[readable]
+            yield Batch(kept, positions[readable], skipped, int(positions[-1]) + 1)
+
+
+def embed_images(
+    model: Embed | keras.Model,
+    images: ImageSet,
+    *,
+    image_size: int,
+    batch_size: int = 64,
+    strict: bool = False,
+    description: str = "embedding",
+) -> Embedded:
+    """Embeds a set of images; the embeddings are held in memory (see `embed_job` for sets that are too large).
+
+    Args:
+        model: a student (Keras model from uint8 [B, image_size, image_size, 3] to [B, D]) or any function of that
+            form.
+        images: what to embed.
+        image_size: side of the square that each image is resized to.
+        batch_size: images in one call of the model; the last batch is shorter, unless the model's batch is fixed.
+        strict: raise on the first unreadable image instead of skipping it.
+        description: the word in front of the progress bar.
+
+    Raises:
+        UnreadableImage: under `strict`, or when not one image can be read.
+    """
+    embed = as_function(model)
+    parts: list[np.ndarray] = []
+    indices: list[np.ndarray] = []
+    skipped: list[tuple[str, str]] = []
+    with progress_bar(total=len(images), description=description) as bar:
+        done = 0
+        for batch in decoded_batches(images, image_size, batch_size):
+            if strict and batch.skipped:
+                raise UnreadableImage(batch.skipped[0][1])
+            skipped += batch.skipped
+            if len(batch.indices):
+                parts.append(np.asarray(embed(batch.pixels), np.float32))
+                indices.append(batch.indices)
+            bar.update(batch.stop - done)
+            done = batch.stop
+    if not parts:
+        reason = skipped[0][1] if skipped else "the list is empty"
+        raise UnreadableImage(f"none of the {len(images)} images can be read: {reason}")
+    return Embedded(np.concatenate(parts), np.concatenate(indices).astype(np.int64), tuple(skipped))
+
+
+def as_function(model: Embed | keras.Model) -> Embed:
+    """Returns a function from uint8 pixels [B, H, W, 3] to float32 [B, D].
+
+    A Keras model runs as one compiled graph; batches shorter than its fixed batch size are padded.
+    """
+    if not isinstance(model, keras.Model):
+        return model
+    fixed = model.inputs[0].shape[0]
+    graph = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        if fixed is None:
+            return graph(tf.constant(pixels)).numpy()
+        parts = []
+        for first in range(0, len(pixels), fixed):
+            part = pixels[first : first + fixed]
+            padded = np.pad(part, [(0, fixed - len(part)), (0, 0), (0, 0), (0, 0)])
+            parts.append(graph(tf.constant(padded)).numpy()[: len(part)])
+        return np.concatenate(parts)
+
+    return embed
