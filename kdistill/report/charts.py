@@ -8,9 +8,12 @@ from typing import Any
 from kdistill.report.tables import number
 
 WIDTH, HEIGHT = 460.0, 290.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 446.0, 14.0, 244.0
-LABEL_GAP = 13.0
-"""Least vertical distance between two labels whose texts could touch."""
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 436.0, 14.0, 244.0
+MOST_POINTS = 500
+"""A longer curve is thinned: the drawing has no more pixels than that."""
+
+LABEL_ROOM = 13.0
+"""Least distance between the number of a mark and every other number and mark."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +36,15 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """A named point with its label: `anchor` is the side the text stands on, `title` the values in words."""
+    """A point, its number (explained under the chart) and where the number's middle stands."""
 
     name: str
+    number: int
     x: float
     y: float
     label_x: float
     label_y: float
-    anchor: str
     title: str
-    kind: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +121,9 @@ def line_chart(title: str, history: Sequence[Mapping[str, Any]], keys: Mapping[s
         history: objects with `step` (or `epoch`, or neither: then the position counts) and numbers.
         keys: key in `history` to the line's name.
     """
-    unit = next((unit for unit in ("step", "epoch") if any(number(entry.get(unit)) is not None for entry in history)), "")
+    unit = next(
+        (unit for unit in ("step", "epoch") if any(number(entry.get(unit)) is not None for entry in history)), ""
+    )
     curves: dict[str, list[tuple[float, float]]] = {}
     for position, entry in enumerate(history, start=1):
         x = number(entry.get(unit)) if unit else float(position)
@@ -127,7 +131,7 @@ def line_chart(title: str, history: Sequence[Mapping[str, Any]], keys: Mapping[s
             y = number(entry.get(key))
             if x is not None and y is not None:
                 curves.setdefault(name, []).append((x, y))
-    curves = {name: sorted(points) for name, points in curves.items() if len(points) > 1}
+    curves = {name: _thinned(sorted(points)) for name, points in curves.items() if len(points) > 1}
     if not curves:
         return None
     x_axis = Axis([x for points in curves.values() for x, _ in points], LEFT, RIGHT)
@@ -144,6 +148,12 @@ def line_chart(title: str, history: Sequence[Mapping[str, Any]], keys: Mapping[s
     return Chart(title, unit or "record", x_axis.ticks(), y_axis.ticks(), series=series)
 
 
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns at most about MOST_POINTS of the points, evenly spaced, always with the last."""
+    stride = -(-len(points) // MOST_POINTS)
+    return points[::-1][::stride][::-1]
+
+
 def trade_off_chart(
     title: str,
     x_label: str,
@@ -155,12 +165,12 @@ def trade_off_chart(
     Args:
         title: the heading.
         x_label: what the cost is and in which unit.
-        files: (name, cost, quality); files without either are left out but keep their colour.
+        files: (name, cost, quality); files without either are left out, numbers stay.
         levels: name to a quality drawn as a horizontal line, None for one that is not known.
     """
     known = [
-        (index, name, cost, quality)
-        for index, (name, cost, quality) in enumerate(files)
+        (position, name, cost, quality)
+        for position, (name, cost, quality) in enumerate(files, start=1)
         if cost is not None and quality is not None and cost > 0
     ]
     if not known:
@@ -168,35 +178,28 @@ def trade_off_chart(
     heights = {name: level for name, level in levels.items() if level is not None}
     x_axis = Axis([cost for _, _, cost, _ in known], LEFT, RIGHT, log=True, pad=0.12)
     y_axis = Axis([quality for *_, quality in known] + list(heights.values()), BOTTOM, TOP, pad=0.1)
+    places = [(x_axis.place(cost), y_axis.place(quality)) for _, _, cost, quality in known]
     marks: list[Mark] = []
-    occupied: list[float] = [y_axis.place(level) - 5 for level in heights.values()]
-    for index, name, cost, quality in sorted(known, key=lambda entry: (entry[3], entry[2])):
-        x, y = x_axis.place(cost), y_axis.place(quality)
-        left_side = x > (LEFT + RIGHT) / 2
-        label_y = _free_height(y + 4, occupied)
-        occupied.append(label_y)
-        marks.append(
-            Mark(
-                name=name,
-                x=x,
-                y=y,
-                label_x=x - 10 if left_side else x + 10,
-                label_y=label_y,
-                anchor="end" if left_side else "start",
-                title=f"{name}: {cost:.4g} {x_label}, mAP {quality:.3f}",
-                kind=index % 8,
-            )
-        )
+    for (position, name, cost, quality), (x, y) in zip(known, places, strict=True):
+        taken = places + [(mark.label_x, mark.label_y) for mark in marks]
+        label_x, label_y = _free_place(x, y, taken)
+        text = f"{name}: {cost:.4g} {x_label}, mAP {quality:.3f}"
+        marks.append(Mark(name, position, x, y, label_x, label_y, text))
     drawn_levels = [Level(name, y_axis.place(level)) for name, level in heights.items()]
     return Chart(title, x_label, x_axis.ticks(), y_axis.ticks(), marks=marks, levels=drawn_levels)
 
 
-def _free_height(wanted: float, occupied: Sequence[float]) -> float:
-    """Returns the nearest height to `wanted` that keeps LABEL_GAP to every height in `occupied`."""
-    candidates = [wanted] + [taken + side * LABEL_GAP for taken in occupied for side in (-1, 1)]
-    free = [
-        height
-        for height in candidates
-        if TOP <= height <= BOTTOM - 4 and all(abs(height - taken) >= LABEL_GAP - 1e-6 for taken in occupied)
+def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Returns the place nearest to (x, y) that keeps LABEL_ROOM to all in `taken`, else the one with most room."""
+    candidates = [
+        (x + radius * math.cos(math.radians(angle)), y + radius * math.sin(math.radians(angle)))
+        for radius in (LABEL_ROOM, 1.6 * LABEL_ROOM, 2.3 * LABEL_ROOM)
+        for angle in (-90, 90, 0, 180, -45, -135, 45, 135)
     ]
-    return round(min(free, key=lambda height: abs(height - wanted), default=wanted), 2)
+    inside = [place for place in candidates if LEFT + 6 <= place[0] <= RIGHT - 4 and TOP <= place[1] <= BOTTOM - 8]
+
+    def room(place: tuple[float, float]) -> float:
+        return min(math.dist(place, other) for other in taken)
+
+    best = next((place for place in inside if room(place) >= LABEL_ROOM - 1e-6), None) or max(inside, key=room)
+    return round(best[0], 2), round(best[1], 2)

@@ -17,7 +17,7 @@ from kdistill.report.neighbours import NeighbourRow, picture
 from kdistill.report.tables import number
 
 HEADLINE_TOLERANCE = 0.005
-"""The headline shows the fastest file whose mAP is at most this much below the best file's."""
+"""The headline shows the smallest file whose mAP is at most this much below the best file's."""
 
 QUALITY_ROWS = ("untouched", "student", "teacher")
 
@@ -115,7 +115,9 @@ def render_report(
         ),
         area=charts,
         neighbours=neighbours,
-        flags=flags if isinstance(flags, str) else "\n".join(f"--{name}={_flag(flags[name])}" for name in sorted(flags)),
+        flags=flags
+        if isinstance(flags, str)
+        else "\n".join(f"--{name}={_flag(flags[name])}" for name in sorted(flags)),
     )
 
 
@@ -146,7 +148,8 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
     elif student is not None:
         parts.append(f"The student reaches mAP {tables.ratio(student)}")
     if student is not None and untouched is not None:
-        parts.append(f"{student - untouched:+.3f} against the same network before distillation")
+        side = "above" if student >= untouched else "below"
+        parts.append(f"{abs(student - untouched):.3f} {side} the same network before distillation")
     sentence = ", ".join(parts) + "." if parts else ""
     file = file or {}
     return Headline(
@@ -161,14 +164,14 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
 
 
 def headline_file(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Returns the fastest measured file whose mAP is within HEADLINE_TOLERANCE of the best, or None."""
+    """Returns the smallest file whose mAP is within HEADLINE_TOLERANCE of the best, or None."""
     known = [
-        (latency, quality, row)
+        (size, quality, row)
         for row in files
-        if (latency := number(row.get("latency_ms_median"))) is not None and (quality := number(row.get("map"))) is not None
+        if (size := number(row.get("bytes"))) is not None and (quality := number(row.get("map"))) is not None
     ]
     best = max((quality for _, quality, _ in known), default=0.0)
-    good = [(latency, row) for latency, quality, row in known if quality >= best - HEADLINE_TOLERANCE]
+    good = [(size, row) for size, quality, row in known if quality >= best - HEADLINE_TOLERANCE]
     return min(good, key=lambda pair: pair[0])[1] if good else None
 
 

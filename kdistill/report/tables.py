@@ -75,7 +75,7 @@ MODEL_COLUMNS = (
     Column("map_easy", "mAP easy", ratio),
     Column("map_medium", "mAP medium", ratio),
     Column("map_hard", "mAP hard", ratio),
-    Column("teacher_overlap_at_10", "overlap@10 with teacher", ratio),
+    Column("teacher_overlap_at_10", "teacher overlap@10", ratio),
     Column("dimension", "dimension", count),
     Column("parameters", "parameters", count, always=True),
 )
