@@ -1,0 +1,45 @@
+"""Contrastive loss with class labels: the supervised reference."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kdistill.geometry import safe_sqrt, squared_distances
+from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_sum, positive
+
+
+def contrastive(
+    y_true: tf.Tensor, y_pred: tf.Tensor, *, mask: tf.Tensor | None = None, margin: float = 0.7
+) -> tf.Tensor:
+    """Returns the sum over unordered pairs of d^2 / 2 for equal labels and max(0, margin - d)^2 / 2 for others.
+
+    Hadsell, Chopra, LeCun (CVPR 2006), equation 4, in the form of Radenovic et al. (TPAMI 2018): a sum over pairs,
+    d the Euclidean distance of unit vectors, margin 0.7 for small networks and 0.85 for ResNets. There the pairs were
+    mined; here they are all pairs of the batch.
+
+    Args:
+        y_true: int [B], class labels.
+        y_pred: [B, Ds], the student's rows, meant to be of unit norm.
+        mask: bool [B, B], symmetric, pairs that count; None for all.
+        margin: distance beyond which a pair of different labels costs nothing.
+    """
+    _, mask = anchors_and_mask(y_pred, mask)
+    labels = tf.reshape(y_true, [-1])
+    same = labels[:, None] == labels[None, :]
+    squared = squared_distances(y_pred, y_pred)
+    shortfall = tf.nn.relu(margin - safe_sqrt(squared))
+    # Every unordered pair stands twice in the matrix.
+    return 0.25 * masked_sum(tf.where(same, squared, tf.square(shortfall)), mask)
+
+
+@keras.saving.register_keras_serializable(package="kdistill")
+class Contrastive(DistillationLoss):
+    """Keras form of `contrastive`."""
+
+    function = staticmethod(contrastive)
+    needs_labels = True
+
+    def __init__(self, margin: float = 0.7, name: str = "contrastive", **kwargs: Any) -> None:
+        """Takes the options of `contrastive`."""
+        super().__init__({"margin": positive("the margin", margin)}, name=name, **kwargs)
