@@ -6,15 +6,15 @@ import numpy as np
 
 from kdistill.errors import KdistillError
 from kdistill.evaluation.neighbours import nearest_neighbours
-from kdistill.evaluation.similarity import Similarity, check_pair, unit_rows
+from kdistill.evaluation.similarity import Rows, Similarity, check_pair, unit_rows
 
 KENDALL_DEPTH = 100
 """Kendall's tau looks at this many of the teacher's first neighbours."""
 
 
 def teacher_agreement(
-    student: tuple[np.ndarray, np.ndarray],
-    teacher: tuple[np.ndarray, np.ndarray],
+    student: tuple[np.ndarray, Rows],
+    teacher: tuple[np.ndarray, Rows],
     *,
     ks: Sequence[int] = (10,),
     exclude: np.ndarray | None = None,
@@ -60,7 +60,7 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mean_tau(
-    student: tuple[np.ndarray, np.ndarray], teacher_scores: np.ndarray, indices: np.ndarray, similarity: Similarity
+    student: tuple[np.ndarray, Rows], teacher_scores: np.ndarray, indices: np.ndarray, similarity: Similarity
 ) -> float:
     queries, gallery = student
     total = 0.0

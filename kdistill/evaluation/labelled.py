@@ -12,7 +12,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import agreement, measures
 from kdistill.evaluation.ranks import ranks_of
 from kdistill.evaluation.scores import RetrievalScores
-from kdistill.evaluation.similarity import Plan, Similarity, check_pair, plan
+from kdistill.evaluation.similarity import Plan, Rows, Similarity, check_pair, plan
 
 
 def evaluate_leave_one_out(
@@ -48,12 +48,12 @@ def evaluate_leave_one_out(
 
 def evaluate_query_gallery(
     queries: np.ndarray,
-    gallery: np.ndarray,
+    gallery: Rows,
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
     *,
     ks: Sequence[int] = (1, 5, 10),
-    teacher: tuple[np.ndarray, np.ndarray] | None = None,
+    teacher: tuple[np.ndarray, Rows] | None = None,
     similarity: Similarity = "cosine",
     max_memory_mb: int = 512,
 ) -> RetrievalScores:
@@ -92,13 +92,13 @@ def evaluate_query_gallery(
 
 def _evaluate(
     queries: np.ndarray,
-    gallery: np.ndarray,
+    gallery: Rows,
     query_labels: np.ndarray,
     gallery_labels: np.ndarray,
     exclude: np.ndarray | None,
     ks: Sequence[int],
     teacher_queries: np.ndarray | None,
-    teacher_gallery: np.ndarray | None,
+    teacher_gallery: Rows | None,
     similarity: Similarity,
     max_memory_mb: int,
 ) -> RetrievalScores:
@@ -157,7 +157,7 @@ class _Positives:
         self.counts = np.searchsorted(in_order, query_labels, side="right") - self._first
         self._exclude = exclude
 
-    def between(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def between(self, first: int, stop: int) -> tuple[np.ndarray, Rows]:
         """Returns (rows int64 [T] counted from `first`, columns int64 [T]) of queries [first, stop)."""
         counts = self.counts[first:stop]
         rows = np.repeat(np.arange(stop - first), counts)

@@ -4,12 +4,12 @@ import numpy as np
 
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.ranks import leave_out
-from kdistill.evaluation.similarity import Similarity, check_pair, plan, score_blocks
+from kdistill.evaluation.similarity import Rows, Similarity, check_pair, plan, score_blocks
 
 
 def nearest_neighbours(
     queries: np.ndarray,
-    gallery: np.ndarray,
+    gallery: Rows,
     k: int,
     *,
     exclude: np.ndarray | None = None,

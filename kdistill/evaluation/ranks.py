@@ -10,7 +10,7 @@ linear in the gallery, needs one block of scores at a time, and adds up over blo
 
 import numpy as np
 
-from kdistill.evaluation.similarity import Plan, Similarity, score_blocks
+from kdistill.evaluation.similarity import Plan, Rows, Similarity, score_blocks
 
 BUCKETS = 4096
 CHUNK = 32768
@@ -19,7 +19,7 @@ CHUNK = 32768
 
 def ranks_of(
     queries: np.ndarray,
-    gallery: np.ndarray,
+    gallery: Rows,
     rows: np.ndarray,
     columns: np.ndarray,
     cut: Plan,
@@ -123,7 +123,7 @@ def count_before(scores: np.ndarray, start: int, values: np.ndarray, columns: np
 
 
 def _all_scores(
-    queries: np.ndarray, gallery: np.ndarray, cut: Plan, exclude: np.ndarray | None, similarity: Similarity
+    queries: np.ndarray, gallery: Rows, cut: Plan, exclude: np.ndarray | None, similarity: Similarity
 ) -> np.ndarray:
     kept = np.empty((len(queries), gallery.shape[0]), np.float32)
     for start, scores in score_blocks(queries, gallery, cut.block_rows, similarity):

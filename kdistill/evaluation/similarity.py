@@ -12,6 +12,10 @@ from typing import Literal
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation.stacked import StackedRows
+
+Rows = np.ndarray | StackedRows
+"""A gallery [G, D]: one array, possibly memory-mapped, or several seen as one."""
 
 Similarity = Literal["cosine", "dot"]
 
@@ -55,7 +59,7 @@ def plan(queries: int, gallery: int, dim: int, max_memory_mb: int) -> Plan:
     return Plan(query_rows, max(1, block_rows), keep_scores)
 
 
-def check_pair(queries: np.ndarray, gallery: np.ndarray) -> None:
+def check_pair(queries: np.ndarray, gallery: Rows) -> None:
     """Raises KdistillError unless the arrays are non-empty matrices [Q, D] and [G, D] with one D."""
     for name, array in (("queries", queries), ("gallery", gallery)):
         if array.ndim != 2 or 0 in array.shape:
@@ -75,7 +79,7 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def score_blocks(
-    queries: np.ndarray, gallery: np.ndarray, block_rows: int, similarity: Similarity
+    queries: np.ndarray, gallery: Rows, block_rows: int, similarity: Similarity
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (first gallery row, scores float32 [Q, rows]) for each gallery block, in order.
 
@@ -97,30 +101,35 @@ def score_blocks(
     for start in range(0, gallery.shape[0], block_rows):
         scores = rows_of_queries @ prepare(gallery[start : start + block_rows]).T
         if not np.isfinite(scores.sum()):
-            _raise_not_finite(queries, gallery, start, scores)
+            _raise_not_finite(queries, start, scores)
         release_pages(gallery, start, start + block_rows)
         yield start, scores
 
 
-def release_pages(array: np.ndarray, start: int, stop: int) -> None:
-    """Tells the system that rows [start, stop) of a read-only memory mapping are not needed any more.
+def release_pages(rows: Rows, start: int, stop: int) -> None:
+    """Tells the system that rows [start, stop) of read-only memory mappings are not needed any more.
 
     The pages stay in the file cache; they only stop counting as memory of this process. Writable arrays are left
     alone: for a copy-on-write mapping the same advice would discard changes.
     """
-    mapping = array.base
-    if array.flags.writeable or not isinstance(mapping, mmap.mmap) or not array.flags.c_contiguous:
+    if isinstance(rows, StackedRows):
+        for part, first, last in rows.pieces(start, stop):
+            release_pages(part, first, last)
         return
-    row_bytes = array.strides[0]
-    # Whole pages only; the mapping begins at the page that holds the array's first byte.
-    first = (array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data) + start * row_bytes
-    first -= first % mmap.PAGESIZE
-    length = min((stop - start) * row_bytes + mmap.PAGESIZE, len(mapping) - first)
+    mapping = rows.base
+    while isinstance(mapping, np.ndarray):
+        mapping = mapping.base
+    if rows.flags.writeable or not isinstance(mapping, mmap.mmap) or not rows.flags.c_contiguous:
+        return
+    offset = rows.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    first_byte = offset + start * rows.strides[0]
+    first_byte -= first_byte % mmap.PAGESIZE
+    length = min(offset + stop * rows.strides[0], len(mapping)) - first_byte
     if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED, first, length)
+        mapping.madvise(mmap.MADV_DONTNEED, first_byte, length)
 
 
-def _raise_not_finite(queries: np.ndarray, gallery: np.ndarray, start: int, scores: np.ndarray) -> None:
+def _raise_not_finite(queries: np.ndarray, start: int, scores: np.ndarray) -> None:
     bad = np.argwhere(~np.isfinite(scores))
     if not len(bad):
         return

@@ -1,0 +1,182 @@
+"""The layout and ground truth of revisited Oxford and Paris (Radenović et al., CVPR 2018, arXiv 1803.11285).
+
+DIR/jpg/NAME.jpg are the images. DIR/gnd_SET.pkl holds `imlist` and `qimlist` (names without extension) and `gnd`, for
+each query a dict of `bbx` (left, top, right, bottom) and `easy`, `hard`, `junk` (positions in imlist).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from kdistill.data.folder import find_images
+from kdistill.data.images import Image, ImageSet
+from kdistill.data.restricted_pickle import load_plain
+from kdistill.data.retrieval_data import RetrievalData
+from kdistill.errors import KdistillError
+
+GRADES = ("easy", "hard", "junk")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RevisitedTruth:
+    """What is relevant to each of Q queries: sorted gallery indices, int64 [n], one array a query.
+
+    Attributes:
+        easy: clearly visible from a similar view.
+        hard: visible, but small, occluded, or from another view.
+        junk: neither relevant nor irrelevant (the query itself, for one); taken out of the ranking.
+    """
+
+    easy: tuple[np.ndarray, ...]
+    hard: tuple[np.ndarray, ...]
+    junk: tuple[np.ndarray, ...]
+
+    def __post_init__(self) -> None:
+        """Sorts the indices and checks that no image has two grades for one query.
+
+        Raises:
+            KdistillError: differing numbers of queries, a negative index, or an image that is listed twice.
+        """
+        if not len(self.easy) == len(self.hard) == len(self.junk):
+            raise KdistillError("easy, hard and junk are given for different numbers of queries")
+        for grade in GRADES:
+            sorted_lists = tuple(np.sort(_integers(indices, grade)) for indices in getattr(self, grade))
+            object.__setattr__(self, grade, sorted_lists)
+        for query in range(len(self)):
+            labelled = self.labelled(query)
+            if len(labelled) and labelled.min() < 0:
+                raise KdistillError(f"query {query} of the ground truth names the image {labelled.min()}")
+            values, counts = np.unique(labelled, return_counts=True)
+            if len(counts) and counts.max() > 1:
+                twice = values[np.argmax(counts)]
+                raise KdistillError(f"query {query} of the ground truth names the image {twice} more than once")
+
+    def __len__(self) -> int:
+        """Returns Q."""
+        return len(self.easy)
+
+    def labelled(self, query: int) -> np.ndarray:
+        """Returns int64 [n]: the query's easy, hard and junk images, in this order."""
+        return np.concatenate([self.easy[query], self.hard[query], self.junk[query]])
+
+    def check_gallery(self, size: int) -> None:
+        """Raises KdistillError if an index does not lie in a gallery of this size."""
+        for query in range(len(self)):
+            highest = self.labelled(query).max(initial=-1)
+            if highest >= size:
+                raise KdistillError(
+                    f"query {query} of the ground truth names the image {highest}, and the gallery has {size}"
+                )
+
+    def restricted_to(self, queries: np.ndarray, gallery: np.ndarray) -> "RevisitedTruth":
+        """Returns the truth for a part of the queries and of the gallery, when some images could not be read.
+
+        Args:
+            queries: int64 [q], positions of the queries that remain, in their new order.
+            gallery: int64 [g], ascending positions of the gallery images that remain. Images that are gone are
+                neither found nor missed.
+        """
+
+        def renumbered(indices: np.ndarray) -> np.ndarray:
+            kept = indices[np.isin(indices, gallery)]
+            return np.searchsorted(gallery, kept)
+
+        return RevisitedTruth(
+            *(tuple(renumbered(getattr(self, grade)[int(query)]) for query in queries) for grade in GRADES)
+        )
+
+
+def revisited_data(
+    data_dir: str | Path,
+    *,
+    gnd_file: str | None = None,
+    pool_dir: str | Path | None = None,
+    distractor_dir: str | Path | None = None,
+) -> RetrievalData:
+    """Opens a folder in the revisited layout; no image is read yet.
+
+    Ids are `jpg/NAME.jpg` for the gallery, `query/NAME.jpg` for queries (the same file cropped to its box) and
+    `distractors/PATH` for distractors.
+
+    Args:
+        data_dir: DIR.
+        gnd_file: the ground truth inside DIR; None finds the only `gnd_*.pkl`.
+        pool_dir: a folder of unlabelled images to learn from, at any depth; None: there are none, and the data can
+            only be evaluated on.
+        distractor_dir: a folder of further gallery images, at any depth, relevant to nothing.
+
+    Raises:
+        KdistillError: a missing folder or file, a pickle that asks for more than plain data, or a ground truth that
+            contradicts itself.
+    """
+    root = Path(data_dir)
+    if not (root / "jpg").is_dir():
+        raise KdistillError(f"{str(root)!r} has no folder jpg, so it is not in the revisited layout")
+    file = root / gnd_file if gnd_file else _only_ground_truth(root)
+    content = load_plain(file)
+    for key in ("imlist", "qimlist", "gnd"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), (list, tuple, np.ndarray)):
+            raise KdistillError(f"{file} has no list {key!r}, so it is not a revisited ground truth")
+    records = content["gnd"]
+    if len(records) != len(content["qimlist"]):
+        raise KdistillError(f"{file} has {len(content['qimlist'])} queries and {len(records)} ground truths")
+    truth = RevisitedTruth(
+        *(tuple(_grade(file, query, record, g) for query, record in enumerate(records)) for g in GRADES)
+    )
+    truth.check_gallery(len(content["imlist"]))
+    gallery = [Image(f"jpg/{name}", path=root / "jpg" / name) for name in _names(file, content["imlist"])]
+    queries = [
+        Image(f"query/{name}", path=root / "jpg" / name, box=_box(file, query, record))
+        for query, (name, record) in enumerate(zip(_names(file, content["qimlist"]), records, strict=True))
+    ]
+    if distractor_dir is not None:
+        gallery += [Image(f"distractors/{image.id}", path=image.path) for image in find_images(distractor_dir)]
+    pool = find_images(pool_dir) if pool_dir is not None else ImageSet([])
+    name = file.stem.removeprefix("gnd_")
+    return RetrievalData(name, pool, ImageSet(gallery), ImageSet(queries), truth)
+
+
+def _only_ground_truth(root: Path) -> Path:
+    found = sorted(root.glob("gnd_*.pkl"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise KdistillError(f"{str(root)!r} should hold one gnd_*.pkl (found: {names}); name one with --gnd_file")
+    return found[0]
+
+
+def _names(file: Path, names: Sequence[Any]) -> list[str]:
+    """Returns file names inside jpg/; names that lead elsewhere are refused."""
+    for name in names:
+        parts = PurePosixPath(str(name).replace("\\", "/"))
+        if not isinstance(name, str) or not name or parts.is_absolute() or ".." in parts.parts:
+            raise KdistillError(f"{file} names the image {name!r}, which is not a name inside jpg/")
+    return [f"{name}.jpg" for name in names]
+
+
+def _grade(file: Path, query: int, record: Any, grade: str) -> np.ndarray:
+    if not isinstance(record, Mapping) or grade not in record:
+        held = ", ".join(map(str, record)) if isinstance(record, Mapping) else type(record).__name__
+        raise KdistillError(f"{file}: query {query} has no {grade!r} list (it holds: {held})")
+    return _integers(record[grade], grade)
+
+
+def _box(file: Path, query: int, record: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    try:
+        left, top, right, bottom = (float(edge) for edge in np.asarray(record["bbx"], np.float64).reshape(-1))
+    except (KeyError, TypeError, ValueError):
+        raise KdistillError(f"{file}: query {query} has no 'bbx' of four numbers") from None
+    if not (left < right and top < bottom):
+        raise KdistillError(f"{file}: the box of query {query} is empty: {(left, top, right, bottom)}")
+    return left, top, right, bottom
+
+
+def _integers(values: Any, grade: str) -> np.ndarray:
+    array = np.asarray(values).reshape(-1)
+    if not array.size:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iuf" or np.any(array != np.floor(array)):
+        raise KdistillError(f"a list {grade!r} of the ground truth holds something else than positions of images")
+    return array.astype(np.int64)
