@@ -1,0 +1,106 @@
+"""Builds `retriever.tflite`: the student and a gallery in one file, with the ids in a JSON file beside it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.files import sha256_of, whole_file
+from export.flatbuffer import add_metadata, read_model, refuse_unportable, signatures, write_model
+from export.gallery import Gallery, build_gallery
+from export.graph import GraphBuilder
+from export.search_graph import StoredGallery, add_search
+from kdistill.errors import ArgumentError, KdistillError
+
+FORMAT = 1
+"""Version of the sidecar's layout."""
+
+
+def build_retriever(
+    student: Any,
+    embeddings: np.ndarray,
+    ids: Sequence[str],
+    path: Path | str,
+    *,
+    k: int = 10,
+    precision: str = "float32",
+) -> None:
+    """Writes a retriever and its sidecar (`path` with the suffix .json).
+
+    Signatures of the file: `embed` (image uint8 [1, H, W, 3] -> embedding float32 [1, D]), `search` (image ->
+    scores float32 [k], ids int32 [k]), `search_embedding` (embedding -> scores [1, k], ids [1, k]). `ids` are row
+    numbers of the gallery; the sidecar maps them to names.
+
+    Args:
+        student: a Keras student, or the path of a .tflite file written by `export_tflite`.
+        embeddings: float [G, D], the student's own embeddings of the gallery; may be memory-mapped.
+        ids: G unique names.
+        path: where to write; the name ends in .tflite.
+        k: neighbours in an answer.
+        precision: how the gallery is stored: "float32", "float16" or "int8".
+
+    Raises:
+        ArgumentError: k outside 1 to G, an unknown precision, or a path that does not end in .tflite.
+        KdistillError: see `build_gallery`; another dimension than the student's; a file above 2 GiB.
+    """
+    _check_suffix(path)
+    gallery = build_gallery(embeddings, ids, precision)
+    write_retriever(_student_model(student), gallery, path, k=k)
+
+
+def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -> None:
+    """Adds the search signatures to a student's `ModelT` (subgraph 0 embeds) and writes model and sidecar."""
+    if not 1 <= k <= len(gallery.ids):
+        raise ArgumentError(f"k={k} was asked of a gallery of {len(gallery.ids)} rows; it must be between 1 and that")
+    embed = model.subgraphs[0]
+    dimension = int(embed.tensors[int(embed.outputs[0])].shape[-1])
+    if dimension != gallery.values.shape[1]:
+        raise KdistillError(
+            f"the gallery has {gallery.values.shape[1]} dimensions, the student's embedding has {dimension}"
+        )
+    signatures(model)["serving_default"].signatureKey = "embed"
+    stored = StoredGallery(model, gallery)
+
+    search = GraphBuilder(model, "search")
+    (embedding,) = search.inline(embed)
+    best = [search.flatten(tensor) for tensor in add_search(search, embedding, stored, k)]
+    search.finish(best, ["image"], ["scores", "ids"])
+
+    by_embedding = GraphBuilder(model, "search_embedding")
+    query = by_embedding.input((1, dimension), np.float32, "embedding")
+    by_embedding.finish(add_search(by_embedding, query, stored, k), ["embedding"], ["scores", "ids"])
+
+    description = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
+    add_metadata(model, {"kdistill_retriever": json.dumps({**description, "gallery_buffer": stored.buffer})})
+    refuse_unportable(model, str(path))
+    write_model(model, path)
+    sidecar = {"format": FORMAT, **description, "sha256": sha256_of(path), "ids": list(gallery.ids)}
+    with whole_file(sidecar_path(path)) as temporary:
+        temporary.write_text(json.dumps(sidecar, ensure_ascii=False), encoding="utf-8")
+
+
+def sidecar_path(path: Path | str) -> Path:
+    """Returns the name of the JSON file that belongs to a retriever."""
+    return Path(path).with_suffix(".json")
+
+
+def _student_model(student: Any) -> Any:
+    if isinstance(student, str | Path):
+        model = read_model(student)
+    else:
+        # TensorFlow, needed for a Keras student only.
+        from export.metadata import file_metadata
+        from export.tflite import convert_student
+
+        model = convert_student(student)
+        add_metadata(model, file_metadata(student, "float32"))
+    if set(signatures(model)) != {"serving_default"}:
+        raise KdistillError(f"{student} is not a student exported by this program: its signatures differ")
+    return model
+
+
+def _check_suffix(path: Path | str) -> None:
+    if Path(path).suffix != ".tflite":
+        raise ArgumentError(f"a retriever's file name ends in .tflite, {str(path)!r} does not")

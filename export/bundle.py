@@ -1,0 +1,82 @@
+"""All files of a student in one call: export, verify, describe."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.build import build_retriever
+from export.card import write_card
+from export.metadata import file_metadata
+from export.onnx import export_onnx
+from export.tflite import export_tflite
+from export.verify import Limits, verify_files
+from kdistill.progress import progress_bar
+
+CALIBRATION_IMAGES = 200
+DEFAULT_PRECISIONS = ("float32", "float16", "dynamic_int8")
+
+
+def export_student(
+    student: Any,
+    out_dir: Path | str,
+    *,
+    images_pixels: np.ndarray,
+    labels: np.ndarray,
+    gallery_embeddings: np.ndarray,
+    gallery_ids: Sequence[str],
+    k: int = 10,
+    card: Mapping[str, Any],
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
+    calibration: np.ndarray | None = None,
+    limits: Limits | None = None,
+) -> list[dict[str, Any]]:
+    """Writes and checks student.onnx, the .tflite files, retriever.tflite with its sidecar, and card.json.
+
+    Args:
+        student: Functional Keras model with an L2-normalised output.
+        out_dir: the folder; made when missing.
+        images_pixels: uint8 [n, s, s, 3], real images on which every file is checked.
+        labels: int [n], their classes.
+        gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
+        gallery_ids: G unique names.
+        k: neighbours in an answer of the retriever (at most G).
+        card: facts of the run for the card.
+        precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
+        calibration: uint8 [n, s, s, 3] for "int8", images of the pool; None leaves "int8" without (an error).
+        limits: of the quality gate.
+
+    Returns:
+        One row a file (see `export.verify.FileCheck`); a file that failed stands as NAME.failed.
+    """
+    folder = Path(out_dir)
+    if calibration is not None:
+        calibration = calibration[:CALIBRATION_IMAGES]
+    jobs: dict[str, Callable[[Path], None]] = {
+        "student.onnx": lambda path: export_onnx(student, path, metadata=file_metadata(student, "float32"))
+    }
+    for precision in precisions:
+        jobs[tflite_name(precision)] = _tflite_job(student, precision, calibration)
+    jobs["retriever.tflite"] = lambda path: build_retriever(
+        student, gallery_embeddings, gallery_ids, path, k=min(k, len(gallery_ids))
+    )
+    files = []
+    for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
+        export(folder / name)
+        files.append(folder / name)
+    checks = verify_files(student, files, images_pixels, labels, limits=limits)
+    write_card(folder / "card.json", student, checks, card)
+    return [check.as_dict() for check in checks]
+
+
+def tflite_name(precision: str) -> str:
+    """Returns the file name of a precision: student.tflite for float32."""
+    return "student.tflite" if precision == "float32" else f"student_{precision}.tflite"
+
+
+def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None) -> Callable[[Path], None]:
+    images = calibration if precision == "int8" else None
+    return lambda path: export_tflite(
+        student, path, precision=precision, calibration=images, metadata=file_metadata(student, precision)
+    )

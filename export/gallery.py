@@ -1,0 +1,129 @@
+"""The gallery of a retriever: embeddings as they are stored in the file, and the ids of their rows."""
+
+import collections
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from kdistill.errors import ArgumentError, KdistillError
+
+PRECISIONS = ("float32", "float16", "int8")
+NORM_TOLERANCE = 0.02
+_CHUNK = 65536  # rows handled at once, so that a memory-mapped matrix never stands in memory as a whole
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gallery:
+    """Stored rows.
+
+    Attributes:
+        values: float32, float16 or int8 [G, D].
+        scale: float32 [G] for int8 (row = scale * values), else None.
+        ids: G unique names.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray | None
+    ids: tuple[str, ...]
+
+    @property
+    def precision(self) -> str:
+        """The name of the stored type."""
+        return str(self.values.dtype)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Returns float32 [stop - start, D], as the search sees them."""
+        part = self.values[start:stop].astype(np.float32)
+        return part if self.scale is None else part * self.scale[start:stop, None]
+
+    def with_rows(self, embeddings: np.ndarray, ids: Sequence[str]) -> "Gallery":
+        """Returns a gallery with rows appended; rows that are there already keep their bytes.
+
+        Raises:
+            KdistillError: see `build_gallery`; also an id that is in the gallery already.
+        """
+        known = set(self.ids)
+        repeated = next((name for name in ids if name in known), None)
+        if repeated is not None:
+            raise KdistillError(f"id {repeated!r} is in the gallery already; remove it first to replace it")
+        if np.ndim(embeddings) == 2 and embeddings.shape[1] != self.values.shape[1]:
+            raise KdistillError(
+                f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.values.shape[1]}"
+            )
+        new = build_gallery(embeddings, ids, self.precision)
+        scale = None if self.scale is None or new.scale is None else np.concatenate([self.scale, new.scale])
+        return Gallery(np.concatenate([self.values, new.values]), scale, self.ids + new.ids)
+
+    def without_rows(self, ids: Collection[str]) -> "Gallery":
+        """Returns a gallery without these ids.
+
+        Raises:
+            KdistillError: an id that is not in the gallery, or nothing would be left.
+        """
+        removed = set(ids)
+        missing = sorted(removed.difference(self.ids))
+        if missing:
+            raise KdistillError(f"id {missing[0]!r} is not in the gallery ({len(missing)} of {len(removed)} are not)")
+        keep = np.array([name not in removed for name in self.ids])
+        if not keep.any():
+            raise KdistillError("removing these ids would leave an empty gallery")
+        scale = None if self.scale is None else self.scale[keep]
+        return Gallery(self.values[keep], scale, tuple(name for name in self.ids if name not in removed))
+
+
+def build_gallery(embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32") -> Gallery:
+    """Checks embeddings and ids, and stores them at the given precision.
+
+    int8 is symmetric with one scale a row, max |row| / 127: rows differ in their largest coordinate, so one scale
+    for all would waste levels.
+
+    Args:
+        embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
+        ids: G unique names.
+        precision: "float32", "float16" or "int8".
+
+    Raises:
+        ArgumentError: an unknown precision.
+        KdistillError: another shape, values that are not finite or rows not of norm 1, ids that repeat or are missing.
+    """
+    if precision not in PRECISIONS:
+        raise ArgumentError(f"gallery precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
+    if np.ndim(embeddings) != 2 or 0 in np.shape(embeddings):
+        raise KdistillError(
+            f"a gallery is a matrix [rows, dimensions]; this has the shape {list(np.shape(embeddings))}"
+        )
+    names = tuple(str(name) for name in ids)
+    if len(names) != len(embeddings):
+        raise KdistillError(f"{len(embeddings)} embeddings were given with {len(names)} ids")
+    if len(set(names)) != len(names):
+        raise KdistillError(f"id {collections.Counter(names).most_common(1)[0][0]!r} stands more than once")
+    if "" in names:
+        raise KdistillError(f"row {names.index('')} has an empty id")
+
+    values = np.empty(embeddings.shape, precision)
+    scale = np.empty(len(embeddings), np.float32) if precision == "int8" else None
+    for start in range(0, len(embeddings), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows = np.asarray(embeddings[part], np.float32)
+        _check_rows(rows, names, start)
+        if scale is None:
+            values[part] = rows
+        else:
+            scale[part] = np.abs(rows).max(axis=1) / 127.0
+            values[part] = np.rint(rows / scale[part, None])
+    return Gallery(values, scale, names)
+
+
+def _check_rows(rows: np.ndarray, names: Sequence[str], start: int) -> None:
+    norms = np.linalg.norm(rows, axis=1)
+    if not np.isfinite(norms).all():
+        bad = start + int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise KdistillError(f"the embedding of {names[bad]!r} (row {bad}) holds values that are not finite")
+    off = np.flatnonzero(np.abs(norms - 1.0) > NORM_TOLERANCE)
+    if off.size:
+        bad = int(off[0])
+        raise KdistillError(
+            f"the embedding of {names[start + bad]!r} (row {start + bad}) has norm {norms[bad]:.3g}; "
+            "a retriever compares rows of norm 1, normalise them first"
+        )

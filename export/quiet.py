@@ -1,0 +1,31 @@
+"""Keeps native libraries' chatter off the terminal: they write to the file descriptors, past Python."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Sends standard output and standard error of the block to nowhere, native code's included."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with (
+        tempfile.TemporaryFile("w+") as sink,
+        contextlib.redirect_stdout(sink),
+        contextlib.redirect_stderr(sink),
+        warnings.catch_warnings(),
+    ):
+        try:
+            warnings.simplefilter("ignore")
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            for kept, descriptor in zip(saved, (1, 2), strict=True):
+                os.dup2(kept, descriptor)
+                os.close(kept)

@@ -1,0 +1,196 @@
+"""One file that embeds and searches: its answers are those of plain arithmetic."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from export.build import build_retriever
+from export.flatbuffer import operator_names, read_model
+from export.retriever import Retriever
+from export.tflite import export_tflite
+from kdistill.errors import ArgumentError, KdistillError
+
+K = 5
+
+
+@pytest.fixture(scope="module")
+def student_file(student, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("student") / "student.tflite"
+    export_tflite(student, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ids(embeddings) -> list[str]:
+    return [f"shelf/é {row}.jpg" for row in range(len(embeddings))]
+
+
+@pytest.fixture(scope="module", params=["float32", "float16", "int8"])
+def precision(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def retriever_file(precision, student_file, embeddings, ids, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp(precision) / "retriever.tflite"
+    build_retriever(student_file, embeddings, ids, path, k=K, precision=precision)
+    return path
+
+
+TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "int8": 0.02}
+
+
+def test_search_embedding_is_the_brute_force_order(retriever_file, precision, embeddings):
+    queries = np.random.default_rng(0).normal(size=(7, embeddings.shape[1]))
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    scores, rows = Retriever(retriever_file).search_embeddings(queries)
+    exact = queries @ embeddings.T
+    np.testing.assert_allclose(scores, np.take_along_axis(exact, rows, axis=1), atol=TOLERANCE[precision])
+    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :K], atol=TOLERANCE[precision])
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_search_from_an_image_is_embed_then_search(retriever_file, pixels, embeddings, ids):
+    retriever = Retriever(retriever_file)
+    np.testing.assert_allclose(retriever.embed(pixels[9]), embeddings[9], atol=1e-5)
+    matches = retriever.search(pixels[9])
+    assert matches == retriever.search_embedding(retriever.embed(pixels[9]))
+    assert [match.id for match in matches] == [ids[match.row] for match in matches]
+    assert len(matches) == K
+    assert matches[0].score == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_signatures_share_one_set_of_weights(retriever_file, student_file, precision, embeddings):
+    gallery = embeddings.size * {"float32": 4, "float16": 2, "int8": 1}[precision]
+    assert retriever_file.stat().st_size < 1.2 * student_file.stat().st_size + gallery + 6000
+    assert not operator_names(read_model(retriever_file)) & {"VAR_HANDLE", "READ_VARIABLE", "CALL_ONCE"}
+
+
+def test_a_keras_student_gives_the_same_answers_as_its_file(student, student_file, embeddings, ids, pixels, tmp_path):
+    for name, source in (("keras", student), ("file", student_file)):
+        build_retriever(source, embeddings, ids, tmp_path / f"{name}.tflite", k=3)
+    assert Retriever(tmp_path / "keras.tflite").search(pixels[4]) == Retriever(tmp_path / "file.tflite").search(
+        pixels[4]
+    )
+
+
+def test_the_client_and_the_example_need_no_tensorflow(retriever_file, pixels, ids, tmp_path):
+    photo = tmp_path / "photo.png"
+    PIL.Image.fromarray(pixels[0]).save(photo)
+    client = (
+        "import sys; from export.retriever import Retriever;"
+        f"print([m.id for m in Retriever({str(retriever_file)!r}).search({str(photo)!r})]);"
+        "assert not {'tensorflow', 'keras', 'onnx'} & sys.modules.keys()"
+    )
+    answer = subprocess.run([sys.executable, "-c", client], capture_output=True, text=True, check=True)
+    expected = [match.id for match in Retriever(retriever_file).search(photo)]
+    assert answer.stdout.strip() == str(expected)
+
+    script = Path(__file__).parents[2] / "export" / "examples" / "search.py"
+    run = subprocess.run(
+        [sys.executable, str(script), str(retriever_file), str(photo)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PATH": "", "PYTHONIOENCODING": "utf-8"},
+    )
+    assert [line.split("  ")[1] for line in run.stdout.splitlines()] == expected
+    code = [line for line in script.read_text().splitlines() if line and not line.startswith(('"', "#"))]
+    assert len(code) <= 15
+
+
+def test_k_may_be_the_whole_gallery_and_one(student_file, embeddings, ids, tmp_path):
+    for k in (1, len(ids)):
+        build_retriever(student_file, embeddings, ids, tmp_path / "r.tflite", k=k)
+        matches = Retriever(tmp_path / "r.tflite").search_embedding(embeddings[3])
+        assert [match.row for match in matches][:1] == [3]
+        assert len({match.row for match in matches}) == k
+
+
+def test_bad_galleries_are_refused(student_file, embeddings, ids, tmp_path):
+    path = tmp_path / "r.tflite"
+    broken = embeddings.copy()
+    broken[4, 2] = np.nan
+    cases = [
+        (dict(embeddings=broken), KdistillError, "not finite"),
+        (dict(embeddings=embeddings * 2), KdistillError, "norm 2"),
+        (
+            dict(embeddings=embeddings[:, :8] / np.linalg.norm(embeddings[:, :8], axis=1, keepdims=True)),
+            KdistillError,
+            "8 dimensions",
+        ),
+        (dict(embeddings=embeddings[0]), KdistillError, "matrix"),
+        (dict(ids=ids[:-1]), KdistillError, "35 ids"),
+        (dict(ids=[ids[0], *ids[:-1]]), KdistillError, "more than once"),
+        (dict(ids=["", *ids[1:]]), KdistillError, "empty id"),
+        (dict(k=37), ArgumentError, "k=37"),
+        (dict(k=0), ArgumentError, "k=0"),
+        (dict(precision="int3"), ArgumentError, "int3"),
+        (dict(path=tmp_path / "r.bin"), ArgumentError, "r.bin"),
+    ]
+    for change, error, words in cases:
+        with pytest.raises(error, match=words):
+            build_retriever(**{"student": student_file, "embeddings": embeddings, "ids": ids, "path": path} | change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_foreign_truncated_and_swapped_files_are_refused(retriever_file, student_file, embeddings, ids, tmp_path):
+    with pytest.raises(KdistillError, match=r"retriever.json"):
+        Retriever(tmp_path / "retriever.tflite")
+    sidecar = json.loads(retriever_file.with_suffix(".json").read_text())
+    path = tmp_path / "retriever.tflite"
+    path.write_bytes(retriever_file.read_bytes()[:-200])
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    with pytest.raises(KdistillError, match="belong together"):
+        Retriever(path)
+    path.with_suffix(".json").write_text("[1, 2")
+    with pytest.raises(KdistillError, match="damaged"):
+        Retriever(path)
+    path.write_bytes(student_file.read_bytes())
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    with pytest.raises(KdistillError, match="not a retriever"):
+        Retriever(path, check_sha256=False)
+
+
+def test_queries_of_another_shape_are_refused(retriever_file, embeddings):
+    retriever = Retriever(retriever_file)
+    with pytest.raises(ArgumentError, match="12 dimensions"):
+        retriever.search_embedding(embeddings[0, :5])
+    with pytest.raises(ArgumentError, match="not finite"):
+        retriever.search_embedding(np.full(12, np.inf))
+    scores, rows = retriever.search_embeddings(np.empty((0, 12)))
+    assert scores.shape == rows.shape == (0, K)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16", "P", "1", "LA"])
+def test_images_of_any_mode_and_size(mode, retriever_file, tmp_path):
+    grey = np.linspace(0, 255, 30 * 41).reshape(30, 41).astype(np.uint8)
+    if mode == "I;16":
+        image = PIL.Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = PIL.Image.fromarray(grey).convert(mode)
+    path = tmp_path / ("photo.tif" if mode in ("CMYK", "I;16") else "photo.png")
+    image.save(path)
+    assert len(Retriever(retriever_file).search(path)) == K
+
+
+def test_exif_rotation_is_undone_and_rubbish_is_named(retriever_file, pixels, tmp_path):
+    turned = PIL.Image.fromarray(np.rot90(pixels[0]))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    turned.save(tmp_path / "turned.png", exif=exif)
+    retriever = Retriever(retriever_file)
+    assert retriever.search(tmp_path / "turned.png") == retriever.search(pixels[0])
+    (tmp_path / "rubbish.jpg").write_bytes(b"\xff\xd8 not a photo")
+    with pytest.raises(KdistillError, match=r"rubbish.jpg"):
+        retriever.search(tmp_path / "rubbish.jpg")
+    with pytest.raises(KdistillError, match=r"none.jpg"):
+        retriever.search(tmp_path / "none.jpg")
+    with pytest.raises(KdistillError, match="uint8"):
+        retriever.search(pixels[0].astype(float))
