@@ -1,0 +1,321 @@
+"""Asking: each image once, within the budget, every answer on disk before it is used."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from kdistill.data.images import Image, ImageSet, UnreadableImage
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.progress import progress_bar
+from kdistill.teachers.ledger import ANSWERED, BAD, IN_FLIGHT, UNKNOWN, Ledger, Question
+from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
+
+MAX_FRUITLESS_BATCHES = 3
+"""Batches in a row without a usable answer that end a run: each of them may have been charged."""
+
+_WINDOW = 512  # open questions that are offered to the ledger at a time
+_POLL_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the teacher said about the images that were asked for.
+
+    Attributes:
+        embeddings: float32 [n, Dt], read back from the ledger.
+        indices: int64 [n], positions in the image set, in the order in which they were given to `ask`.
+        skipped: (id, reason) of each image that could not be read or was badly answered.
+        unasked: int64 [m], positions left without an answer because the budget is spent.
+        spent: questions that this call counted against the budget.
+    """
+
+    embeddings: np.ndarray
+    indices: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    unasked: np.ndarray
+    spent: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `ask` would do.
+
+    Attributes:
+        questions: images of distinct content among those given.
+        answered: how many of these are already paid for.
+        to_ask: how many would be asked now.
+        over_budget: how many would stay unanswered.
+        cost: price of `to_ask` in the user's currency.
+        spent: what the ledger has spent so far.
+        skipped: (id, reason) of each image that cannot be read.
+    """
+
+    questions: int
+    answered: int
+    to_ask: int
+    over_budget: int
+    cost: float
+    spent: int
+    skipped: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.questions} questions: {self.answered} already paid for, {self.to_ask} to ask "
+            f"at a cost of {self.cost:.2f}"
+        )
+        if self.over_budget:
+            text += f", {self.over_budget} beyond the budget"
+        return text + f" ({self.spent} spent so far)"
+
+
+def check_budget(budget: int, pool_size: int) -> None:
+    """Raises ArgumentError unless 1 <= budget <= pool_size."""
+    if budget < 1:
+        raise ArgumentError(f"the query budget is {budget}; it must be at least 1")
+    if budget > pool_size:
+        raise ArgumentError(f"the query budget is {budget}, but there are only {pool_size} images to ask about")
+
+
+def ask(
+    teacher: Teacher,
+    images: ImageSet,
+    indices: Sequence[int] | np.ndarray,
+    ledger: Ledger,
+    *,
+    budget: int,
+    batch_size: int = 32,
+    strict: bool = False,
+    price_per_query: float = 0.0,
+    retry_bad: bool = False,
+) -> Answers:
+    """Asks the teacher about some images and returns all answers that the ledger has for them.
+
+    Can be stopped and started again at any time, and run by several processes on one ledger: what was
+    answered is not asked again, and together they spend at most the budget. Images of equal content are one
+    question. A question whose answer was lost is asked again (it then counts twice); one that was badly
+    answered is not.
+
+    Args:
+        teacher: the black box.
+        images: the pool.
+        indices: int [k], distinct positions in the pool, the most wanted first.
+        ledger: where the answers are kept; it is bound to this teacher and view.
+        budget: what the ledger may ever spend, 1 to len(images).
+        batch_size: images in one call of the teacher: what a kill can lose.
+        strict: raise on the first unreadable image or bad answer instead of skipping it.
+        price_per_query: recorded beside each question.
+        retry_bad: ask again what was badly answered before.
+
+    Raises:
+        ArgumentError: a budget, batch size or index that cannot be right.
+        KdistillError: the ledger is another teacher's; the teacher fails; not one answer is there at the end.
+    """
+    check_budget(budget, len(images))
+    if batch_size < 1:
+        raise ArgumentError(f"the teacher's batch size is {batch_size}; it must be at least 1")
+    contents, skipped = _contents(images, indices, strict=strict)
+    by_content: dict[str, Image] = {}
+    for index, content in contents.items():
+        by_content.setdefault(content, images[index])
+    ledger.bind(teacher.name, teacher.view, getattr(teacher, "dimension", None))
+    run = _Run(teacher, ledger, by_content, skipped, budget, batch_size, strict, price_per_query, retry_bad)
+    beyond = run.ask_all()
+    answers = ledger.answers(by_content)
+    found = [index for index, content in contents.items() if content in answers]
+    unasked = [index for index, content in contents.items() if content in beyond]
+    if not found:
+        reason = next(iter(skipped.values()), f"all {budget} questions of the budget are spent")
+        raise KdistillError(f"the teacher {teacher.name!r} has answered none of the {len(indices)} images: {reason}")
+    embeddings = np.stack([answers[contents[index]] for index in found])
+    return Answers(
+        embeddings, np.asarray(found, np.int64), tuple(skipped.items()), np.asarray(unasked, np.int64), run.spent
+    )
+
+
+def plan(
+    teacher: Teacher,
+    images: ImageSet,
+    indices: Sequence[int] | np.ndarray,
+    ledger: Ledger | None,
+    *,
+    budget: int,
+    price_per_query: float = 0.0,
+) -> Plan:
+    """Returns what `ask` would do, asking and writing nothing (a dry run); `ledger` is None where none exists yet.
+
+    Raises:
+        ArgumentError, KdistillError: as `ask`, as far as it shows without asking.
+    """
+    check_budget(budget, len(images))
+    contents, skipped = _contents(images, indices, strict=False)
+    distinct = set(contents.values())
+    states: dict[str, str] = {}
+    spent = 0
+    if ledger is not None:
+        ledger.check(teacher.name, teacher.view, getattr(teacher, "dimension", None))
+        states = ledger.states(distinct)
+        spent = ledger.summary().spent
+    answered = sum(state == ANSWERED for state in states.values())
+    wanted = len(distinct) - sum(state in (ANSWERED, BAD, IN_FLIGHT) for state in states.values())
+    to_ask = min(wanted, max(0, budget - spent))
+    return Plan(
+        questions=len(distinct),
+        answered=answered,
+        to_ask=to_ask,
+        over_budget=wanted - to_ask,
+        cost=to_ask * price_per_query,
+        spent=spent,
+        skipped=tuple(skipped.items()),
+    )
+
+
+def _contents(
+    images: ImageSet, indices: Sequence[int] | np.ndarray, *, strict: bool
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Returns index -> content hash, and id -> reason of the images that cannot be read."""
+    positions = [int(index) for index in indices]
+    if not positions:
+        raise ArgumentError("no image was chosen to ask about")
+    if len(set(positions)) != len(positions):
+        raise ArgumentError("an image stands twice among those to ask about")
+    if min(positions) < 0 or max(positions) >= len(images):
+        raise ArgumentError(f"the images to ask about must be numbered 0 to {len(images) - 1}")
+    contents: dict[int, str] = {}
+    skipped: dict[str, str] = {}
+    for index in progress_bar(positions, description="hashing"):
+        try:
+            contents[index] = images[index].content_hash()
+        except UnreadableImage as error:
+            if strict:
+                raise
+            skipped[images[index].id] = str(error)
+    return contents, skipped
+
+
+@dataclasses.dataclass
+class _Run:
+    """One call of `ask`: offers the open questions to the ledger until none can be answered any more."""
+
+    teacher: Teacher
+    ledger: Ledger
+    images: dict[str, Image]
+    skipped: dict[str, str]
+    budget: int
+    batch_size: int
+    strict: bool
+    price: float
+    retry_bad: bool
+    spent: int = 0
+    fruitless: int = 0
+
+    def ask_all(self) -> set[str]:
+        """Asks what is open; returns the contents that the budget does not reach."""
+        pending = self._open_questions()
+        idle = 0  # open questions looked at since the last one that was granted
+        busy_seen = False
+        with progress_bar(total=len(self.images), initial=len(self.images) - len(pending), description="asking") as bar:
+            while pending:
+                window, rest = pending[:_WINDOW], pending[_WINDOW:]
+                reserved = self.ledger.reserve(
+                    window, budget=self.budget, limit=self.batch_size, price=self.price, retry_bad=self.retry_bad
+                )
+                if reserved.granted:
+                    self.spent += len(reserved.granted)
+                    again = self._ask_batch(reserved.granted)
+                    pending = [*reserved.left, *rest, *again, *reserved.busy]
+                    idle, busy_seen = 0, False
+                else:
+                    pending = [*rest, *reserved.left, *reserved.busy]
+                    idle += len(reserved.left) + len(reserved.busy)
+                    busy_seen = busy_seen or bool(reserved.busy)
+                bar.update(len(self.images) - len(pending) - bar.n)
+                if idle >= len(pending):
+                    if not busy_seen:
+                        break
+                    # Other processes are asking the rest; what they lose or give back may become ours.
+                    time.sleep(_POLL_SECONDS)
+                    idle, busy_seen = 0, False
+        return {question.content for question in pending}
+
+    def _open_questions(self) -> list[Question]:
+        states = self.ledger.states(self.images)
+        pending = []
+        for content, image in self.images.items():
+            state = states.get(content)
+            if state == BAD and not self.retry_bad:
+                self._skip(image.id, "the teacher's answer could not be used when it was asked before")
+            elif state != ANSWERED:
+                pending.append(Question(content, image.id))
+        return pending
+
+    def _skip(self, name: str, reason: str) -> None:
+        if self.strict:
+            raise KdistillError(f"image {name!r}: {reason}")
+        self.skipped[name] = reason
+
+    def _ask_batch(self, granted: tuple[Question, ...]) -> list[Question]:
+        """Asks reserved questions and settles each with the ledger; returns those that stay open."""
+        try:
+            return self._settle(granted)
+        except BaseException as error:
+            # Whatever happened, what was not settled may have been charged.
+            with contextlib.suppress(KdistillError):
+                self.ledger.mark(granted, UNKNOWN)
+            if isinstance(error, Exception) and not isinstance(error, KdistillError):
+                raise KdistillError(
+                    f"the teacher {self.teacher.name!r} failed: {type(error).__name__}: {error}"
+                ) from error
+            raise
+
+    def _settle(self, granted: tuple[Question, ...]) -> list[Question]:
+        images = [self.images[question.content] for question in granted]
+        try:
+            self._store(granted, self.teacher.embed(images))
+            return []
+        except NotAsked:
+            self._release(granted)
+            raise
+        except UnreadableImage:
+            self._release(granted)
+            readable = [question for question in granted if self._readable(question)]
+            if len(readable) == len(granted):
+                raise
+            return readable
+        except BadAnswer:
+            self.ledger.mark(granted, BAD)
+            raise
+        except NoAnswer as error:
+            answered = [granted[row] for row in error.rows]
+            missing = [question for question in granted if question not in answered]
+            self.ledger.mark(missing, UNKNOWN)
+            self._store(answered, error.embeddings)
+            logging.warning("%s; %d of %d images stay unanswered", error, len(missing), len(granted))
+            return missing
+
+    def _store(self, asked: Sequence[Question], embeddings: np.ndarray) -> None:
+        bad = self.ledger.store(asked, embeddings) if asked else {}
+        self.fruitless = 0 if len(bad) < len(asked) else self.fruitless + 1
+        for question in asked:
+            if question.content in bad:
+                self._skip(question.name, bad[question.content])
+        if self.fruitless >= MAX_FRUITLESS_BATCHES:
+            raise KdistillError(
+                f"the teacher {self.teacher.name!r} gave no usable answer to {self.fruitless} batches in a row; "
+                "each may have been charged, so nothing more is asked"
+            )
+
+    def _release(self, granted: Sequence[Question]) -> None:
+        self.ledger.release(granted, price=self.price)
+        self.spent -= len(granted)
+
+    def _readable(self, question: Question) -> bool:
+        try:
+            self.images[question.content].pixels()
+        except UnreadableImage as error:
+            self._skip(question.name, str(error))
+            return False
+        return True

@@ -1,0 +1,141 @@
+"""Teachers that are Keras models, in memory or in a `.keras` file, and TensorFlow SavedModels."""
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdistill.data.images import Image
+from kdistill.errors import KdistillError
+from kdistill.teachers import fingerprint, preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+_TRUSTED_MODULES = ("keras", "kdistill", "builtins", "tensorflow")
+
+
+class KerasTeacher:
+    """A Functional or Sequential Keras model with one square image input [n, S, S, 3]."""
+
+    def __init__(self, model: "keras.Model", *, scaling: str = "none", name: str | None = None) -> None:
+        """Wraps a model in memory.
+
+        Args:
+            model: built, with one input; of several outputs the one named `embedding` is used.
+            scaling: a key of preprocessing.SCALINGS.
+            name: None for the model's name with a hash of its weights.
+        """
+        label = f"the teacher model {name or model.name!r}"
+        inputs = getattr(model, "inputs", None)
+        if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[-1] != 3:
+            raise KdistillError(f"{label} must have one input of shape [batch, S, S, 3]; wrap any other in a function")
+        size = preprocessing.square_side(inputs[0].shape[1], inputs[0].shape[2], label)
+        dtype = inputs[0].dtype
+        self.name = name or fingerprint.weights_name(model.name, model.get_weights())
+        self.view = preprocessing.view_id(size, scaling)
+        self._size, self._scaling, self._label = size, scaling, label
+        self._dtype = np.dtype(dtype if isinstance(dtype, str) else dtype.as_numpy_dtype)
+        self._output = preprocessing.pick_output([_plain(tensor.name) for tensor in model.outputs], label)
+        self._model = model
+        preprocessing.scaled(np.zeros((1, 1, 1, 3), np.uint8), scaling, self._dtype, label)
+
+    def embed(self, images: Sequence[Image]) -> np.ndarray:
+        """Returns float32 [n, Dt]."""
+        pixels = preprocessing.model_pixels(images, self._size)
+        inputs = preprocessing.scaled(pixels, self._scaling, self._dtype, self._label)
+        outputs = self._model.predict_on_batch(inputs)
+        if isinstance(outputs, dict):
+            outputs = list(outputs.values())
+        chosen = outputs[self._output] if isinstance(outputs, list | tuple) else outputs
+        return preprocessing.as_vectors(np.asarray(chosen), self._label)
+
+
+class SavedModelTeacher:
+    """A TensorFlow SavedModel folder with a `serving_default` signature of one input [n, S, S, 3]."""
+
+    def __init__(self, path: Path, *, scaling: str = "none") -> None:
+        """Loads the folder.
+
+        Raises:
+            KdistillError: damaged, without the signature, or with other inputs.
+        """
+        import tensorflow as tf
+
+        label = f"the teacher {path}"
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+            signature: Callable[..., Any] = self._loaded.signatures["serving_default"]
+            arguments = signature.structured_input_signature[1]  # type: ignore[attr-defined]
+            outputs = signature.structured_outputs  # type: ignore[attr-defined]
+        # The loader raises many kinds of errors on a damaged folder; each means the same to the user.
+        except Exception as error:
+            raise KdistillError(f"{label} cannot be loaded as a SavedModel: {error}") from error
+        if len(arguments) != 1 or (spec := next(iter(arguments.values()))).shape.rank != 4 or spec.shape[-1] != 3:
+            raise KdistillError(f"{label} must have one input of shape [batch, S, S, 3]; wrap any other in a function")
+        self.name = fingerprint.file_name(path)
+        self._argument = next(iter(arguments))
+        self._size = preprocessing.square_side(spec.shape[1], spec.shape[2], label)
+        self.view = preprocessing.view_id(self._size, scaling)
+        self._scaling, self._label, self._signature = scaling, label, signature
+        self._dtype = np.dtype(spec.dtype.as_numpy_dtype)
+        self._output = list(outputs)[preprocessing.pick_output(list(outputs), label)]
+        preprocessing.scaled(np.zeros((1, 1, 1, 3), np.uint8), scaling, self._dtype, label)
+
+    def embed(self, images: Sequence[Image]) -> np.ndarray:
+        """Returns float32 [n, Dt]."""
+        import tensorflow as tf
+
+        pixels = preprocessing.model_pixels(images, self._size)
+        inputs = preprocessing.scaled(pixels, self._scaling, self._dtype, self._label)
+        outputs = self._signature(**{self._argument: tf.constant(inputs)})
+        return preprocessing.as_vectors(outputs[self._output].numpy(), self._label)
+
+
+def load_keras(path: Path, *, scaling: str = "none") -> KerasTeacher:
+    """Loads a `.keras` file that contains nothing but Keras's and this library's own layers.
+
+    Raises:
+        KdistillError: damaged, or with code of its own (Lambda layers, classes of other modules), which is not run.
+    """
+    name = fingerprint.file_name(path)
+    _refuse_code(path)
+    import keras
+
+    import kdistill.layers  # noqa: F401  (registers the layers that a student may contain)
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    # The loader raises many kinds of errors on a damaged file; each means the same to the user.
+    except Exception as error:
+        raise KdistillError(f"the teacher {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    return KerasTeacher(model, scaling=scaling, name=name)
+
+
+def _refuse_code(path: Path) -> None:
+    """Looks through the file's configuration before Keras does: `safe_mode` alone lets other modules be imported."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise KdistillError(f"the teacher {path} is not a Keras model file: {error}") from error
+    open_nodes = [config]
+    while open_nodes:
+        node = open_nodes.pop()
+        if isinstance(node, dict):
+            module, class_name = node.get("module"), node.get("class_name")
+            if class_name in ("Lambda", "__lambda__", "function"):
+                raise KdistillError(f"the teacher {path} contains a {class_name} of its own code, which is not run")
+            if isinstance(module, str) and module.split(".")[0] not in _TRUSTED_MODULES:
+                raise KdistillError(f"the teacher {path} needs code of the module {module!r}, which is not imported")
+            open_nodes.extend(node.values())
+        elif isinstance(node, list):
+            open_nodes.extend(node)
+
+
+def _plain(name: str) -> str:
+    """Returns the layer's part of a tensor name: "embedding" of "embedding/Identity:0"."""
+    return name.split("/")[0].split(":")[0]
