@@ -34,24 +34,20 @@ class KerasTeacher:
         if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[-1] != 3:
             raise KdistillError(f"{label} must have one input of shape [batch, S, S, 3]; wrap any other in a function")
         size = preprocessing.square_side(inputs[0].shape[1], inputs[0].shape[2], label)
-        dtype = inputs[0].dtype
-        self.name = name or fingerprint.weights_name(model.name, model.get_weights())
-        self.view = preprocessing.view_id(size, scaling)
-        self._size, self._scaling, self._label = size, scaling, label
-        self._dtype = np.dtype(dtype if isinstance(dtype, str) else dtype.as_numpy_dtype)
+        dtype = inputs[0].dtype if isinstance(inputs[0].dtype, str) else inputs[0].dtype.as_numpy_dtype
+        self._input = preprocessing.ModelInput(label, size, np.dtype(dtype), scaling)
         self._output = preprocessing.pick_output([_plain(tensor.name) for tensor in model.outputs], label)
         self._model = model
-        preprocessing.scaled(np.zeros((1, 1, 1, 3), np.uint8), scaling, self._dtype, label)
+        self.name = name or fingerprint.weights_name(model.name, model.get_weights())
+        self.view = self._input.view
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt]."""
-        pixels = preprocessing.model_pixels(images, self._size)
-        inputs = preprocessing.scaled(pixels, self._scaling, self._dtype, self._label)
-        outputs = self._model.predict_on_batch(inputs)
+        outputs = self._model.predict_on_batch(self._input.tensor(images))
         if isinstance(outputs, dict):
             outputs = list(outputs.values())
         chosen = outputs[self._output] if isinstance(outputs, list | tuple) else outputs
-        return preprocessing.as_vectors(np.asarray(chosen), self._label)
+        return preprocessing.as_vectors(np.asarray(chosen), self._input.model)
 
 
 class SavedModelTeacher:
@@ -76,23 +72,20 @@ class SavedModelTeacher:
             raise KdistillError(f"{label} cannot be loaded as a SavedModel: {error}") from error
         if len(arguments) != 1 or (spec := next(iter(arguments.values()))).shape.rank != 4 or spec.shape[-1] != 3:
             raise KdistillError(f"{label} must have one input of shape [batch, S, S, 3]; wrap any other in a function")
-        self.name = fingerprint.file_name(path)
+        size = preprocessing.square_side(spec.shape[1], spec.shape[2], label)
+        self._input = preprocessing.ModelInput(label, size, np.dtype(spec.dtype.as_numpy_dtype), scaling)
         self._argument = next(iter(arguments))
-        self._size = preprocessing.square_side(spec.shape[1], spec.shape[2], label)
-        self.view = preprocessing.view_id(self._size, scaling)
-        self._scaling, self._label, self._signature = scaling, label, signature
-        self._dtype = np.dtype(spec.dtype.as_numpy_dtype)
         self._output = list(outputs)[preprocessing.pick_output(list(outputs), label)]
-        preprocessing.scaled(np.zeros((1, 1, 1, 3), np.uint8), scaling, self._dtype, label)
+        self._signature = signature
+        self.name = fingerprint.file_name(path)
+        self.view = self._input.view
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt]."""
         import tensorflow as tf
 
-        pixels = preprocessing.model_pixels(images, self._size)
-        inputs = preprocessing.scaled(pixels, self._scaling, self._dtype, self._label)
-        outputs = self._signature(**{self._argument: tf.constant(inputs)})
-        return preprocessing.as_vectors(outputs[self._output].numpy(), self._label)
+        outputs = self._signature(**{self._argument: tf.constant(self._input.tensor(images))})
+        return preprocessing.as_vectors(outputs[self._output].numpy(), self._input.model)
 
 
 def load_keras(path: Path, *, scaling: str = "none") -> KerasTeacher:

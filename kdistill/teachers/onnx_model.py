@@ -47,22 +47,21 @@ class OnnxTeacher:
         self._channels_first = shape[3] != 3
         sides = shape[2:] if self._channels_first else shape[1:3]
         height, width = (side if isinstance(side, int) else None for side in sides)
+        size = preprocessing.square_side(height, width, label)
+        self._input = preprocessing.ModelInput(label, size, _TYPES[inputs[0].type], scaling)
+        self._input_name = inputs[0].name
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
-        self._input, self._dtype = inputs[0].name, _TYPES[inputs[0].type]
         outputs = [output.name for output in self._session.get_outputs()]
         self._output = outputs[preprocessing.pick_output(outputs, label)]
-        self.view = preprocessing.view_id(self._size, scaling)
-        self._scaling, self._label = scaling, label
-        preprocessing.scaled(np.zeros((1, 1, 1, 3), np.uint8), scaling, self._dtype, label)
+        self.view = self._input.view
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt]."""
-        pixels = preprocessing.model_pixels(images, self._size)
-        inputs = preprocessing.scaled(pixels, self._scaling, self._dtype, self._label)
+        inputs = self._input.tensor(images)
         if self._channels_first:
             inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
         answers = []
         for part, rows in preprocessing.fixed_batches(inputs, self._batch or len(inputs)):
-            (output,) = self._session.run([self._output], {self._input: part})
-            answers.append(preprocessing.as_vectors(output, self._label)[:rows])
+            (output,) = self._session.run([self._output], {self._input_name: part})
+            answers.append(preprocessing.as_vectors(output, self._input.model)[:rows])
         return np.concatenate(answers)

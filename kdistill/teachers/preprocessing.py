@@ -1,5 +1,6 @@
 """What a teacher that is a model is shown: pixels of its input size, on the scale that it was trained with."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,14 +27,49 @@ def check_scaling(scaling: str) -> None:
         raise ArgumentError(f"unknown teacher scaling {scaling!r}; known: {', '.join(SCALINGS)}")
 
 
-def view_id(size: int, scaling: str) -> str:
-    """Returns the view id of square pixels of this size and scale."""
-    return f"pillow-bilinear-{size}/{scaling}"
+@dataclasses.dataclass(frozen=True)
+class ModelInput:
+    """The one image input of a teacher model, and how images become its tensor.
 
+    Attributes:
+        model: the model's name in errors.
+        size: S, the side of the square that images are resized to.
+        dtype: of the input; integers that are not quantised take the pixels 0..255 as they are.
+        scaling: a key of SCALINGS.
+        quantization: (scale, zero point) of an 8-bit input, real = scale * (value - zero point); scale 0 means none.
+    """
 
-def model_pixels(images: Sequence[Image], size: int) -> np.ndarray:
-    """Returns uint8 [n, size, size, 3] RGB, by the resize that the whole library uses."""
-    return np.stack([resize(image.pixels(), size) for image in images])
+    model: str
+    size: int
+    dtype: np.dtype
+    scaling: str
+    quantization: tuple[float, int] = (0.0, 0)
+
+    def __post_init__(self) -> None:
+        if self._raw_integers() and self.scaling != "none":
+            raise ArgumentError(
+                f"{self.model}: the input takes {self.dtype}, so the scaling must be 'none', not {self.scaling!r}"
+            )
+
+    @property
+    def view(self) -> str:
+        """The view id."""
+        return f"pillow-bilinear-{self.size}/{self.scaling}"
+
+    def tensor(self, images: Sequence[Image]) -> np.ndarray:
+        """Returns `dtype` [n, S, S, 3], RGB, by the resize that the whole library uses."""
+        pixels = np.stack([resize(image.pixels(), self.size) for image in images])
+        if self._raw_integers():
+            return pixels.astype(self.dtype)
+        real = SCALINGS[self.scaling](pixels)
+        scale, zero_point = self.quantization
+        if scale == 0:
+            return real.astype(self.dtype)
+        limits = np.iinfo(self.dtype)
+        return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(self.dtype)
+
+    def _raw_integers(self) -> bool:
+        return self.dtype.kind in "iu" and self.quantization[0] == 0
 
 
 def square_side(height: int | None, width: int | None, model: str) -> int:
@@ -87,22 +123,3 @@ def fixed_batches(pixels: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, i
         part = pixels[start : start + size]
         padding = np.zeros((size - len(part), *part.shape[1:]), part.dtype)
         yield np.concatenate([part, padding]), len(part)
-
-
-def scaled(pixels: np.ndarray, scaling: str, dtype: np.dtype, model: str) -> np.ndarray:
-    """Returns pixels on the scale and of the type of a model's input.
-
-    Args:
-        pixels: uint8 [n, S, S, 3].
-        scaling: a key of SCALINGS.
-        dtype: the model's input type; integers take the pixels as they are.
-        model: for errors.
-
-    Raises:
-        ArgumentError: an integer input with another scaling than "none".
-    """
-    if dtype.kind in "iu":
-        if scaling != "none":
-            raise ArgumentError(f"{model}: the input takes {dtype}, so the scaling must be 'none', not {scaling!r}")
-        return pixels.astype(dtype)
-    return SCALINGS[scaling](pixels).astype(dtype)

@@ -37,39 +37,29 @@ class TFLiteTeacher:
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4 or inputs[0]["shape"][3] != 3:
             raise KdistillError(f"{label} must have one input of shape [batch, S, S, 3]; wrap any other in a function")
-        self._input = inputs[0]
-        self._output = outputs[preprocessing.pick_output([output["name"] for output in outputs], label)]
-        self._size = preprocessing.square_side(int(self._input["shape"][1]), int(self._input["shape"][2]), label)
+        tensor = inputs[0]
+        size = preprocessing.square_side(int(tensor["shape"][1]), int(tensor["shape"][2]), label)
+        dtype = np.dtype(tensor["dtype"])
+        self._input = preprocessing.ModelInput(label, size, dtype, scaling, tensor["quantization"])
+        self._index = tensor["index"]
         # Only a batch that the file leaves open can be resized.
-        self._open_batch = self._input["shape_signature"][0] == -1
-        self.view = preprocessing.view_id(self._size, scaling)
-        self._scaling, self._label = scaling, label
-        self._prepare(np.zeros((1, self._size, self._size, 3), np.uint8))
+        self._batch = None if tensor["shape_signature"][0] == -1 else int(tensor["shape"][0])
+        self._output = outputs[preprocessing.pick_output([output["name"] for output in outputs], label)]
+        self.view = self._input.view
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt], dequantised."""
-        inputs = self._prepare(preprocessing.model_pixels(images, self._size))
-        index = self._input["index"]
-        batch = len(inputs) if self._open_batch else int(self._input["shape"][0])
-        if self._open_batch:
-            self._interpreter.resize_tensor_input(index, inputs.shape)
+        inputs = self._input.tensor(images)
+        if self._batch is None:
+            self._interpreter.resize_tensor_input(self._index, inputs.shape)
             self._interpreter.allocate_tensors()
         answers = []
-        for part, rows in preprocessing.fixed_batches(inputs, batch):
-            self._interpreter.set_tensor(index, part)
+        for part, rows in preprocessing.fixed_batches(inputs, self._batch or len(inputs)):
+            self._interpreter.set_tensor(self._index, part)
             self._interpreter.invoke()
-            output = preprocessing.as_vectors(_dequantised(self._interpreter, self._output), self._label)
+            output = preprocessing.as_vectors(_dequantised(self._interpreter, self._output), self._input.model)
             answers.append(output[:rows])
         return np.concatenate(answers)
-
-    def _prepare(self, pixels: np.ndarray) -> np.ndarray:
-        dtype = np.dtype(self._input["dtype"])
-        scale, zero_point = self._input["quantization"]
-        if dtype.kind not in "iu" or scale == 0:
-            return preprocessing.scaled(pixels, self._scaling, dtype, self._label)
-        real = preprocessing.SCALINGS[self._scaling](pixels)
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
 
 def _dequantised(interpreter: Any, details: dict[str, Any]) -> np.ndarray:
