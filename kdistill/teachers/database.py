@@ -1,15 +1,12 @@
 """Where a ledger lives: its two tables, and what is particular to SQLite.
 
-Everything that another engine would do differently stands in this file: how a writing transaction begins, how
-a lost asker is told from a living one, and how full the disk is. The rest of the ledger is plain SQLAlchemy Core.
+Everything that another engine would do differently stands here (how a writing transaction begins, how full the
+disk is, whether the file is whole) and in askers.py. The rest of the ledger is plain SQLAlchemy Core.
 """
 
 import contextlib
-import fcntl
-import os
 import shutil
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,63 +130,3 @@ def _prepare_connection(connection: sqlite3.Connection, _: Any) -> None:
 def _begin(connection: sa.Connection) -> None:
     reading = connection.get_execution_options().get("ledger_reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-
-class Askers:
-    """Tells living askers from lost ones: each holds a lock on a file of its own for as long as it lives.
-
-    The operating system releases the lock when the process ends, however it ends, so there is no waiting
-    for a lease to run out, and neither a reused process id nor a changed clock can mislead.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: int | None = None
-        self.id = uuid.uuid4().hex
-
-    def join(self) -> None:
-        """Takes this asker's lock (once); to be called before its first reservation is written."""
-        while self._file is None:
-            self._folder.mkdir(exist_ok=True)
-            for lock in self._folder.iterdir():
-                if self._lost(lock):
-                    lock.unlink(missing_ok=True)
-            # Another asker may sweep the folder, or this file between its creation and its lock: then once more.
-            with contextlib.suppress(FileNotFoundError):
-                path = self._folder / self.id
-                file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if path.exists() and os.path.samefile(file, path):
-                    self._file = file
-                else:
-                    os.close(file)
-
-    def living(self, asker: str) -> bool:
-        """Returns whether the process that reserved under this id still runs and asks.
-
-        An asker asks one batch at a time, so what it finds in flight under its own id was left behind by a fault.
-        """
-        return asker != self.id and not self._lost(self._folder / asker)
-
-    def leave(self) -> None:
-        """Releases the lock and removes its file."""
-        if self._file is not None:
-            (self._folder / self.id).unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
-            with contextlib.suppress(OSError):  # others are still there
-                self._folder.rmdir()
-
-    @staticmethod
-    def _lost(path: Path) -> bool:
-        try:
-            file = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            return True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(file)
-        return True

@@ -1,0 +1,88 @@
+"""`python -m kdistill.teachers status|export|import|verify LEDGER`: what was spent, a table of it, a check."""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdistill.errors import KdistillError
+from kdistill.teachers.ledger import Ledger
+from kdistill.teachers.records import LedgerSummary
+from kdistill.teachers.transfer import export_table, import_table, verify
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit status: 0, 1 for a fault, 2 for wrong arguments."""
+    options = _parser().parse_args(arguments)
+    try:
+        with Ledger(options.ledger, create=options.command == "import") as ledger:
+            return _run(options, ledger)
+    except KdistillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m kdistill.teachers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in {
+        "status": "show what was asked, answered and spent",
+        "export": "write all answers as a table",
+        "import": "add the answers of an exported table (they count nothing here)",
+        "verify": "check every row; exit status 1 when one is damaged",
+    }.items():
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("ledger", type=Path, help="the ledger's file")
+        if name in ("export", "import"):
+            command.add_argument("table", type=Path, help=".npz")
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _run(options: argparse.Namespace, ledger: Ledger) -> int:
+    if options.command == "status":
+        summary = ledger.summary()
+        print(json.dumps(dataclasses.asdict(summary)) if options.json else _status(summary))
+    elif options.command == "export":
+        print(f"{export_table(ledger, options.table)} answers written to {options.table}")
+    elif options.command == "import":
+        print(f"{import_table(ledger, options.table)} new answers from {options.table}")
+    else:
+        faults = verify(ledger)
+        for fault in faults:
+            print(fault)
+        print(f"{len(faults)} faults" if faults else "every row is sound")
+        return 1 if faults else 0
+    return 0
+
+
+def _status(summary: LedgerSummary) -> str:
+    if summary.teacher is None:
+        return "no question was asked yet"
+    lines = {
+        "teacher": summary.teacher,
+        "view": summary.view,
+        "dimension": summary.dimension or "not known yet",
+        "spent": f"{summary.spent} questions, cost {summary.cost:.2f}",
+        "answered": f"{summary.answered}" + (f" ({summary.imported} imported)" if summary.imported else ""),
+        "in flight": summary.in_flight,
+        "unknown": f"{summary.unknown} (perhaps charged, no answer; asked again by the next run)",
+        "bad": f"{summary.bad} (answered, but not with a usable vector)",
+        "first asked": _time(summary.first_asked_at),
+        "last asked": _time(summary.last_asked_at),
+    }
+    return "\n".join(f"{name:12} {value}" for name, value in lines.items())
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(" ", "seconds")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
