@@ -27,7 +27,7 @@ class JointSpaceInterpolation(keras.layers.Layer):
     Original rows are L2-normalised first, since what is searched is their direction.
 
     Call: `layer((student [B, Ds], teacher [B, Dt]))` returns float32 z_s [B+M, Ds], float32 z_t [B+M, Dt] (without a
-    gradient) and int32 parents [M, 2] (i, j). A batch of fewer than two rows has no pair: its mixtures are zero rows
+    gradient) and int32 parents [M, 2] (i, j). A batch of one row has no pair: its mixtures are zero rows
     whose parents are -1, which `pair_mask` leaves out.
 
     Numbers depend on `seed` and on how often the layer was called. That count is a weight, so a resumed training
@@ -121,7 +121,7 @@ class JointSpaceInterpolation(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         first = _integers(first_draw, batch)
         if self.pairing == "random":
-            second = tf.math.floormod(first + 1 + _integers(second_draw, batch - 1), tf.maximum(batch, 1))
+            second = tf.math.floormod(first + 1 + _integers(second_draw, batch - 1), batch)
             return first, second
         closeness = tf.matmul(teacher, teacher, transpose_b=True)
         if self.pairing == "far":
@@ -130,8 +130,6 @@ class JointSpaceInterpolation(keras.layers.Layer):
         closeness = tf.linalg.set_diag(closeness, tf.fill([batch], -2.0))
         order = tf.argsort(closeness, axis=1, direction="DESCENDING", stable=True)
         position = _integers(second_draw, tf.minimum(self.neighbours, batch - 1))
-        # One more row stands for the batch without rows, which cannot be gathered from.
-        order = tf.pad(order, [[0, 1], [0, 1]])
         return first, tf.gather_nd(order, tf.stack([first, position], axis=1))
 
     def _weights(self, draw: tf.Tensor) -> tf.Tensor:
@@ -146,9 +144,8 @@ class JointSpaceInterpolation(keras.layers.Layer):
 
     def _mix(self, rows: tf.Tensor, first: tf.Tensor, second: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         exists = tf.cast(tf.shape(rows)[0] > 1, tf.float32)
-        padded = tf.pad(rows, [[0, 1], [0, 0]])
         weights = weights[:, None]
-        mixed = weights * tf.gather(padded, first) + (1.0 - weights) * tf.gather(padded, second)
+        mixed = weights * tf.gather(rows, first) + (1.0 - weights) * tf.gather(rows, second)
         return exists * (l2_normalise(mixed) if self.renormalise else mixed)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[tuple[int | None, ...], ...]:

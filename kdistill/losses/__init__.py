@@ -1,19 +1,53 @@
 """Losses by name: what trains a student from a teacher's vectors or, as references, from labels."""
 
+from kdistill.losses.addons import AddonsLoss
 from kdistill.losses.base import DistillationLoss
 from kdistill.losses.contrastive import Contrastive, contrastive
+from kdistill.losses.csd import CSD, csd
+from kdistill.losses.darkrank import DarkRank, darkrank
+from kdistill.losses.gram import RAML, Gram, gram, raml
+from kdistill.losses.list_mle import ListMLE, list_mle
+from kdistill.losses.pairwise_logistic import PairwiseLogistic, pairwise_logistic
+from kdistill.losses.pkt import PKT, pkt
 from kdistill.losses.registry import get, names
 from kdistill.losses.regression import Regression, regression
+from kdistill.losses.rkd import RKD, RKDDistance, rkd, rkd_angle, rkd_distance
+from kdistill.losses.similarity_preserving import SimilarityPreserving, similarity_preserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking, softmax_ranking
+from kdistill.losses.triplet import TripletSemiHard, triplet_semihard
 
 __all__ = [
+    "CSD",
+    "PKT",
+    "RAML",
+    "RKD",
+    "AddonsLoss",
     "Contrastive",
+    "DarkRank",
     "DistillationLoss",
+    "Gram",
+    "ListMLE",
+    "PairwiseLogistic",
+    "RKDDistance",
     "Regression",
+    "SimilarityPreserving",
     "SoftmaxRanking",
+    "TripletSemiHard",
     "contrastive",
+    "csd",
+    "darkrank",
     "get",
+    "gram",
+    "list_mle",
     "names",
+    "pairwise_logistic",
+    "pkt",
+    "raml",
     "regression",
+    "rkd",
+    "rkd_angle",
+    "rkd_distance",
+    "similarity_preserving",
     "softmax_ranking",
+    "triplet_semihard",
 ]

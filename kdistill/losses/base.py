@@ -10,6 +10,11 @@ from kdistill.errors import ArgumentError
 
 Function = Callable[..., tf.Tensor]
 
+SIMILARITIES = ("cosine", "dot")
+
+NEVER = -1e9
+"""The score of what cannot be chosen: its exponential is 0, and unlike infinity it leaves no NaN behind."""
+
 
 class DistillationLoss(keras.losses.Loss):
     """A Keras loss that hands its options to a pure function.
@@ -22,9 +27,9 @@ class DistillationLoss(keras.losses.Loss):
     """
 
     function: ClassVar[Function]
-    needs_labels: ClassVar[bool] = False
-    needs_equal_dims: ClassVar[bool] = False
-    joint: ClassVar[bool] = False
+    needs_labels: bool = False
+    needs_equal_dims: bool = False
+    joint: bool = False
 
     def __init__(self, options: dict[str, Any], *, name: str, **kwargs: Any) -> None:
         """Keeps the options.

@@ -6,10 +6,16 @@ import keras
 import tensorflow as tf
 
 from kdistill.geometry import similarities
-from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean, masked_sum, one_of, positive
-
-SIMILARITIES = ("cosine", "dot")
-_NEVER = -1e9
+from kdistill.losses.base import (
+    NEVER,
+    SIMILARITIES,
+    DistillationLoss,
+    anchors_and_mask,
+    masked_mean,
+    masked_sum,
+    one_of,
+    positive,
+)
 
 
 def softmax_ranking(
@@ -39,8 +45,8 @@ def softmax_ranking(
     anchors, mask = anchors_and_mask(y_pred, mask)
     teacher = similarities(y_true[:anchors], y_true, similarity) / teacher_temperature
     student = similarities(y_pred[:anchors], y_pred, similarity) / student_temperature
-    log_p = tf.stop_gradient(tf.nn.log_softmax(tf.where(mask, teacher, _NEVER)))
-    log_q = tf.nn.log_softmax(tf.where(mask, student, _NEVER))
+    log_p = tf.stop_gradient(tf.nn.log_softmax(tf.where(mask, teacher, NEVER)))
+    log_q = tf.nn.log_softmax(tf.where(mask, student, NEVER))
     divergence = masked_sum(tf.exp(log_p) * (log_p - log_q), mask, axis=1)
     return masked_mean(divergence, tf.reduce_any(mask, axis=1))
 
