@@ -1,0 +1,41 @@
+# Everything runs in an environment of its own, made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: quickstart test lint test-addons clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/python main.py --flagfile=configs/quickstart.flags
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
+ADDONS_PYTHON ?= python3.11
+test-addons: .venv-addons/installed
+	.venv-addons/bin/python -m pytest
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: setup.cfg | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+$(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@ $(VENV)/installed
+
+.venv-addons/installed: setup.cfg
+	$(ADDONS_PYTHON) -m venv .venv-addons
+	.venv-addons/bin/pip install --quiet -e '.[addons,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-addons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

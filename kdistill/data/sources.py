@@ -1,0 +1,60 @@
+"""One door to all data sources."""
+
+from kdistill.data.retrieval_data import RetrievalData
+from kdistill.errors import ArgumentError
+
+DATASETS = ("digits", "folder", "lists", "revisited")
+
+
+def open_data(
+    dataset: str,
+    *,
+    data_dir: str | None = None,
+    pool_file: str = "pool.txt",
+    gallery_file: str = "test.txt",
+    query_file: str | None = None,
+    val_file: str | None = None,
+    gnd_file: str | None = None,
+    pool_dir: str | None = None,
+    distractor_dir: str | None = None,
+    seed: int = 0,
+) -> RetrievalData:
+    """Opens a data set by its kind; no image is read yet.
+
+    Args:
+        dataset: one of DATASETS.
+        data_dir: the folder of all kinds but digits.
+        pool_file: lists: the images that the student may learn from.
+        gallery_file: lists: the labelled images that are searched.
+        query_file: lists: the labelled images that search, or None for leave-one-out.
+        val_file: lists: labelled images for choosing settings, or None.
+        gnd_file: revisited: the ground truth inside data_dir; None finds the only `gnd_*.pkl`.
+        pool_dir: revisited: a folder of unlabelled images to learn from.
+        distractor_dir: revisited: a folder of further gallery images that are relevant to nothing.
+        seed: digits: of the split.
+
+    Raises:
+        ArgumentError: an unknown kind or a missing folder name.
+        KdistillError: what the folder lacks.
+    """
+    if dataset not in DATASETS:
+        raise ArgumentError(f"data set {dataset!r} is unknown; choose one of {', '.join(DATASETS)}")
+    if dataset == "digits":
+        from kdistill.data.digits import digits_data
+
+        return digits_data(seed)
+    if data_dir is None:
+        raise ArgumentError(f"--dataset={dataset} needs --data_dir, the folder of its images")
+    if dataset == "folder":
+        from kdistill.data.folder import folder_data
+
+        return folder_data(data_dir)
+    if dataset == "lists":
+        from kdistill.data.lists import list_data
+
+        return list_data(
+            data_dir, pool_file=pool_file, gallery_file=gallery_file, query_file=query_file, val_file=val_file
+        )
+    from kdistill.data.revisited import revisited_data
+
+    return revisited_data(data_dir, gnd_file=gnd_file, pool_dir=pool_dir, distractor_dir=distractor_dir)

@@ -1,0 +1,104 @@
+"""All settings of a run in one plain object: what the command line fills in and the stages read."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a run; `main.py` explains each one beside its flag of the same name."""
+
+    workdir: str = "runs/quickstart"
+    seed: int = 0
+    strict: bool = False
+    # Data
+    dataset: str = "digits"
+    data_dir: str | None = None
+    pool_file: str = "pool.txt"
+    gallery_file: str = "test.txt"
+    query_file: str | None = None
+    val_file: str | None = None
+    gnd_file: str | None = None
+    pool_dir: str | None = None
+    distractor_dir: str | None = None
+    # Teacher
+    teacher: str = "digits"
+    teacher_scaling: str = "symmetric"
+    query_budget: int = 100
+    ask_batch_size: int = 32
+    selection: str = "random"
+    price_per_query: float = 0.0
+    dry_run: bool = False
+    # Student
+    backbone: str = "small_cnn"
+    alpha: float = 1.0
+    image_size: int = 32
+    embedding_dim: int = 128
+    pooling: str = "avg"
+    student_weights: str | None = None
+    # Distillation
+    loss: str = "softmax_ranking"
+    loss_options: str = ""
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    steps: int = 600
+    batch_size: int = 32
+    augment: bool = True
+    freeze_batch_norm: bool = False
+    mixtures: int = 64
+    mixing: str = "beta"
+    mixing_alpha: float = 0.3
+    pairing: str = "random"
+    renormalise: bool = True
+    anchors: str = "originals"
+    rank_against: str = "both"
+    rank_parents: bool = False
+    bank_size: int = 0
+    whiten_teacher: bool = False
+    evaluations: int = 6
+    # Judging and delivering
+    scales: tuple[float, ...] = (1.0,)
+    max_memory_mb: int = 512
+    score_teacher: str = "auto"
+    top_k: int = 10
+    calibration_images: int = 100
+    benchmark_runs: int = 50
+    benchmark_threads: int = 1
+
+
+_DATA = ("dataset", "data_dir", "pool_file", "gallery_file", "query_file", "val_file", "gnd_file", "pool_dir", "distractor_dir")
+_STUDENT = ("backbone", "alpha", "image_size", "embedding_dim", "pooling", "student_weights", "seed")
+_ASK = (*_DATA, *_STUDENT, "teacher", "teacher_scaling", "query_budget", "selection")
+_DISTILL = (
+    *_ASK,
+    "loss",
+    "loss_options",
+    "optimizer",
+    "learning_rate",
+    "steps",
+    "batch_size",
+    "augment",
+    "freeze_batch_norm",
+    "mixtures",
+    "mixing",
+    "mixing_alpha",
+    "pairing",
+    "renormalise",
+    "anchors",
+    "rank_against",
+    "rank_parents",
+    "bank_size",
+    "whiten_teacher",
+)
+_EVALUATE = (*_DISTILL, "scales", "score_teacher")
+_EXPORT = (*_EVALUATE, "top_k", "calibration_images")
+_BENCHMARK = (*_EXPORT, "benchmark_runs", "benchmark_threads")
+
+STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "ask": _ASK,
+    "distill": _DISTILL,
+    "evaluate": _EVALUATE,
+    "export": _EXPORT,
+    "benchmark": _BENCHMARK,
+    "report": _BENCHMARK,
+}
+"""The stages in their order, each with the settings that its result depends on."""

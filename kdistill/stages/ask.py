@@ -1,0 +1,86 @@
+"""The stage `ask`: choose the questions, spend the budget, keep the answers."""
+
+import io
+
+import numpy as np
+from absl import logging
+
+from kdistill import students
+from kdistill.data import ImageSet
+from kdistill.evaluation import embed_images
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of, start_student, teacher_of
+from kdistill.teachers import Ledger, ask, check_budget, plan, select
+from kdistill.workdir import Workdir, write_atomically
+
+
+def ask_teacher(settings: Settings, workdir: Workdir) -> None:
+    """Asks about `--query_budget` images of the pool and writes `answers.npz` (`ids`, `embeddings`).
+
+    With `--dry_run` it says what would be asked and at what cost, and asks nothing.
+
+    Raises:
+        ArgumentError: a budget that cannot be right.
+        KdistillError: the teacher fails, or the ledger belongs to another.
+    """
+    data = data_of(settings)
+    check_budget(settings.query_budget, len(data.pool))
+    teacher = teacher_of(settings, workdir)
+    chosen = choose(settings, data.pool)
+    if settings.dry_run:
+        ledger = Ledger(workdir.ledger) if workdir.ledger.exists() else None
+        print(
+            plan(
+                teacher,
+                data.pool,
+                chosen,
+                ledger,
+                budget=settings.query_budget,
+                price_per_query=settings.price_per_query,
+            )
+        )
+        return
+    with Ledger(workdir.ledger) as ledger:
+        answers = ask(
+            teacher,
+            data.pool,
+            chosen,
+            ledger,
+            budget=settings.query_budget,
+            batch_size=settings.ask_batch_size,
+            strict=settings.strict,
+            price_per_query=settings.price_per_query,
+        )
+        spent = ledger.summary().spent
+    for name, reason in answers.skipped:
+        logging.warning("skipped %s: %s", name, reason)
+    buffer = io.BytesIO()
+    ids = np.array([data.pool.ids[index] for index in answers.indices])
+    np.savez(buffer, ids=ids, embeddings=answers.embeddings)
+    write_atomically(workdir.answers, buffer.getvalue())
+    workdir.update_metrics(
+        queries=int(spent),
+        cost=spent * settings.price_per_query,
+        teacher=teacher.name,
+        teacher_view=teacher.view,
+        skipped_questions=len(answers.skipped),
+    )
+    logging.info(
+        "%d answers of %d dimensions; %d queries spent in all, %d of them now",
+        len(answers.indices),
+        answers.embeddings.shape[1],
+        spent,
+        answers.spent,
+    )
+
+
+def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
+    """Returns int64 [budget], positions in the pool in the order in which they are to be asked about."""
+    if settings.selection == "random":
+        return select("random", settings.query_budget, n=len(pool), seed=settings.seed)
+    features = students.pooled_features(start_student(settings))
+    embedded = embed_images(
+        features, pool, image_size=settings.image_size, strict=settings.strict, description="looking at the pool"
+    )
+    count = min(settings.query_budget, len(embedded.indices))
+    return embedded.indices[select(settings.selection, count, features=embedded.embeddings, seed=settings.seed)]

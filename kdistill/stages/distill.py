@@ -1,0 +1,156 @@
+"""The stage `distill`: the student learns from the answers that the stage `ask` paid for."""
+
+import json
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from kdistill import losses, optimizers, students
+from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.data import ImageSet
+from kdistill.data.pipeline import training_batches
+from kdistill.distiller import Distiller
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of, read_images, start_student
+from kdistill.teachers.whitening import fit_whitening
+from kdistill.workdir import Workdir, replace_atomically
+
+SOURCE_MARGIN = 1.25
+"""Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""
+
+
+def distill(settings: Settings, workdir: Workdir) -> None:
+    """Trains the student and writes `student.keras`; continues from the last checkpoint after an interruption.
+
+    Raises:
+        ArgumentError: settings that contradict each other.
+        KdistillError: no answers, damaged checkpoints, a loss that is not finite.
+    """
+    tf.config.experimental.enable_op_determinism()
+    data = data_of(settings)
+    pool, targets = _answered(settings, workdir, data.pool)
+    # Read once at the student's own size for the start of its projection, the way it will be searched with.
+    start = read_images(pool, settings.image_size, settings, "reading the pool")
+    student = start_student(settings, start.pixels if settings.student_weights else None)
+    if settings.augment:
+        start = read_images(pool, round(settings.image_size * SOURCE_MARGIN), settings, "reading for crops")
+    distiller = build_distiller(settings, student, targets.shape[-1])
+
+    epochs = min(settings.evaluations, settings.steps)
+    steps_per_epoch = -(-settings.steps // epochs)
+    total = epochs * steps_per_epoch
+    distiller.compile(optimizer_of(settings, total), loss=loss_of(settings))
+    checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints)
+    done = checkpoint.restore()
+    if done:
+        logging.info("continuing after %d of %d steps", done * steps_per_epoch, total)
+    callbacks: list[keras.callbacks.Callback] = [StopOnNaN()]
+    if data.validation is not None:
+        validation = read_images(data.validation, settings.image_size, settings, "reading validation")
+        labels = np.asarray(data.validation.labels)[validation.indices]
+        callbacks.append(RetrievalEvaluation(validation.pixels, labels))
+    callbacks += [
+        HistoryFile(workdir.history, steps_per_epoch),
+        keras.callbacks.TensorBoard(str(workdir.logs), write_graph=False),
+        checkpoint,
+    ]
+    batches = training_batches(
+        start.pixels,
+        targets[start.indices],
+        batch_size=settings.batch_size,
+        image_size=settings.image_size,
+        first_step=done * steps_per_epoch,
+        last_step=total,
+        seed=settings.seed,
+        augment=settings.augment,
+    )
+    if done < epochs:
+        distiller.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=2,
+        )
+    replace_atomically(workdir.student, student.save)
+    logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), settings.embedding_dim)
+
+
+def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) -> Distiller:
+    """Puts the parts of the joint space around a student, as the settings say."""
+    loss = loss_of(settings)
+    joint = bool(getattr(loss, "joint", False))
+    if settings.freeze_batch_norm:
+        for layer in student.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    interpolation = None
+    if settings.mixtures and not getattr(loss, "needs_labels", False):
+        interpolation = JointSpaceInterpolation(
+            settings.mixtures,
+            distribution=settings.mixing,
+            alpha=settings.mixing_alpha,
+            pairing=settings.pairing,
+            renormalise=settings.renormalise,
+            seed=settings.seed,
+        )
+    unequal = getattr(loss, "needs_equal_dims", False) and teacher_dim != students.embedding_dim(student)
+    return Distiller(
+        student,
+        interpolation=interpolation,
+        bank=EmbeddingBank(settings.bank_size) if joint and settings.bank_size else None,
+        anchors=settings.anchors,
+        rank_against=settings.rank_against,
+        rank_parents=settings.rank_parents,
+        projection_dim=teacher_dim if unequal else None,
+    )
+
+
+def loss_of(settings: Settings) -> keras.losses.Loss:
+    """Returns the loss that --loss and --loss_options (`name=value,...`) name."""
+    return losses.get(settings.loss, **parse_options(settings.loss_options))
+
+
+def optimizer_of(settings: Settings, total_steps: int) -> keras.optimizers.Optimizer:
+    """Returns the optimizer with a cosine schedule down to 0 over all steps."""
+    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, total_steps)
+    return optimizers.get(settings.optimizer, learning_rate=schedule)
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Reads `name=value,name=value`; values are numbers, true, false, or words.
+
+    Raises:
+        ArgumentError: a part without an equals sign.
+    """
+    options: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ArgumentError(f"--loss_options takes name=value,name=value; found {part!r}")
+        try:
+            options[name.strip()] = json.loads(value)
+        except ValueError:
+            options[name.strip()] = value.strip()
+    return options
+
+
+def _answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[ImageSet, np.ndarray]:
+    """Returns the images with an answer, and their targets, [n, Dt] or labels [n]."""
+    with np.load(workdir.needs(workdir.answers, "ask"), allow_pickle=False) as answers:
+        ids, embeddings = answers["ids"].tolist(), answers["embeddings"]
+    positions = {name: index for index, name in enumerate(pool.ids)}
+    missing = [name for name in ids if name not in positions]
+    if missing:
+        raise KdistillError(f"{workdir.answers} has an answer for {missing[0]!r}, which is not in the pool")
+    images = pool.subset([positions[name] for name in ids])
+    if settings.whiten_teacher:
+        embeddings = fit_whitening(embeddings).transform(embeddings)
+    return images, embeddings

@@ -1,0 +1,152 @@
+"""The stage `evaluate`: teacher, distilled student and the student before distillation, in one table."""
+
+import dataclasses
+import io
+import json
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from kdistill import students
+from kdistill.data import ImageSet, RetrievalData
+from kdistill.errors import KdistillError
+from kdistill.evaluation import RetrievalScores, embed_images
+from kdistill.progress import progress_bar
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of, start_student, teacher_of
+from kdistill.stages.judge import Judge, Vectors
+from kdistill.teachers import Teacher
+from kdistill.workdir import Workdir, write_atomically
+
+NEIGHBOUR_QUERIES = 12
+
+
+def evaluate(settings: Settings, workdir: Workdir) -> None:
+    """Writes `rows` of `metrics.json`, `gallery.npz`, and the neighbours that the report shows.
+
+    Raises:
+        KdistillError: no student yet, or no readable image.
+    """
+    student = load_student(workdir)
+    data, searched = _embed_readable(student, data_of(settings), settings)
+    judge = Judge(data, settings.max_memory_mb)
+    queries = workdir.read_metrics().get("queries", 0)
+    rows = []
+    black_box = _teacher_to_score(settings, workdir)
+    teacher: Vectors | None = None
+    if black_box is not None:
+        try:
+            teacher = judge.embed(lambda images, role: _answers(black_box, images, f"teacher, {role}"))
+        except KdistillError as error:
+            # The teacher's row is an extra: a table may well hold no row for the images of the test.
+            logging.warning("there is no row for the teacher: %s", error)
+        else:
+            parameters = _parameters(getattr(black_box, "model", None))
+            rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
+    rows.append(_row("student", judge.scores(searched, teacher), searched, queries, _parameters(student)))
+    untouched = students.pooled_features(start_student(settings))
+    before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
+    rows.append(_row("untouched", judge.scores(before, teacher), before, 0, _parameters(untouched)))
+
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
+    write_atomically(workdir.gallery, buffer.getvalue())
+    searching = len(data.gallery if data.queries is None else data.queries)
+    count = min(NEIGHBOUR_QUERIES, searching)
+    shown = np.sort(np.random.default_rng(settings.seed).choice(searching, count, replace=False))
+    columns = {"teacher": teacher, "student": searched}
+    write_atomically(
+        workdir.neighbours,
+        json.dumps({name: judge.neighbours(vectors, shown) for name, vectors in columns.items() if vectors}),
+    )
+    workdir.update_metrics(rows=rows, dataset=data.name, gallery=len(data.gallery), searches=searching)
+    print(table(rows))
+
+
+def load_student(workdir: Workdir) -> keras.Model:
+    """Returns the distilled student of a run.
+
+    Raises:
+        KdistillError: it does not exist yet or cannot be read.
+    """
+    path = workdir.needs(workdir.student, "distill")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise KdistillError(f"{path} is not a readable student: {reason}") from error
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Returns the rows as text for a terminal."""
+    columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R"}
+    lines = [f"{'':<12}" + "".join(f"{title:>10}" for title in (*columns.values(), "queries", "parameters"))]
+    for row in rows:
+        cells = [f"{row[name]:>10.3f}" if name in row else f"{'–':>10}" for name in columns]
+        cells += [
+            f"{'–' if row.get(name) is None else format(row[name], ',d'):>10}" for name in ("queries", "parameters")
+        ]
+        lines.append(f"{row['name']:<12}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def _row(
+    name: str, scores: RetrievalScores, vectors: Vectors, queries: int | None, parameters: int | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        **scores.as_dict(),
+        "queries": queries,
+        "parameters": parameters,
+        "dimension": int(vectors.gallery.shape[1]),
+    }
+
+
+def _parameters(model: Any) -> int | None:
+    return int(model.count_params()) if hasattr(model, "count_params") else None
+
+
+def _teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
+    remote = settings.teacher.startswith(("http://", "https://"))
+    if settings.score_teacher == "no" or (settings.score_teacher == "auto" and remote):
+        return None
+    return teacher_of(settings, workdir)
+
+
+def _answers(teacher: Teacher, images: ImageSet, description: str) -> np.ndarray:
+    batches = [images[start : start + 32] for start in range(0, len(images), 32)]
+    bar = progress_bar(batches, description=description, unit="batch")
+    return np.concatenate([teacher.embed(batch) for batch in bar])
+
+
+def _embed(model: keras.Model, images: ImageSet, description: str) -> np.ndarray:
+    size = students.image_size(model)
+    return embed_images(model, images, image_size=size, strict=True, description=description).embeddings
+
+
+def _embed_readable(student: keras.Model, data: RetrievalData, settings: Settings) -> tuple[RetrievalData, Vectors]:
+    """Embeds with the student and returns the data without the images that cannot be read, each of them named."""
+    vectors: dict[str, np.ndarray | None] = {"gallery": None, "queries": None}
+    kept: dict[str, ImageSet | None] = {"gallery": data.gallery, "queries": data.queries}
+    # Ground truth of the revisited form speaks of positions, so no image may be missing there.
+    strict = settings.strict or data.truth is not None
+    for role, images in kept.items():
+        if images is None:
+            continue
+        embedded = embed_images(
+            student,
+            images,
+            image_size=students.image_size(student),
+            strict=strict,
+            description=f"student, {role}",
+        )
+        vectors[role] = embedded.embeddings
+        for _, reason in embedded.skipped:
+            logging.warning("skipped: %s", reason)
+        if embedded.skipped:
+            logging.warning("%d of %d images of the %s were skipped", len(embedded.skipped), len(images), role)
+            kept[role] = images.subset(embedded.indices)
+    assert vectors["gallery"] is not None
+    return dataclasses.replace(data, **kept), Vectors(vectors["gallery"], vectors["queries"])

@@ -1,0 +1,95 @@
+"""How one run judges embeddings: its gallery, its queries, and what counts as right."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kdistill.data import ImageSet, RetrievalData
+from kdistill.evaluation import (
+    RetrievalScores,
+    evaluate_leave_one_out,
+    evaluate_query_gallery,
+    evaluate_revisited,
+    nearest_neighbours,
+)
+
+NEIGHBOURS_SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Embeddings of what is searched and what searches.
+
+    Attributes:
+        gallery: float32 [G, D].
+        queries: float32 [Q, D], or None: the gallery searches itself, leave-one-out.
+    """
+
+    gallery: np.ndarray
+    queries: np.ndarray | None
+
+
+class Judge:
+    """Scores any model on the images of a run by the same rules."""
+
+    def __init__(self, data: RetrievalData, max_memory_mb: int) -> None:
+        """Takes the images (all readable) and the MiB that an evaluation may take beside its inputs."""
+        self.data = data
+        self.max_memory_mb = max_memory_mb
+
+    def embed(self, embed: Callable[[ImageSet, str], np.ndarray]) -> Vectors:
+        """Embeds gallery and queries with a function (images, what they are) -> float32 [n, D]."""
+        queries = None if self.data.queries is None else embed(self.data.queries, "queries")
+        return Vectors(embed(self.data.gallery, "gallery"), queries)
+
+    def scores(self, vectors: Vectors, teacher: Vectors | None = None) -> RetrievalScores:
+        """Returns all measures, and the agreement with the teacher where its vectors are given."""
+        options: dict[str, Any] = {"max_memory_mb": self.max_memory_mb}
+        if vectors.queries is None:
+            labels = np.asarray(self.data.gallery.labels)
+            options["teacher"] = None if teacher is None else teacher.gallery
+            return evaluate_leave_one_out(vectors.gallery, labels, **options)
+        assert self.data.queries is not None
+        if teacher is not None:
+            options["teacher"] = (teacher.queries, teacher.gallery)
+        if self.data.truth is not None:
+            return evaluate_revisited(vectors.queries, vectors.gallery, self.data.truth, **options)
+        return evaluate_query_gallery(
+            vectors.queries,
+            vectors.gallery,
+            np.asarray(self.data.queries.labels),
+            np.asarray(self.data.gallery.labels),
+            **options,
+        )
+
+    def neighbours(self, vectors: Vectors, queries: np.ndarray) -> list[dict[str, Any]]:
+        """Returns what the queries at these positions (int [n]) find, as plain objects for JSON.
+
+        Each has `query` (id), `label`, and `found`: objects with `id`, `score` and `right` (None for junk).
+        """
+        leave_one_out = vectors.queries is None
+        searching = vectors.gallery if vectors.queries is None else vectors.queries
+        count = min(NEIGHBOURS_SHOWN, len(vectors.gallery) - leave_one_out)
+        scores, indices = nearest_neighbours(
+            searching[queries], vectors.gallery, count, exclude=queries if leave_one_out else None
+        )
+        images = self.data.gallery if self.data.queries is None else self.data.queries
+        return [
+            {
+                "query": images.ids[query],
+                "label": "" if images.labels is None else str(images.labels[query]),
+                "found": [
+                    {"id": self.data.gallery.ids[index], "score": float(score), "right": self._right(query, index)}
+                    for score, index in zip(scores[row], indices[row], strict=True)
+                ],
+            }
+            for row, query in enumerate(queries)
+        ]
+
+    def _right(self, query: int, index: int) -> bool | None:
+        if self.data.truth is not None:
+            return self.data.truth.is_right(query, index)
+        searching = self.data.gallery if self.data.queries is None else self.data.queries
+        return bool(np.asarray(searching.labels)[query] == np.asarray(self.data.gallery.labels)[index])

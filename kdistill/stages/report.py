@@ -1,0 +1,80 @@
+"""The stage `report`: one HTML page from what the other stages measured."""
+
+import json
+
+import numpy as np
+from absl import logging
+
+from kdistill.callbacks import read_history
+from kdistill.data import ImageSet, UnreadableImage
+from kdistill.report import Neighbour, NeighbourRow, write_report
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of
+from kdistill.workdir import Workdir
+
+
+def report(settings: Settings, workdir: Workdir) -> None:
+    """Writes `report.html`; parts that were not measured yet are left out.
+
+    Raises:
+        ArgumentError: the stage `evaluate` was not run.
+    """
+    workdir.needs(workdir.metrics, "evaluate")
+    metrics = workdir.read_metrics()
+    summary = {
+        "data": metrics.get("dataset"),
+        "teacher": metrics.get("teacher"),
+        "queries to the teacher": metrics.get("queries"),
+        "student": f"{settings.backbone} (width {settings.alpha:g}), {settings.image_size} px",
+        "loss": settings.loss,
+        "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
+    }
+    write_report(
+        workdir.report,
+        title=f"kdistill: {metrics.get('dataset', workdir.path.name)}",
+        summary=summary,
+        rows=metrics.get("rows", []),
+        files=metrics.get("files", []),
+        history=read_history(workdir.history),
+        neighbours=_neighbours(settings, workdir),
+        flags=workdir.flags.read_text() if workdir.flags.exists() else "",
+    )
+    logging.info("wrote %s", workdir.report)
+
+
+def _neighbours(settings: Settings, workdir: Workdir) -> list[NeighbourRow]:
+    if not workdir.neighbours.exists():
+        return []
+    found = json.loads(workdir.neighbours.read_text())
+    data = data_of(settings)
+    gallery = _Pictures(data.gallery)
+    queries = gallery if data.queries is None else _Pictures(data.queries)
+    names = list(found)
+    return [
+        NeighbourRow(
+            query_id=answers[0]["query"],
+            query_thumb=queries.picture(answers[0]["query"]),
+            label=answers[0]["label"],
+            columns={
+                name: [
+                    Neighbour(hit["id"], gallery.picture(hit["id"]), hit["score"], hit["right"])
+                    for hit in answer["found"]
+                ]
+                for name, answer in zip(names, answers, strict=True)
+            },
+        )
+        for answers in zip(*found.values(), strict=True)
+    ]
+
+
+class _Pictures:
+    """Pixels by id; a grey square stands for an image that has gone since."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = {image.id: image for image in images}
+
+    def picture(self, name: str) -> np.ndarray:
+        try:
+            return self._images[name].pixels()
+        except (KeyError, UnreadableImage):
+            return np.full((64, 64, 3), 128, np.uint8)

@@ -1,0 +1,201 @@
+"""Command line: flags in, stages out. See `python main.py --help` and the files in configs/."""
+
+import dataclasses
+import difflib
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# Set before TensorFlow is imported anywhere: its start-up notices are no news to a user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+from absl import app, flags, logging
+
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.settings import STAGE_SETTINGS, Settings
+
+_HELP = {
+    "workdir": "Folder of the run; everything that it makes lies there.",
+    "seed": "Seed of the choice of questions, of training and of the embedded data's split.",
+    "strict": "Stop at the first unreadable image or bad answer instead of skipping it.",
+    "dataset": "digits (embedded), folder (DIR/pool, DIR/gallery/CLASS), lists (files of `path, label`), or revisited.",
+    "data_dir": "Folder of the images.",
+    "pool_file": "lists: file in --data_dir that names the images that the student may learn from.",
+    "gallery_file": "lists: file that names the labelled images that are searched.",
+    "query_file": "lists: file that names the labelled images that search; empty: each gallery image searches the rest.",
+    "val_file": "lists: file of labelled images on which training is watched (never chosen by).",
+    "gnd_file": "revisited: the ground truth in --data_dir; empty: its only gnd_*.pkl.",
+    "pool_dir": "revisited: folder of unlabelled images to learn from.",
+    "distractor_dir": "revisited: folder of further gallery images.",
+    "teacher": "The black box: digits (embedded), a table (.npz, .npy), a model (.keras, SavedModel, .tflite, .onnx), "
+    "a Python function (package.module:function), or an http(s) address.",
+    "teacher_scaling": "What pixels a model teacher expects: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+    "query_budget": "How many questions the teacher may be asked.",
+    "ask_batch_size": "Images in one question to the teacher; a crash can lose the answers of one.",
+    "selection": "How the images to ask about are chosen: random, k-center, k-means++ or density.",
+    "price_per_query": "What one answer costs, in your currency.",
+    "dry_run": "With --stages=ask: say what would be asked and at what cost, and ask nothing.",
+    "backbone": "small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2.",
+    "alpha": "Width multiplier of the backbone.",
+    "image_size": "Side in pixels of the student's input.",
+    "embedding_dim": "Dimensions of the student's embedding.",
+    "pooling": "avg or gem.",
+    "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), or empty for random.",
+    "loss": "The loss, by name; an unknown name lists them all.",
+    "loss_options": "Options of the loss: name=value,name=value.",
+    "optimizer": "The optimizer, by its Keras name.",
+    "learning_rate": "Learning rate at the start; it falls to 0 along a cosine.",
+    "steps": "Training steps.",
+    "batch_size": "Images a step.",
+    "augment": "Show the student mildly changed views (the teacher's answer is for the plain one).",
+    "freeze_batch_norm": "Keep the batch normalisation of a pretrained backbone as it is.",
+    "mixtures": "Mixtures a step; 0 trains on original rows only.",
+    "mixing": "Distribution of the weight λ: beta, uniform or fixed.",
+    "mixing_alpha": "a of beta(a, a).",
+    "pairing": "Which rows are mixed: random, teacher_knn or far.",
+    "renormalise": "Give mixtures unit length.",
+    "anchors": "Rows that rank: originals, mixtures or both.",
+    "rank_against": "Rows that are ranked: originals, mixtures or both.",
+    "rank_parents": "Rank mixtures against their own parents too.",
+    "bank_size": "Past rows that are ranked as well; 0 for none.",
+    "whiten_teacher": "Whiten the teacher's answers (fitted on the answers alone).",
+    "evaluations": "How often training pauses to record, watch validation and save a checkpoint.",
+    "scales": "Input scales whose embeddings are averaged in evaluation.",
+    "score_teacher": "Give the teacher a row in the table: yes, no, or auto (yes unless it is an http address). "
+    "This asks it about the test images, outside the budget.",
+    "max_memory_mb": "MiB that an evaluation may take beside its inputs.",
+    "top_k": "Neighbours that the exported retriever returns.",
+    "calibration_images": "Images of the pool that calibrate full int8.",
+    "benchmark_runs": "Timed runs for each file.",
+    "benchmark_threads": "Threads of each runtime.",
+}
+
+
+def define_flags() -> None:
+    """Defines one flag for each setting, with the setting's default."""
+    kinds: dict[type, Callable[..., object]] = {
+        bool: flags.DEFINE_boolean,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    for field in dataclasses.fields(Settings):
+        if field.name == "scales":
+            flags.DEFINE_list("scales", [str(scale) for scale in Settings().scales], _HELP["scales"])
+        else:
+            kind = type(field.default) if field.default is not None else str
+            kinds[kind](field.name, field.default, _HELP[field.name])
+    flags.DEFINE_list("stages", list(STAGE_SETTINGS), f"Stages to run, of: {', '.join(STAGE_SETTINGS)}.")
+    flags.DEFINE_boolean("redo", False, "Run stages again that are done; answers already paid for are kept.")
+
+
+def settings_from_flags() -> Settings:
+    """Returns the settings that the flags describe.
+
+    Raises:
+        ArgumentError: a value that cannot be right.
+    """
+    values = {field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(Settings)}
+    try:
+        values["scales"] = tuple(float(scale) for scale in values["scales"])
+    except ValueError as error:
+        raise ArgumentError(f"--scales takes numbers such as 1,0.7071,0.5: {error}") from error
+    values = {name: None if value == "" and _optional(name) else value for name, value in values.items()}
+    return Settings(**values)
+
+
+def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
+    """Runs the stages in their order, each unless it is done.
+
+    Raises:
+        ArgumentError: an unknown stage, or a folder that was made with other settings.
+        KdistillError: a stage failed.
+    """
+    unknown = [stage for stage in stages if stage not in STAGE_SETTINGS]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], STAGE_SETTINGS, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; choose of {', '.join(STAGE_SETTINGS)}"
+        raise ArgumentError(f"there is no stage {unknown[0]!r}{hint}")
+    from kdistill.workdir import Workdir
+
+    workdir = Workdir(settings.workdir)
+    if not settings.dry_run:
+        workdir.write_flags(settings)
+    for stage in STAGE_SETTINGS:
+        done = False if redo and stage in stages else workdir.is_done(stage, settings)
+        if stage not in stages:
+            continue
+        if done:
+            logging.info("%s: already done in %s; nothing to do", stage, workdir.path)
+            continue
+        logging.info("%s ...", stage)
+        started = time.monotonic()
+        if redo:
+            workdir.forget(stage)
+        _stage(stage)(settings, workdir)
+        if settings.dry_run:
+            return
+        workdir.mark_done(stage, settings)
+        logging.info("%s: done in %.1f s", stage, time.monotonic() - started)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command line."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --name=value")
+    try:
+        run_stages(settings_from_flags(), flags.FLAGS.stages, flags.FLAGS.redo)
+    except KeyboardInterrupt:
+        print("interrupted; start the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    except KdistillError as error:
+        if logging.get_verbosity() >= logging.DEBUG:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+
+
+def cli() -> None:
+    """The entry point `kdistill`; shipped flagfiles are found wherever the package is installed."""
+    define_flags()
+    logging.set_verbosity(logging.INFO)
+    app.run(main, [_shipped(argument) for argument in sys.argv])
+
+
+def _stage(name: str) -> Callable:
+    # Imported when needed: TensorFlow takes seconds to load, and asking a table needs none of it.
+    if name == "ask":
+        from kdistill.stages.ask import ask_teacher as stage
+    elif name == "distill":
+        from kdistill.stages.distill import distill as stage
+    elif name == "evaluate":
+        from kdistill.stages.evaluate import evaluate as stage
+    elif name == "export":
+        from export.stage import export_run as stage
+    elif name == "benchmark":
+        from benchmarks.stage import benchmark_run as stage
+    else:
+        from kdistill.stages.report import report as stage
+    return stage
+
+
+def _optional(name: str) -> bool:
+    return Settings.__dataclass_fields__[name].default is None
+
+
+def _shipped(argument: str) -> str:
+    """Turns --flagfile=configs/NAME.flags into the installed file where there is none in this folder."""
+    name, equals, path = argument.partition("=")
+    if name.lstrip("-") != "flagfile" or not equals or Path(path).exists():
+        return argument
+    import kdistill.configs
+
+    shipped = [Path(folder) / Path(path).name for folder in kdistill.configs.__path__]
+    return next((f"{name}={file}" for file in shipped if file.exists()), argument)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,64 @@
+"""The training pipeline: what a step sees depends on the seed and the step alone."""
+
+import numpy as np
+import pytest
+
+from kdistill.data.pipeline import training_batches
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (10, 20, 24, 3), np.uint8)
+TARGETS = np.arange(10, dtype=np.float32)[:, None]
+
+
+def _batches(first=0, last=9, seed=1, augment=False, batch_size=4, pixels=PIXELS, image_size=16):
+    dataset = training_batches(
+        pixels,
+        TARGETS[: len(pixels)],
+        batch_size=batch_size,
+        image_size=image_size,
+        first_step=first,
+        last_step=last,
+        seed=seed,
+        augment=augment,
+    )
+    return [(images.numpy(), targets.numpy()) for images, targets in dataset]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_resuming_repeats_nothing(augment):
+    whole, rest = _batches(augment=augment), _batches(first=5, augment=augment)
+    assert len(whole) == 9
+    assert len(rest) == 4
+    for (images, targets), (again, targets_again) in zip(whole[5:], rest, strict=True):
+        np.testing.assert_array_equal(images, again)
+        np.testing.assert_array_equal(targets, targets_again)
+
+
+def test_no_image_twice_in_a_pass():
+    steps = [targets[:, 0] for _, targets in _batches()]
+    for first in range(0, 8, 2):  # two batches of 4 a pass over 10 images
+        seen = np.concatenate(steps[first : first + 2])
+        assert len(set(seen)) == 8
+    assert len({tuple(step) for step in steps}) == 9  # every pass has an order of its own
+
+
+def test_few_images_make_one_batch_of_all():
+    for images, targets in _batches(pixels=PIXELS[:3], last=4):
+        assert images.shape == (3, 16, 16, 3)
+        assert sorted(targets[:, 0]) == [0, 1, 2]
+
+
+def test_plain_images_of_the_right_size_are_untouched():
+    pixels = PIXELS[:, :16, :16]
+    for images, targets in _batches(pixels=pixels, last=2):
+        np.testing.assert_array_equal(images, pixels[targets[:, 0].astype(int)])
+
+
+def test_views_differ_between_steps_and_seeds_and_stay_recognisable():
+    flat = np.full((4, 20, 20, 3), 100, np.uint8)
+    first, second = _batches(pixels=flat, augment=True, last=2)
+    assert first[0].dtype == np.uint8
+    assert not np.array_equal(first[0], second[0])
+    assert not np.array_equal(first[0], _batches(pixels=flat, augment=True, last=1, seed=2)[0][0])
+    # Of a flat image only the brightness can change, by at most 20 % (and half a grey level of rounding).
+    assert first[0].min() >= 79
+    assert first[0].max() <= 121
