@@ -8,12 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Set before TensorFlow is imported anywhere: its start-up notices are no news to a user.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 from absl import app, flags, logging
 
+from export.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import STAGE_SETTINGS, Settings
 
@@ -25,14 +22,14 @@ _HELP = {
     "data_dir": "Folder of the images.",
     "pool_file": "lists: file in --data_dir that names the images that the student may learn from.",
     "gallery_file": "lists: file that names the labelled images that are searched.",
-    "query_file": "lists: file that names the labelled images that search; empty: each gallery image searches the rest.",
+    "query_file": "lists: file that names the labelled images that search; empty: leave-one-out over the gallery.",
     "val_file": "lists: file of labelled images on which training is watched (never chosen by).",
     "gnd_file": "revisited: the ground truth in --data_dir; empty: its only gnd_*.pkl.",
     "pool_dir": "revisited: folder of unlabelled images to learn from.",
     "distractor_dir": "revisited: folder of further gallery images.",
     "teacher": "The black box: digits (embedded), a table (.npz, .npy), a model (.keras, SavedModel, .tflite, .onnx), "
-    "a Python function (package.module:function), or an http(s) address.",
-    "teacher_scaling": "What pixels a model teacher expects: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+    "a Python function (package.module:function), or an http(s) address. {data_dir} stands for --data_dir.",
+    "teacher_scaling": "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
     "query_budget": "How many questions the teacher may be asked.",
     "ask_batch_size": "Images in one question to the teacher; a crash can lose the answers of one.",
     "selection": "How the images to ask about are chosen: random, k-center, k-means++ or density.",
@@ -43,7 +40,7 @@ _HELP = {
     "image_size": "Side in pixels of the student's input.",
     "embedding_dim": "Dimensions of the student's embedding.",
     "pooling": "avg or gem.",
-    "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), or empty for random.",
+    "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), or empty (random).",
     "loss": "The loss, by name; an unknown name lists them all.",
     "loss_options": "Options of the loss: name=value,name=value.",
     "optimizer": "The optimizer, by its Keras name.",
@@ -103,7 +100,12 @@ def settings_from_flags() -> Settings:
         values["scales"] = tuple(float(scale) for scale in values["scales"])
     except ValueError as error:
         raise ArgumentError(f"--scales takes numbers such as 1,0.7071,0.5: {error}") from error
-    values = {name: None if value == "" and _optional(name) else value for name, value in values.items()}
+    for name, value in values.items():
+        if value == "" and Settings.__dataclass_fields__[name].default is None:
+            values[name] = None
+        elif isinstance(value, str) and "{data_dir}" in value:
+            # So that a flagfile can name files that lie with the data.
+            values[name] = value.replace("{data_dir}", values["data_dir"] or ".")
     return Settings(**values)
 
 
@@ -162,11 +164,17 @@ def cli() -> None:
     """The entry point `kdistill`; shipped flagfiles are found wherever the package is installed."""
     define_flags()
     logging.set_verbosity(logging.INFO)
+    # TensorFlow tells its inner news through the same logger; a user waits for ours.
+    logging.get_absl_handler().addFilter(lambda record: "tensorflow" not in Path(record.pathname).parts)
     app.run(main, [_shipped(argument) for argument in sys.argv])
 
 
 def _stage(name: str) -> Callable:
-    # Imported when needed: TensorFlow takes seconds to load, and asking a table needs none of it.
+    # Imported when needed, so that --help and mistakes in flags answer at once; quietly, since start-up notices are
+    # no news to a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        import tensorflow  # noqa: F401
     if name == "ask":
         from kdistill.stages.ask import ask_teacher as stage
     elif name == "distill":
@@ -180,10 +188,6 @@ def _stage(name: str) -> Callable:
     else:
         from kdistill.stages.report import report as stage
     return stage
-
-
-def _optional(name: str) -> bool:
-    return Settings.__dataclass_fields__[name].default is None
 
 
 def _shipped(argument: str) -> str:

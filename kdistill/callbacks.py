@@ -55,7 +55,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             return
         student = getattr(self.model, "student", self.model)
         gallery = self._embed(student, self.gallery)
-        if self.queries is None:
+        if self.queries is None or self.query_labels is None:
             scores = evaluate_leave_one_out(gallery, self.gallery_labels)
         else:
             queries = self._embed(student, self.queries)

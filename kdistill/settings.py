@@ -65,7 +65,17 @@ class Settings:
     benchmark_threads: int = 1
 
 
-_DATA = ("dataset", "data_dir", "pool_file", "gallery_file", "query_file", "val_file", "gnd_file", "pool_dir", "distractor_dir")
+_DATA = (
+    "dataset",
+    "data_dir",
+    "pool_file",
+    "gallery_file",
+    "query_file",
+    "val_file",
+    "gnd_file",
+    "pool_dir",
+    "distractor_dir",
+)
 _STUDENT = ("backbone", "alpha", "image_size", "embedding_dim", "pooling", "student_weights", "seed")
 _ASK = (*_DATA, *_STUDENT, "teacher", "teacher_scaling", "query_budget", "selection")
 _DISTILL = (

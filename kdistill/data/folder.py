@@ -52,7 +52,7 @@ def folder_data(data_dir: str | Path) -> RetrievalData:
         numbers = {name: number for number, name in enumerate(names)}
         gallery = ImageSet(gallery.images, [numbers[_class_of(image)] for image in gallery])
         queries = ImageSet(queries.images, [numbers[_class_of(image)] for image in queries])
-        missing = set(np.unique(queries.labels)) - set(np.unique(gallery.labels))
+        missing = {numbers[_class_of(image)] for image in queries} - {numbers[_class_of(image)] for image in gallery}
         if missing:
             raise KdistillError(
                 f"queries of class {names[min(missing)]!r} have no image of that class in {root / 'gallery'}"

@@ -12,7 +12,7 @@ from absl import logging
 from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
-from kdistill.evaluation import RetrievalScores, embed_images
+from kdistill.evaluation import Embedded, RetrievalScores, embed_images
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
@@ -43,12 +43,12 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             # The teacher's row is an extra: a table may well hold no row for the images of the test.
             logging.warning("there is no row for the teacher: %s", error)
         else:
-            parameters = _parameters(getattr(black_box, "model", None))
+            parameters = getattr(black_box, "parameters", None)
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
-    rows.append(_row("student", judge.scores(searched, teacher), searched, queries, _parameters(student)))
+    rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
     untouched = students.pooled_features(start_student(settings))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
-    rows.append(_row("untouched", judge.scores(before, teacher), before, 0, _parameters(untouched)))
+    rows.append(_row("untouched", judge.scores(before, teacher), before, 0, untouched.count_params()))
 
     buffer = io.BytesIO()
     np.savez(buffer, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
@@ -82,11 +82,11 @@ def load_student(workdir: Workdir) -> keras.Model:
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as text for a terminal."""
     columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R"}
-    lines = [f"{'':<12}" + "".join(f"{title:>10}" for title in (*columns.values(), "queries", "parameters"))]
+    lines = [f"{'':<12}" + "".join(f"{title:>12}" for title in (*columns.values(), "queries", "parameters"))]
     for row in rows:
-        cells = [f"{row[name]:>10.3f}" if name in row else f"{'–':>10}" for name in columns]
+        cells = [f"{row[name]:>12.3f}" if name in row else f"{'–':>12}" for name in columns]
         cells += [
-            f"{'–' if row.get(name) is None else format(row[name], ',d'):>10}" for name in ("queries", "parameters")
+            f"{'–' if row.get(name) is None else format(row[name], ',d'):>12}" for name in ("queries", "parameters")
         ]
         lines.append(f"{row['name']:<12}" + "".join(cells))
     return "\n".join(lines)
@@ -102,10 +102,6 @@ def _row(
         "parameters": parameters,
         "dimension": int(vectors.gallery.shape[1]),
     }
-
-
-def _parameters(model: Any) -> int | None:
-    return int(model.count_params()) if hasattr(model, "count_params") else None
 
 
 def _teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
@@ -128,25 +124,25 @@ def _embed(model: keras.Model, images: ImageSet, description: str) -> np.ndarray
 
 def _embed_readable(student: keras.Model, data: RetrievalData, settings: Settings) -> tuple[RetrievalData, Vectors]:
     """Embeds with the student and returns the data without the images that cannot be read, each of them named."""
-    vectors: dict[str, np.ndarray | None] = {"gallery": None, "queries": None}
-    kept: dict[str, ImageSet | None] = {"gallery": data.gallery, "queries": data.queries}
-    # Ground truth of the revisited form speaks of positions, so no image may be missing there.
-    strict = settings.strict or data.truth is not None
-    for role, images in kept.items():
-        if images is None:
-            continue
-        embedded = embed_images(
-            student,
-            images,
-            image_size=students.image_size(student),
-            strict=strict,
-            description=f"student, {role}",
-        )
-        vectors[role] = embedded.embeddings
-        for _, reason in embedded.skipped:
-            logging.warning("skipped: %s", reason)
-        if embedded.skipped:
-            logging.warning("%d of %d images of the %s were skipped", len(embedded.skipped), len(images), role)
-            kept[role] = images.subset(embedded.indices)
-    assert vectors["gallery"] is not None
-    return dataclasses.replace(data, **kept), Vectors(vectors["gallery"], vectors["queries"])
+    gallery = _tolerant(student, data.gallery, "gallery", settings)
+    queries = None if data.queries is None else _tolerant(student, data.queries, "queries", settings)
+    truth = data.truth
+    if truth is not None and queries is not None:
+        truth = truth.restricted_to(queries.indices, gallery.indices)
+    readable = dataclasses.replace(
+        data,
+        gallery=data.gallery.subset(gallery.indices),
+        queries=None if data.queries is None or queries is None else data.queries.subset(queries.indices),
+        truth=truth,
+    )
+    return readable, Vectors(gallery.embeddings, None if queries is None else queries.embeddings)
+
+
+def _tolerant(student: keras.Model, images: ImageSet, role: str, settings: Settings) -> Embedded:
+    size = students.image_size(student)
+    embedded = embed_images(student, images, image_size=size, strict=settings.strict, description=f"student, {role}")
+    for _, reason in embedded.skipped:
+        logging.warning("skipped: %s", reason)
+    if embedded.skipped:
+        logging.warning("%d of %d images of the %s were skipped", len(embedded.skipped), len(images), role)
+    return embedded

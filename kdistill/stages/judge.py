@@ -90,6 +90,8 @@ class Judge:
 
     def _right(self, query: int, index: int) -> bool | None:
         if self.data.truth is not None:
-            return self.data.truth.is_right(query, index)
+            if index in self.data.truth.junk[query]:
+                return None
+            return index in self.data.truth.easy[query] or index in self.data.truth.hard[query]
         searching = self.data.gallery if self.data.queries is None else self.data.queries
         return bool(np.asarray(searching.labels)[query] == np.asarray(self.data.gallery.labels)[index])

@@ -38,6 +38,7 @@ class KerasTeacher:
         self._input = preprocessing.ModelInput(label, size, np.dtype(dtype), scaling)
         self._output = preprocessing.pick_output([_plain(tensor.name) for tensor in model.outputs], label)
         self._model = model
+        self.parameters = int(model.count_params())
         self.name = name or fingerprint.weights_name(model.name, model.get_weights())
         self.view = self._input.view
 

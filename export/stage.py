@@ -1,0 +1,60 @@
+"""The stage `export`: every file of the run's student, verified on the images of its evaluation."""
+
+import hashlib
+
+import numpy as np
+from absl import logging
+
+from export.bundle import export_student
+from kdistill import students
+from kdistill.data import RetrievalData
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of, read_images
+from kdistill.stages.evaluate import load_student
+from kdistill.workdir import Workdir
+
+MAX_VERIFIED = 3000
+"""Images that every file is run on; more would change no figure by much and take minutes."""
+
+
+def export_run(settings: Settings, workdir: Workdir) -> None:
+    """Writes the run's `.onnx`, `.tflite`, retriever and card, and `files` of `metrics.json`.
+
+    Raises:
+        KdistillError: no student yet, or a file cannot be made.
+    """
+    student = load_student(workdir)
+    data = data_of(settings)
+    with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as gallery:
+        ids, embeddings = gallery["ids"].tolist(), gallery["embeddings"]
+    images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))
+    loaded = read_images(images, students.image_size(student), settings, "reading for the checks")
+    metrics = workdir.read_metrics()
+    rows = export_student(
+        student,
+        workdir.path,
+        images_pixels=loaded.pixels,
+        labels=np.asarray(images.labels)[loaded.indices],
+        gallery_embeddings=embeddings,
+        gallery_ids=ids,
+        k=settings.top_k,
+        card={
+            "backbone": settings.backbone,
+            "width": settings.alpha,
+            "teacher": metrics.get("teacher"),
+            "teacher_view": metrics.get("teacher_view"),
+            "queries": metrics.get("queries"),
+            "pool": _hash_of_ids(data),
+            "quality": next((row for row in metrics.get("rows", []) if row["name"] == "student"), None),
+        },
+    )
+    workdir.update_metrics(files=rows)
+    for row in rows:
+        verdict = "passed" if row["passed"] else f"FAILED: {row['reason']}"
+        figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  mAP {row['map']:.4f}"
+        logging.info("%-28s %s  %s", row["name"], figures, verdict)
+
+
+def _hash_of_ids(data: RetrievalData) -> str:
+    """Returns the sha256 (hex) of the pool's ids: which images the student may have learnt from."""
+    return hashlib.sha256("\n".join(data.pool.ids).encode()).hexdigest()
