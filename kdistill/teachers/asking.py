@@ -19,7 +19,7 @@ from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 MAX_FRUITLESS_BATCHES = 3
 """Batches in a row without a usable answer that end a run: each of them may have been charged."""
 
-_WINDOW = 512  # open questions that are offered to the ledger at a time
+_WINDOW = 4  # batches of open questions that are offered to the ledger at a time, since some may be busy
 _POLL_SECONDS = 0.1
 
 
@@ -117,11 +117,12 @@ class _Run:
     def ask_all(self) -> set[str]:
         """Asks what is open; returns the contents that the budget does not reach."""
         pending = self._open_questions()
+        ahead = _WINDOW * self.batch_size
         idle = 0  # open questions looked at since the last one that was granted
         busy_seen = False
         with progress_bar(total=len(self.images), initial=len(self.images) - len(pending), description="asking") as bar:
             while pending:
-                window, rest = pending[:_WINDOW], pending[_WINDOW:]
+                window, rest = pending[:ahead], pending[ahead:]
                 reserved = self.ledger.reserve(
                     window, budget=self.budget, limit=self.batch_size, price=self.price, retry_bad=self.retry_bad
                 )

@@ -10,7 +10,9 @@ _NEIGHBOURS = 20  # neighbours that density is measured over, as in TypiClust
 _BLOCK = 4096  # rows that are compared at a time
 
 
-def select(strategy: str, count: int, *, n: int, features: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+def select(
+    strategy: str, count: int, *, n: int | None = None, features: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
     """Chooses `count` of n images; equal arguments, equal choice.
 
     Args:
@@ -21,7 +23,7 @@ def select(strategy: str, count: int, *, n: int, features: np.ndarray | None = N
             density: the same clusters, from each the image in the densest place (TypiClust, Hacohen et al.,
                 ICML 2022): the smallest mean distance to its 20 nearest neighbours in the cluster.
         count: images to choose, 1 to n.
-        n: images to choose from.
+        n: images to choose from; None for the number of features.
         features: float32 [n, D], for all but "random": the student's own embeddings, say.
         seed: of whatever is random.
 
@@ -35,6 +37,10 @@ def select(strategy: str, count: int, *, n: int, features: np.ndarray | None = N
     """
     if strategy not in STRATEGIES:
         raise ArgumentError(f"unknown selection {strategy!r}; known: {', '.join(STRATEGIES)}")
+    if n is None:
+        if features is None:
+            raise ArgumentError("the number of images to choose from is not given")
+        n = len(features)
     if not 1 <= count <= n:
         raise ArgumentError(f"{count} images were to be chosen from {n}")
     random = np.random.default_rng(seed)
