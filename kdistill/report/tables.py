@@ -39,7 +39,9 @@ def size(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A time, to three significant digits."""
+    """A time, to three significant digits, or to microseconds below one millisecond."""
+    if value < 1:
+        return f"{value:.3f} ms"
     return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
 
 
