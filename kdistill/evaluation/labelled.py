@@ -157,7 +157,7 @@ class _Positives:
         self.counts = np.searchsorted(in_order, query_labels, side="right") - self._first
         self._exclude = exclude
 
-    def between(self, first: int, stop: int) -> tuple[np.ndarray, Rows]:
+    def between(self, first: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (rows int64 [T] counted from `first`, columns int64 [T]) of queries [first, stop)."""
         counts = self.counts[first:stop]
         rows = np.repeat(np.arange(stop - first), counts)

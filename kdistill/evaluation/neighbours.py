@@ -4,7 +4,9 @@ import numpy as np
 
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.ranks import leave_out
-from kdistill.evaluation.similarity import Rows, Similarity, check_pair, plan, score_blocks
+from kdistill.evaluation.similarity import Rows, Similarity, check_pair, map_blocks, plan
+
+_Found = tuple[int, list[tuple[np.ndarray, np.ndarray]]]
 
 
 def nearest_neighbours(
@@ -42,30 +44,43 @@ def nearest_neighbours(
     cut = plan(len(queries), gallery.shape[0], gallery.shape[1], max_memory_mb)
     for first in range(0, len(queries), cut.query_rows):
         part = slice(first, first + cut.query_rows)
-        left_out = None if exclude is None else exclude[part]
-        for start, scores in score_blocks(queries[part], gallery, cut.block_rows, similarity):
-            leave_out(scores, start, left_out)
-            for row, query in zip(scores, range(first, first + len(scores)), strict=True):
-                _merge(row, start, best_scores[query], best_indices[query])
+        bars = best_scores[part, -1]
+
+        def candidates(start: int, scores: np.ndarray, part: slice = part, bars: np.ndarray = bars) -> _Found:
+            leave_out(scores, start, None if exclude is None else exclude[part])
+            return start, [_best(row, bar, k) for row, bar in zip(scores, bars, strict=True)]
+
+        for start, found in map_blocks(candidates, queries[part], gallery, cut, similarity):
+            for query, (columns, scores) in enumerate(found, first):
+                _merge(start + columns, scores, best_scores[query], best_indices[query])
     return best_scores, best_indices
 
 
-def _merge(row: np.ndarray, start: int, best_scores: np.ndarray, best_indices: np.ndarray) -> None:
-    """Merges one block's scores [b] of a query into its best so far [k], in place.
+def _best(row: np.ndarray, bar: np.float32, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (columns ascending, scores) of a block's scores [b] that may be among the best k.
 
-    Blocks come in the order of the gallery, so a newcomer must be strictly better than the k-th best: with an
-    equal score the earlier row stays.
+    Those are the scores above `bar`, the k-th best of some earlier blocks (more of them may be known by now, which
+    only makes the result longer than need be), and, where these are many, not below the k-th of the block itself.
     """
-    k = len(best_scores)
-    bar = best_scores[-1]
-    candidates = np.flatnonzero(row > bar)
-    if len(candidates) > 4 * k:
-        # Everything down to the k-th value and its ties; the stable sort below keeps the first of them.
-        floor = np.partition(row, len(row) - k)[len(row) - k]
-        candidates = candidates[row[candidates] >= floor]
-    if not len(candidates):
+    columns = np.flatnonzero(row > bar)
+    scores = row[columns]
+    if len(columns) > k:
+        floor = np.partition(scores, len(scores) - k)[len(scores) - k]
+        # All above the k-th value, and of its ties the first, so that no more than k leave the block.
+        above, ties = np.flatnonzero(scores > floor), np.flatnonzero(scores == floor)
+        kept = np.sort(np.concatenate([above, ties[: k - len(above)]]))
+        columns, scores = columns[kept], scores[kept]
+    return columns, scores
+
+
+def _merge(columns: np.ndarray, scores: np.ndarray, best_scores: np.ndarray, best_indices: np.ndarray) -> None:
+    """Merges one block's candidates into a query's best so far [k], in place.
+
+    Blocks come in the order of the gallery, so that the stable sort leaves ties to the lower index.
+    """
+    if not len(columns):
         return
-    scores = np.concatenate([best_scores, row[candidates]])
-    indices = np.concatenate([best_indices, start + candidates])
-    order = np.argsort(-scores, kind="stable")[:k]
-    best_scores[:], best_indices[:] = scores[order], indices[order]
+    all_scores = np.concatenate([best_scores, scores])
+    order = np.argsort(-all_scores, kind="stable")[: len(best_scores)]
+    best_indices[:] = np.concatenate([best_indices, columns])[order]
+    best_scores[:] = all_scores[order]

@@ -1,15 +1,18 @@
 """Scores of queries against a gallery, block by block, within a memory budget.
 
-The gallery may be a memory-mapped file larger than memory: only one block of it is looked at at a time, and pages of
-a read-only mapping are handed back after use.
+The gallery may be a memory-mapped file larger than memory: only a few blocks of it are looked at at a time, and pages
+of a read-only mapping are handed back after use.
 """
 
 import dataclasses
 import mmap
-from collections.abc import Iterator
-from typing import Literal
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
 
 import numpy as np
+import tensorflow as tf
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation.stacked import StackedRows
@@ -18,9 +21,13 @@ Rows = np.ndarray | StackedRows
 """A gallery [G, D]: one array, possibly memory-mapped, or several seen as one."""
 
 Similarity = Literal["cosine", "dot"]
+Result = TypeVar("Result")
 
 BLOCK_BYTES = 16 * 2**20
-"""Bytes of gallery in one block when the budget allows: long enough for full matrix-product speed."""
+"""Bytes of gallery in one block when the budget allows: enough to make the work around a product small."""
+
+WORKERS = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+"""Blocks that are worked on at the same time: one a core."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,33 +37,35 @@ class Plan:
     Attributes:
         query_rows: queries that are worked on together.
         block_rows: gallery rows in one block.
-        keep_scores: whether all scores of a piece, [query_rows, G] float32, are held at once. Otherwise they are
-            computed a second time where they are needed twice.
+        workers: blocks at the same time.
     """
 
     query_rows: int
     block_rows: int
-    keep_scores: bool
+    workers: int
+
+    def starts(self, gallery_rows: int) -> list[int]:
+        """Returns the first row of each block of a gallery."""
+        return list(range(0, gallery_rows, self.block_rows))
 
 
 def plan(queries: int, gallery: int, dim: int, max_memory_mb: int) -> Plan:
     """Returns the pieces of a search of Q queries in G gallery rows of `dim` numbers.
 
-    A third of the budget goes to scores, a third to the gallery block (which is converted, and so copied, when it is
-    not float32) and its scores, and the rest to index arrays of the same order.
+    Three quarters of the budget go to blocks: the gallery's rows and a converted copy, their scores and temporaries of
+    the same size; the rest is for results.
 
     Raises:
         ArgumentError: the budget is below 16 MiB.
     """
     if max_memory_mb < 16:
         raise ArgumentError(f"max_memory_mb is {max_memory_mb}, and evaluation needs at least 16")
-    share = max_memory_mb * 2**20 // 3
-    most = min(queries, 512)
-    kept = share // (4 * gallery)
-    keep_scores = kept >= min(most, 64)
-    query_rows = min(most, kept) if keep_scores else most
-    block_rows = min(gallery, BLOCK_BYTES // (4 * dim), share // (8 * dim + 16 * query_rows))
-    return Plan(query_rows, max(1, block_rows), keep_scores)
+    query_rows = min(queries, 512)
+    row_bytes = 8 * dim + 16 * query_rows
+    budget = max_memory_mb * 2**20 * 3 // 4
+    block_rows = max(1, min(gallery, BLOCK_BYTES // (4 * dim), budget // (WORKERS * row_bytes)))
+    workers = max(1, min(WORKERS, budget // (block_rows * row_bytes), -(-gallery // block_rows)))
+    return Plan(query_rows, block_rows, workers)
 
 
 def check_pair(queries: np.ndarray, gallery: Rows) -> None:
@@ -74,36 +83,60 @@ def check_pair(queries: np.ndarray, gallery: Rows) -> None:
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Returns float32 rows [n, D] scaled to length 1; a row of zeros stays zero."""
     rows = np.asarray(rows, np.float32)
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64)).astype(np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
     return rows / np.where(lengths > 0, lengths, 1)[:, None]
 
 
-def score_blocks(
-    queries: np.ndarray, gallery: Rows, block_rows: int, similarity: Similarity
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields (first gallery row, scores float32 [Q, rows]) for each gallery block, in order.
+def prepared(rows: np.ndarray, similarity: Similarity) -> np.ndarray:
+    """Returns float32 rows [n, D] whose inner products are the scores."""
+    if similarity not in ("cosine", "dot"):
+        raise ArgumentError(f"similarity {similarity!r} is unknown, expected cosine or dot")
+    return unit_rows(rows) if similarity == "cosine" else np.asarray(rows, np.float32)
 
-    Repeating the call with the same arguments gives the same scores to the last bit.
+
+def map_blocks(
+    function: Callable[[int, np.ndarray], Result],
+    queries: np.ndarray,
+    gallery: Rows,
+    cut: Plan,
+    similarity: Similarity,
+    starts: Sequence[int] | None = None,
+) -> Iterator[Result]:
+    """Yields `function(first gallery row, scores float32 [Q, rows])` of each block, in the order of `starts`.
+
+    Several blocks are worked on at a time, so `function` is called from several threads; it may change the scores. A
+    block's scores are the same to the last bit each time they are computed.
 
     Args:
-        queries: [Q, D].
+        function: what to do with a block.
+        queries: [Q, D], at most `cut.query_rows`.
         gallery: [G, D], any float or integer type, possibly memory-mapped.
-        block_rows: rows of a block; the last block may be shorter.
+        cut: pieces.
         similarity: "cosine", or "dot" when all rows are known to have length 1 (or length shall count).
+        starts: first rows of the blocks that are wanted, from `cut.starts`; None for all.
 
     Raises:
         KdistillError: an embedding that is not finite.
     """
-    if similarity not in ("cosine", "dot"):
-        raise ArgumentError(f"similarity {similarity!r} is unknown, expected cosine or dot")
-    prepare = unit_rows if similarity == "cosine" else lambda rows: np.asarray(rows, np.float32)
-    rows_of_queries = prepare(queries)
-    for start in range(0, gallery.shape[0], block_rows):
-        scores = rows_of_queries @ prepare(gallery[start : start + block_rows]).T
+    queries = prepared(queries, similarity)
+    _check_finite(queries, "query", 0)
+
+    def work(start: int) -> Result:
+        rows = prepared(gallery[start : start + cut.block_rows], similarity)
+        # On the host: TensorFlow's product is faster than numpy's on many processors, and on a GPU it would not
+        # have full float32 precision.
+        with tf.device("/CPU:0"):
+            scores = tf.matmul(queries, rows, transpose_b=True).numpy()
         if not np.isfinite(scores.sum()):
-            _raise_not_finite(queries, start, scores)
-        release_pages(gallery, start, start + block_rows)
-        yield start, scores
+            _check_finite(rows, "gallery row", start)
+        release_pages(gallery, start, start + cut.block_rows)
+        return function(start, scores)
+
+    pool = ThreadPoolExecutor(cut.workers)
+    try:
+        yield from pool.map(work, cut.starts(gallery.shape[0]) if starts is None else starts)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def release_pages(rows: Rows, start: int, stop: int) -> None:
@@ -129,10 +162,7 @@ def release_pages(rows: Rows, start: int, stop: int) -> None:
         mapping.madvise(mmap.MADV_DONTNEED, first_byte, length)
 
 
-def _raise_not_finite(queries: np.ndarray, start: int, scores: np.ndarray) -> None:
-    bad = np.argwhere(~np.isfinite(scores))
-    if not len(bad):
-        return
-    row, column = (int(index) for index in bad[0])
-    name, index = ("query", row) if not np.isfinite(queries[row]).all() else ("gallery", start + column)
-    raise KdistillError(f"the embedding of {name} row {index} is not finite (NaN or infinite)")
+def _check_finite(rows: np.ndarray, name: str, start: int) -> None:
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise KdistillError(f"the embedding of {name} {start + int(np.argmin(finite))} is not finite (NaN or infinite)")
