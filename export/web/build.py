@@ -1,0 +1,46 @@
+"""Builds the search page of a finished run."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export.web.pictures import rows_of
+from export.web.site import write_site
+from kdistill.errors import KdistillError
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of
+from kdistill.workdir import Workdir, settings_of
+
+
+def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None = None, title: str = "") -> None:
+    """Builds the page of a finished run.
+
+    Args:
+        run_dir: the run's work folder; its stages up to `evaluate` are done.
+        out_dir: where the site goes; a site that is there is replaced when the new one is whole.
+        data_dir: where the run's images are, if they have moved.
+        title: heading of the page; empty for the data set's name.
+
+    Raises:
+        ArgumentError: the run lacks a stage, or `out_dir` holds something else than a site.
+        KdistillError: see `write_site`.
+    """
+    workdir = Workdir(run_dir)
+    workdir.needs(workdir.student, "distill")
+    with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as stored:
+        ids, embeddings = stored["ids"].tolist(), stored["embeddings"]
+    settings = Settings(**settings_of(run_dir) | ({"data_dir": data_dir} if data_dir else {}))
+    data = data_of(settings)
+    positions = rows_of(data.gallery.ids, ids)
+    missing = [name for name, position in zip(ids, positions, strict=True) if position is None]
+    if missing:
+        raise KdistillError(f"image {missing[0]!r} of the run's gallery is not in its data; was --data_dir changed?")
+    write_site(
+        out_dir,
+        student=keras.models.load_model(workdir.student, compile=False),
+        gallery=data.gallery.subset([position for position in positions if position is not None]),
+        embeddings=embeddings,
+        queries=data.queries,
+        title=title or f"Search in {data.name}",
+    )
