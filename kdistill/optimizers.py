@@ -38,7 +38,7 @@ def get(name: str, learning_rate: Any, **options: Any) -> Any:
         name: one of `names()`, or "Addons>..." where tensorflow-addons imports. Its wrappers (Lookahead,
             MovingAverage, SWA) are put around Adam; AdamW and SGDW take a weight decay of 0.004 unless given, as
             Keras's AdamW does.
-        learning_rate: a float above 0 or a Keras schedule.
+        learning_rate: a float above 0 or a Keras schedule; Addons>COCOB has none and ignores it.
         **options: of the optimizer's `__init__`.
 
     Raises:

@@ -52,11 +52,15 @@ class AddonsLoss(DistillationLoss):
         is_class = inspect.isclass(found)
         if is_class != (self.kind[0].isupper()) or (is_class and not issubclass(found, keras.losses.Loss)):
             raise ArgumentError(f"{registered_name!r} is not a loss")
-        try:
-            # `call` instead of calling: the mean over the batch is taken here, also under tf.distribute.
-            self.values = found(**options).call if is_class else functools.partial(found, **options)
-        except TypeError as error:
-            raise ArgumentError(f"loss {registered_name!r} does not take these options: {error}") from error
+        # Its classes accept any keyword and fail at the first batch, so their names are checked here.
+        known = set(inspect.signature(found).parameters) - {"self", "kwargs", "y_true", "y_pred"}
+        if unknown := set(options) - known:
+            raise ArgumentError(
+                f"loss {registered_name!r} takes the options {', '.join(sorted(known))}; "
+                f"{', '.join(sorted(unknown))} was given"
+            )
+        # `call` instead of calling: the mean over the batch is taken here, also under tf.distribute.
+        self.values = found(**options).call if is_class else functools.partial(found, **options)
         kwargs.setdefault("name", self.kind)
         super().__init__({"registered_name": registered_name, "options": options}, **kwargs)
         self.needs_labels = self.kind in _EMBEDDINGS + _PAIRS + _SIMILARITIES + _MULTI_HOT

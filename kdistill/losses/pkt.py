@@ -25,14 +25,17 @@ def pkt(y_true: tf.Tensor, y_pred: tf.Tensor, *, mask: tf.Tensor | None = None) 
     anchors, mask = anchors_and_mask(y_pred, mask)
     p = tf.stop_gradient(_probabilities(y_true, anchors, mask))
     q = _probabilities(y_pred, anchors, mask)
-    divergence = masked_sum(p * tf.math.log((p + _EPSILON) / (q + _EPSILON)), mask, axis=1)
+    # Masked places hold 1, whose logarithm has a finite slope.
+    log_ratio = tf.math.log(tf.where(mask, p, 1.0)) - tf.math.log(tf.where(mask, q, 1.0))
+    divergence = masked_sum(p * log_ratio, mask, axis=1)
     return masked_mean(divergence, tf.reduce_any(mask, axis=1))
 
 
 def _probabilities(rows: tf.Tensor, anchors: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    kernel = tf.where(mask, (1.0 + similarities(rows[:anchors], rows, "cosine")) / 2.0, 0.0)
-    kernel = tf.maximum(kernel, 0.0)
-    return kernel / (tf.reduce_sum(kernel, axis=1, keepdims=True) + _EPSILON)
+    kernel = (1.0 + similarities(rows[:anchors], rows, "cosine")) / 2.0
+    # Rows opposite to every other would leave no distribution at all.
+    kernel = tf.where(mask, tf.maximum(kernel, _EPSILON), 0.0)
+    return tf.math.divide_no_nan(kernel, tf.reduce_sum(kernel, axis=1, keepdims=True))
 
 
 @keras.saving.register_keras_serializable(package="kdistill")

@@ -1,0 +1,107 @@
+"""Losses by name: what exists, what each needs, what is refused; and their life beyond this process."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kdistill import losses
+from kdistill.errors import ArgumentError
+
+RNG = np.random.default_rng(0)
+TEACHER, STUDENT = RNG.normal(size=(2, 5, 3)).astype("float32")
+LABELS = np.array([0, 1, 0, 1, 2])
+
+NEEDS = {
+    "softmax_ranking": {"joint"},
+    "list_mle": {"joint"},
+    "pairwise_logistic": {"joint"},
+    "rkd_distance": {"joint"},
+    "gram": {"joint"},
+    "regression": {"needs_equal_dims"},
+    "rkd": set(),
+    "pkt": set(),
+    "similarity_preserving": set(),
+    "darkrank": set(),
+    "csd": {"needs_equal_dims"},
+    "raml": {"needs_equal_dims"},
+    "contrastive": {"needs_labels"},
+    "triplet_semihard": {"needs_labels"},
+}
+
+
+def targets(loss):
+    return LABELS if loss.needs_labels else TEACHER
+
+
+def test_every_name_gives_a_loss_that_says_what_it_needs():
+    attributes = ("joint", "needs_labels", "needs_equal_dims")
+    assert {
+        name: {attribute for attribute in attributes if getattr(losses.get(name), attribute)} for name in losses.names()
+    } == NEEDS
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_calling_as_keras_does_equals_calling_the_function(name):
+    loss = losses.get(name)
+    assert isinstance(loss, keras.losses.Loss)
+    assert loss.name == name
+    assert float(loss(targets(loss), STUDENT)) == pytest.approx(float(loss.call(targets(loss), STUDENT)), rel=1e-6)
+
+
+def test_options_reach_the_function():
+    loss = losses.get("softmax_ranking", teacher_temperature=0.5, student_temperature=0.7)
+    expected = losses.softmax_ranking(TEACHER, STUDENT, teacher_temperature=0.5, student_temperature=0.7)
+    assert float(loss.call(TEACHER, STUDENT)) == float(expected)
+
+
+def test_a_fresh_process_rebuilds_every_loss_from_its_json():
+    changed = {"softmax_ranking": {"teacher_temperature": 0.3}, "list_mle": {"top_k": 2}, "darkrank": {"form": "soft"}}
+    ours = [losses.get(name, **changed.get(name, {})) for name in losses.names()]
+    saved = json.dumps([keras.saving.serialize_keras_object(loss) for loss in ours])
+    script = """
+import json, sys
+import keras, numpy as np
+import kdistill.losses
+data = json.load(sys.stdin)
+values = []
+for config in json.loads(data["losses"]):
+    loss = keras.saving.deserialize_keras_object(config)
+    targets = np.array(data["labels"]) if loss.needs_labels else np.array(data["teacher"], "float32")
+    values.append(float(loss.call(targets, np.array(data["student"], "float32"))))
+print(json.dumps(values))
+"""
+    given = {
+        "losses": saved,
+        "labels": LABELS.tolist(),
+        "teacher": TEACHER.tolist(),
+        "student": STUDENT.tolist(),
+    }
+    done = subprocess.run([sys.executable, "-c", script], input=json.dumps(given), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = [float(loss.call(targets(loss), STUDENT)) for loss in ours]
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("softmax", {}, "choose one of softmax_ranking"),
+        ("softmax_ranking", {"temperature": 1.0}, "does not take these options"),
+        ("softmax_ranking", {"teacher_temperature": 0.0}, "must be above 0"),
+        ("softmax_ranking", {"similarity": "l2"}, "choose one of cosine, dot"),
+        ("list_mle", {"top_k": 0}, "at least 1"),
+        ("pairwise_logistic", {"offsets": 0}, "at least 1"),
+        ("rkd", {"max_rows": 2}, "at least 3 rows"),
+        ("darkrank", {"beta": 0.5}, "at least 1"),
+        ("darkrank", {"form": "soft", "top_k": 8}, "at most 6"),
+        ("csd", {"top_k": 1}, "at least 2"),
+        ("contrastive", {"margin": -1.0}, "must be above 0"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(name, options, message):
+    with pytest.raises(ArgumentError, match=message):
+        losses.get(name, **options)
