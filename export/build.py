@@ -11,7 +11,7 @@ from export.files import sha256_of, whole_file
 from export.flatbuffer import add_metadata, read_model, refuse_unportable, signatures, write_model
 from export.gallery import Gallery, build_gallery
 from export.graph import GraphBuilder
-from export.search_graph import StoredGallery, add_search
+from export.search_graph import SearchGraph
 from kdistill.errors import ArgumentError, KdistillError
 
 FORMAT = 1
@@ -61,19 +61,19 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
             f"the gallery has {gallery.values.shape[1]} dimensions, the student's embedding has {dimension}"
         )
     signatures(model)["serving_default"].signatureKey = "embed"
-    stored = StoredGallery(model, gallery)
+    graph = SearchGraph(model, gallery, k)
 
     search = GraphBuilder(model, "search")
     (embedding,) = search.inline(embed)
-    best = [search.flatten(tensor) for tensor in add_search(search, embedding, stored, k)]
+    best = [search.reshape(tensor, (k,)) for tensor in graph.add(search, embedding)]
     search.finish(best, ["image"], ["scores", "ids"])
 
     by_embedding = GraphBuilder(model, "search_embedding")
     query = by_embedding.input((1, dimension), np.float32, "embedding")
-    by_embedding.finish(add_search(by_embedding, query, stored, k), ["embedding"], ["scores", "ids"])
+    by_embedding.finish(graph.add(by_embedding, query), ["embedding"], ["scores", "ids"])
 
     description = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
-    add_metadata(model, {"kdistill_retriever": json.dumps({**description, "gallery_buffer": stored.buffer})})
+    add_metadata(model, {"kdistill_retriever": json.dumps({**description, "buffers": graph.buffers})})
     refuse_unportable(model, str(path))
     write_model(model, path)
     sidecar = {"format": FORMAT, **description, "sha256": sha256_of(path), "ids": list(gallery.ids)}

@@ -92,7 +92,7 @@ def operator_names(model: Any) -> set[str]:
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         custom = number == schema.BuiltinOperator.CUSTOM
-        names.add(_text(code.customCode) if custom else _NAMES.get(number, f"operator {number}"))
+        names.add(as_text(code.customCode) if custom else _NAMES.get(number, f"operator {number}"))
     return names
 
 
@@ -140,14 +140,14 @@ def add_metadata(model: Any, entries: dict[str, str]) -> None:
 def read_metadata(model: Any, name: str) -> str | None:
     """Returns one text stored by `add_metadata`, or None."""
     for entry in model.metadata or []:
-        if _text(entry.name) == name:
+        if as_text(entry.name) == name:
             return bytes(np.asarray(model.buffers[entry.buffer].data, np.uint8)).decode()
     return None
 
 
 def signatures(model: Any) -> dict[str, Any]:
     """Returns the signatures by their key."""
-    return {_text(signature.signatureKey): signature for signature in model.signatureDefs or []}
+    return {as_text(signature.signatureKey): signature for signature in model.signatureDefs or []}
 
 
 def _check(model: Any) -> None:
@@ -161,5 +161,6 @@ def _check(model: Any) -> None:
             raise ValueError("its tensors point outside its buffers")
 
 
-def _text(value: bytes | str) -> str:
+def as_text(value: bytes | str) -> str:
+    """Returns a name as text: names read from a file are bytes, names set by us are not."""
     return value.decode() if isinstance(value, bytes) else value

@@ -9,6 +9,8 @@ import numpy as np
 from kdistill.errors import ArgumentError, KdistillError
 
 PRECISIONS = ("float32", "float16", "int8")
+RESIDUAL_STEPS = 254
+"""A residual code counts in 254ths of the row's scale: rounding leaves at most half a step, 127 codes."""
 NORM_TOLERANCE = 0.02
 _CHUNK = 65536  # rows handled at once, so that a memory-mapped matrix never stands in memory as a whole
 
@@ -19,12 +21,14 @@ class Gallery:
 
     Attributes:
         values: float32, float16 or int8 [G, D].
-        scale: float32 [G] for int8 (row = scale * values), else None.
+        scale: float32 [G] for int8, else None.
+        residual: int8 [G, D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS).
         ids: G unique names.
     """
 
     values: np.ndarray
     scale: np.ndarray | None
+    residual: np.ndarray | None
     ids: tuple[str, ...]
 
     @property
@@ -35,7 +39,10 @@ class Gallery:
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns float32 [stop - start, D], as the search sees them."""
         part = self.values[start:stop].astype(np.float32)
-        return part if self.scale is None else part * self.scale[start:stop, None]
+        if self.scale is None or self.residual is None:
+            return part
+        part += self.residual[start:stop] / np.float32(RESIDUAL_STEPS)
+        return part * self.scale[start:stop, None]
 
     def with_rows(self, embeddings: np.ndarray, ids: Sequence[str]) -> "Gallery":
         """Returns a gallery with rows appended; rows that are there already keep their bytes.
@@ -52,8 +59,12 @@ class Gallery:
                 f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.values.shape[1]}"
             )
         new = build_gallery(embeddings, ids, self.precision)
-        scale = None if self.scale is None or new.scale is None else np.concatenate([self.scale, new.scale])
-        return Gallery(np.concatenate([self.values, new.values]), scale, self.ids + new.ids)
+        return Gallery(
+            np.concatenate([self.values, new.values]),
+            _joined(self.scale, new.scale),
+            _joined(self.residual, new.residual),
+            self.ids + new.ids,
+        )
 
     def without_rows(self, ids: Collection[str]) -> "Gallery":
         """Returns a gallery without these ids.
@@ -68,15 +79,19 @@ class Gallery:
         keep = np.array([name not in removed for name in self.ids])
         if not keep.any():
             raise KdistillError("removing these ids would leave an empty gallery")
-        scale = None if self.scale is None else self.scale[keep]
-        return Gallery(self.values[keep], scale, tuple(name for name in self.ids if name not in removed))
+        return Gallery(
+            self.values[keep],
+            None if self.scale is None else self.scale[keep],
+            None if self.residual is None else self.residual[keep],
+            tuple(name for name in self.ids if name not in removed),
+        )
 
 
 def build_gallery(embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32") -> Gallery:
     """Checks embeddings and ids, and stores them at the given precision.
 
     int8 is symmetric with one scale a row, max |row| / 127: rows differ in their largest coordinate, so one scale
-    for all would waste levels.
+    for all would waste levels. A second int8 code holds what the first one lost.
 
     Args:
         embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
@@ -103,16 +118,23 @@ def build_gallery(embeddings: np.ndarray, ids: Sequence[str], precision: str = "
 
     values = np.empty(embeddings.shape, precision)
     scale = np.empty(len(embeddings), np.float32) if precision == "int8" else None
+    residual = np.empty_like(values) if precision == "int8" else None
     for start in range(0, len(embeddings), _CHUNK):
         part = slice(start, start + _CHUNK)
         rows = np.asarray(embeddings[part], np.float32)
         _check_rows(rows, names, start)
-        if scale is None:
+        if scale is None or residual is None:
             values[part] = rows
         else:
             scale[part] = np.abs(rows).max(axis=1) / 127.0
-            values[part] = np.rint(rows / scale[part, None])
-    return Gallery(values, scale, names)
+            rows = rows / scale[part, None]
+            values[part] = np.rint(rows)
+            residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
+    return Gallery(values, scale, residual, names)
+
+
+def _joined(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    return None if first is None or second is None else np.concatenate([first, second])
 
 
 def _check_rows(rows: np.ndarray, names: Sequence[str], start: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.flatbuffer import AlignedBuffer, tensor_map
+from export.flatbuffer import AlignedBuffer, as_text, tensor_map
 
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
@@ -20,6 +20,10 @@ TYPES = {
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int32): schema.TensorType.INT32,
 }
+
+# Readers refuse a version that they do not know, and take for granted what an old version promised.
+_GATHER_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT4: 7}
+_CAST_VERSION = {schema.TensorType.INT8: 3, schema.TensorType.INT4: 6}
 
 
 def store(model: Any, array: np.ndarray) -> int:
@@ -77,35 +81,66 @@ class GraphBuilder:
         )
 
     def operator(
-        self, name: str, inputs: Sequence[int], outputs: Sequence[int], *, version: int = 1, options: Any = None
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: str | None = None,
+        *,
+        version: int = 1,
+        **fields: Any,
     ) -> None:
-        """Appends an operator, such as `operator("FULLY_CONNECTED", [x, w, -1], [y], options=...)`."""
-        fields: dict[str, Any] = {}
-        if options is not None:
-            kind = type(options).__name__.removesuffix("T")
-            fields = {"builtinOptionsType": getattr(schema.BuiltinOptions, kind), "builtinOptions": options}
-        self.graph.operators.append(
-            schema.OperatorT(
-                opcodeIndex=self._code(getattr(schema.BuiltinOperator, name), version),
-                inputs=list(inputs),
-                outputs=list(outputs),
-                **fields,
-            )
+        """Appends an operator, such as `operator("GATHER", [x, rows], [y], "GatherOptions", axis=1)`."""
+        operator = schema.OperatorT(
+            opcodeIndex=self._code(getattr(schema.BuiltinOperator, name), version),
+            inputs=list(inputs),
+            outputs=list(outputs),
         )
+        if options is not None:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(schema, f"{options}T")(**fields)
+        self.graph.operators.append(operator)
 
-    def flatten(self, tensor: int) -> int:
-        """Adds a reshape to one axis and returns its result."""
+    def integers(self, values: int | Sequence[int]) -> int:
+        """Adds an int32 constant."""
+        return self.constant(np.asarray(values, np.int32), "integers")
+
+    def reshape(self, tensor: int, shape: Sequence[int]) -> int:
+        """Adds a reshape and returns its result."""
         source = self.graph.tensors[tensor]
-        size = int(np.prod(source.shape))
-        flat = self.tensor((size,), np.float32, f"{source.name}_flat", type=source.type)
-        shape = self.constant(np.array([size], np.int32), f"{source.name}_shape")
-        self.operator("RESHAPE", [tensor, shape], [flat], options=self.options("ReshapeOptions", newShape=[size]))
-        return flat
+        result = self.tensor(shape, np.float32, f"{as_text(source.name)}_reshaped", type=source.type)
+        size = list(shape)
+        self.operator("RESHAPE", [tensor, self.integers(size)], [result], "ReshapeOptions", newShape=size)
+        return result
 
-    @staticmethod
-    def options(name: str, **fields: Any) -> Any:
-        """Returns an operator's options, such as `options("TopKV2Options")`."""
-        return getattr(schema, f"{name}T")(**fields)
+    def gather(self, table: int, indices: int, shape: Sequence[int], *, axis: int = 0) -> int:
+        """Adds the gathering of parts of `table` along `axis`; returns its result, of the given shape."""
+        source = self.graph.tensors[table]
+        result = self.tensor(shape, np.float32, f"{as_text(source.name)}_gathered", type=source.type)
+        version = _GATHER_VERSION.get(source.type, 1)
+        self.operator("GATHER", [table, indices], [result], "GatherOptions", version=version, axis=axis)
+        return result
+
+    def cast(self, tensor: int, dtype: type) -> int:
+        """Adds a change of type."""
+        source = self.graph.tensors[tensor]
+        result = self.tensor(source.shape, dtype, f"{as_text(source.name)}_cast")
+        self.operator("CAST", [tensor], [result], version=_CAST_VERSION.get(source.type, 1))
+        return result
+
+    def binary(self, name: str, left: int, right: int, options: str) -> int:
+        """Adds an operator on two tensors, the second of the same shape or a scalar."""
+        source = self.graph.tensors[left]
+        result = self.tensor(source.shape, np.float32, name.lower(), type=source.type)
+        self.operator(name, [left, right], [result], options)
+        return result
+
+    def top_k(self, scores: int, k: int) -> tuple[int, int]:
+        """Adds the k largest of float32 [1, n], sorted; returns values and places, both [1, k]."""
+        values = self.tensor((1, k), np.float32, "top_values")
+        places = self.tensor((1, k), np.int32, "top_places")
+        self.operator("TOPK_V2", [scores, self.integers(k)], [values, places], "TopKV2Options")
+        return values, places
 
     def inline(self, source: Any, inputs: Sequence[int] | None = None) -> list[int]:
         """Copies another subgraph of the same model into this one.

@@ -100,7 +100,7 @@ def _normalise_output(model: Any) -> None:
     (raw,) = builder.inline(source)
     shape = [int(size) for size in builder.graph.tensors[raw].shape]
     embedding = builder.tensor(shape, np.float32, "embedding")
-    builder.operator("L2_NORMALIZATION", [raw], [embedding], options=builder.options("L2NormOptions"))
+    builder.operator("L2_NORMALIZATION", [raw], [embedding], "L2NormOptions")
     builder.graph.outputs = [embedding]
     if "DEQUANTIZE" not in operator_names(model):
         raise KdistillError("the converter returned a float model although int8 was asked for")
