@@ -37,11 +37,8 @@ class Askers:
                     os.close(file)
 
     def living(self, asker: str) -> bool:
-        """Returns whether the process that reserved under this id still runs and asks.
-
-        An asker asks one batch at a time, so what it finds in flight under its own id was left behind by a fault.
-        """
-        return asker != self.id and not self._lost(self._folder / asker)
+        """Returns whether the process that reserved under this id still runs."""
+        return asker == self.id or not self._lost(self._folder / asker)
 
     def leave(self) -> None:
         """Releases the lock and removes its file."""

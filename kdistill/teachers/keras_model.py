@@ -36,7 +36,9 @@ class KerasTeacher:
         size = preprocessing.square_side(inputs[0].shape[1], inputs[0].shape[2], label)
         dtype = inputs[0].dtype if isinstance(inputs[0].dtype, str) else inputs[0].dtype.as_numpy_dtype
         self._input = preprocessing.ModelInput(label, size, np.dtype(dtype), scaling)
-        self._output = preprocessing.pick_output([_plain(tensor.name) for tensor in model.outputs], label)
+        # Only a Functional model can have several outputs, and only it is sure to name them.
+        names = model.output_names if len(model.outputs) > 1 else ["embedding"]
+        self._output = preprocessing.pick_output(names, label)
         self._model = model
         self.parameters = int(model.count_params())
         self.name = name or fingerprint.weights_name(model.name, model.get_weights())
@@ -128,8 +130,3 @@ def _refuse_code(path: Path) -> None:
             open_nodes.extend(node.values())
         elif isinstance(node, list):
             open_nodes.extend(node)
-
-
-def _plain(name: str) -> str:
-    """Returns the layer's part of a tensor name: "embedding" of "embedding/Identity:0"."""
-    return name.split("/")[0].split(":")[0]

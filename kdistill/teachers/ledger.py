@@ -103,7 +103,8 @@ class Ledger:
             bound = self._bound(connection)
             rows = statements.question_rows(connection, bound.view, [question.content for question in asked])
             in_flight = {row.asker for row in rows.values() if row.state == IN_FLIGHT}
-            lost = {asker for asker in in_flight if not self._askers.living(asker)}
+            # An asker asks one batch at a time: what it finds in flight under its own id was left by a fault.
+            lost = {asker for asker in in_flight if asker == self._askers.id or not self._askers.living(asker)}
             for asker in lost:
                 statements.lose(connection, asker)
             free: list[Question] = []

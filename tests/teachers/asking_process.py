@@ -51,6 +51,13 @@ def ask_all(
     teacher = CountingTeacher(count_path, seconds)
     with Ledger(ledger_path) as ledger:
         try:
-            ask(teacher, image_set(images, max(asked, budget)), range(asked), ledger, budget=budget, batch_size=batch_size)
+            ask(
+                teacher,
+                image_set(images, max(asked, budget)),
+                range(asked),
+                ledger,
+                budget=budget,
+                batch_size=batch_size,
+            )
         except KdistillError as error:
             ledger_path.with_suffix(f".error-{os.getpid()}").write_text(str(error))
