@@ -30,6 +30,9 @@ _HELP = {
     "teacher": "The black box: digits (embedded), a table (.npz, .npy), a model (.keras, SavedModel, .tflite, .onnx), "
     "a Python function (package.module:function), or an http(s) address. {data_dir} stands for --data_dir.",
     "teacher_scaling": "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+    "teacher_headers": "http: headers as Header=VARIABLE, the value standing in that environment variable.",
+    "teacher_timeout": "http: seconds that one request may take.",
+    "teacher_retries": "http: times that a request is sent again after 429 or 5xx.",
     "query_budget": "How many questions the teacher may be asked.",
     "ask_batch_size": "Images in one question to the teacher; a crash can lose the answers of one.",
     "selection": "How the images to ask about are chosen: random, k-center, k-means++ or density.",
@@ -80,8 +83,8 @@ def define_flags() -> None:
         str: flags.DEFINE_string,
     }
     for field in dataclasses.fields(Settings):
-        if field.name == "scales":
-            flags.DEFINE_list("scales", [str(scale) for scale in Settings().scales], _HELP["scales"])
+        if isinstance(field.default, tuple):
+            flags.DEFINE_list(field.name, [str(value) for value in field.default], _HELP[field.name])
         else:
             kind = type(field.default) if field.default is not None else str
             kinds[kind](field.name, field.default, _HELP[field.name])
@@ -100,6 +103,7 @@ def settings_from_flags() -> Settings:
         values["scales"] = tuple(float(scale) for scale in values["scales"])
     except ValueError as error:
         raise ArgumentError(f"--scales takes numbers such as 1,0.7071,0.5: {error}") from error
+    values["teacher_headers"] = tuple(values["teacher_headers"])
     for name, value in values.items():
         if value == "" and Settings.__dataclass_fields__[name].default is None:
             values[name] = None

@@ -23,6 +23,9 @@ class Settings:
     # Teacher
     teacher: str = "digits"
     teacher_scaling: str = "symmetric"
+    teacher_headers: tuple[str, ...] = ()
+    teacher_timeout: float = 60.0
+    teacher_retries: int = 5
     query_budget: int = 100
     ask_batch_size: int = 32
     selection: str = "random"

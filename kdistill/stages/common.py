@@ -31,7 +31,13 @@ def data_of(settings: Settings) -> RetrievalData:
 def teacher_of(settings: Settings, workdir: Workdir) -> Teacher:
     """Opens the run's teacher; the embedded one is trained first where it does not exist yet."""
     if settings.teacher != "digits":
-        return open_teacher(settings.teacher, scaling=settings.teacher_scaling)
+        return open_teacher(
+            settings.teacher,
+            scaling=settings.teacher_scaling,
+            headers=settings.teacher_headers,
+            timeout=settings.teacher_timeout,
+            retries=settings.teacher_retries,
+        )
     path = workdir.path / "teacher.keras"
     if not path.exists():
         from kdistill.teachers.digits import train_digits_teacher

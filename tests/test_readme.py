@@ -1,0 +1,46 @@
+"""What the README shows runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from kdistill.settings import Settings
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_library_example_runs_as_it_is(tmp_path):
+    (code,) = _blocks("python")
+    (tmp_path / "example.py").write_text(code)
+    subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    assert (tmp_path / "student.keras").exists()
+    assert (tmp_path / "best.weights.h5").exists()
+
+
+def test_commands_name_files_targets_and_flags_that_exist():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for line in "".join(_blocks("sh")).replace("\\\n", " ").splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["make"]:
+            assert f"\n{words[1]}:" in makefile
+        elif words[1:2] == ["main.py"]:
+            flags = [word.split("=")[0].removeprefix("--") for word in words[2:]]
+            assert set(flags) <= set(Settings.__dataclass_fields__) | {"flagfile", "stages", "redo"}, line
+            for path in re.findall(r"--flagfile=(\S+)", line):
+                assert (REPOSITORY / path).is_file()
+        elif words[1:2] == ["-m"]:
+            assert (REPOSITORY / (words[2].replace(".", "/") + ".py")).is_file()
+        else:
+            assert (REPOSITORY / words[1]).is_file(), line
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if not target.startswith("http"):
+            assert (REPOSITORY / target).exists(), target
