@@ -1,10 +1,11 @@
 """Ranks of a few gallery rows for each query, by counting over gallery blocks instead of sorting."""
 
+import itertools
 from collections import deque
 
 import numpy as np
 
-from kdistill.evaluation.counting import RankCounter
+from kdistill.evaluation.counting import count_before
 from kdistill.evaluation.similarity import Plan, Rows, Similarity, map_blocks
 
 
@@ -32,39 +33,35 @@ def ranks_of(
         exclude: int64 [Q], a gallery row that is not part of the query's ranking (itself), or -1.
         similarity: "cosine" or "dot".
     """
-    edges = np.searchsorted(rows, np.arange(len(queries) + 1))
-    searching = [int(query) for query in np.flatnonzero(np.diff(edges))]
     values = np.empty(len(rows), np.float32)
 
     def collect(start: int, scores: np.ndarray) -> None:
         inside = np.flatnonzero((columns >= start) & (columns < start + scores.shape[1]))
         values[inside] = scores[rows[inside], columns[inside] - start]
 
-    def make_counters() -> dict[int, RankCounter]:
-        mine = {query: slice(edges[query], edges[query + 1]) for query in searching}
-        return {query: RankCounter(values[part], columns[part]) for query, part in mine.items()}
-
-    def count(start: int, scores: np.ndarray, counters: dict[int, RankCounter]) -> None:
+    def count(start: int, scores: np.ndarray) -> np.ndarray:
         leave_out(scores, start, exclude)
-        for query, counter in counters.items():
-            counter.add(scores[query], start)
+        counts = np.zeros(len(rows), np.int64)
+        for query, targets in zip(searching, targets_of, strict=True):
+            counts[targets] = count_before(scores[query], start, values[targets], columns[targets])
+        return counts
 
-    def collect_and_count(start: int, scores: np.ndarray) -> dict[int, RankCounter]:
+    def collect_and_count(start: int, scores: np.ndarray) -> np.ndarray:
         collect(start, scores)
-        counters = make_counters()
-        count(start, scores, counters)
-        return counters
+        return count(start, scores)
 
-    if not searching:
-        return np.zeros(0, np.int64)
-    if len(cut.starts(gallery.shape[0])) == 1:
-        (counters,) = map_blocks(collect_and_count, queries, gallery, cut, similarity)
-    else:
-        holding = [int(block) * cut.block_rows for block in np.unique(columns // cut.block_rows)]
-        deque(map_blocks(collect, queries, gallery, cut, similarity, holding), maxlen=0)
-        counters = make_counters()
-        deque(map_blocks(lambda start, scores: count(start, scores, counters), queries, gallery, cut, similarity), 0)
-    return np.concatenate([counters[query].ranks() for query in searching])
+    searching, firsts = np.unique(rows, return_index=True)
+    targets_of = [slice(*edges) for edges in itertools.pairwise([*firsts, len(rows)])]
+    starts = cut.starts(gallery.shape[0])
+    if len(starts) == 1:
+        (ranks,) = map_blocks(collect_and_count, queries, gallery, cut, similarity)
+        return ranks
+    holding = sorted({starts[int(block)] for block in np.unique(columns // cut.block_rows)})
+    deque(map_blocks(collect, queries, gallery, cut, similarity, holding), maxlen=0)
+    ranks = np.zeros(len(rows), np.int64)
+    for counts in map_blocks(count, queries, gallery, cut, similarity):
+        ranks += counts
+    return ranks
 
 
 def leave_out(scores: np.ndarray, start: int, exclude: np.ndarray | None) -> None:

@@ -84,7 +84,9 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     """Returns float32 rows [n, D] scaled to length 1; a row of zeros stays zero."""
     rows = np.asarray(rows, np.float32)
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    return rows / np.where(lengths > 0, lengths, 1)[:, None]
+    # Infinite entries become NaN here and are refused by name later.
+    with np.errstate(invalid="ignore"):
+        return rows / np.where(lengths > 0, lengths, 1)[:, None]
 
 
 def prepared(rows: np.ndarray, similarity: Similarity) -> np.ndarray:

@@ -1,0 +1,277 @@
+"""A gallery's embeddings as a file: resumable, in shards, with unreadable images counted and named.
+
+One shard writes three files into the output folder (without suffix when there is only one shard):
+
+    embeddings-00000-of-00004.npy   float32 [n, D], to be opened with np.load(mmap_mode="r")
+    ids-00000-of-00004.txt          n ids, one a line, in the order of the rows
+    progress-00000-of-00004.json    what is done, the unreadable images and their reasons
+
+Rows are appended; an unreadable image has none. After each stretch of images the rows are flushed to the disk first and
+the progress record replaced after (atomically), so a job killed at any moment continues from the last record and never
+counts a row that is not there.
+"""
+
+import dataclasses
+import json
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdistill.data.images import ImageSet, UnreadableImage
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation.embedders import Embedder
+from kdistill.evaluation.embedding import Batch, decoded_batches
+from kdistill.progress import progress_bar
+
+HEADER_BYTES = 128
+STRETCH = 1024
+"""Images between two records of progress, in round figures: work that a kill can cost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which part of the images a job embeds: the `index`-th of `count` contiguous parts."""
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError unless 0 <= index < count."""
+        if not 0 <= self.index < self.count:
+            raise ArgumentError(f"shard {self.index}/{self.count} does not exist; they go from 0 to {self.count - 1}")
+
+    def bounds(self, images: int) -> tuple[int, int]:
+        """Returns the positions [start, stop) of the shard."""
+        return images * self.index // self.count, images * (self.index + 1) // self.count
+
+    def path(self, folder: Path, name: str, suffix: str) -> Path:
+        """Returns the shard's file of that name."""
+        part = "" if self.count == 1 else f"-{self.index:05d}-of-{self.count:05d}"
+        return folder / f"{name}{part}{suffix}"
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """A finished shard.
+
+    Attributes:
+        embeddings: the .npy file.
+        ids: the list of ids.
+        rows: n.
+        skipped: (id, reason) of each unreadable image.
+        resumed_at: images that an earlier run had done.
+    """
+
+    embeddings: Path
+    ids: Path
+    rows: int
+    skipped: tuple[tuple[str, str], ...]
+    resumed_at: int
+
+
+def embed_to_folder(
+    embedder: Embedder,
+    images: ImageSet,
+    folder: str | Path,
+    *,
+    fingerprint: str,
+    batch_size: int = 32,
+    shard: Shard | None = None,
+    strict: bool = False,
+    stretch: int = STRETCH,
+) -> JobResult:
+    """Embeds one shard, or continues with it; a finished shard is left as it is.
+
+    Args:
+        embedder: the model.
+        images: all images of all shards.
+        folder: the output folder, created when missing.
+        fingerprint: what identifies model and images; a folder begun with another fingerprint is refused.
+        batch_size: images in one call of the model.
+        shard: the part to do; None for everything.
+        strict: raise on the first unreadable image (rows so far stay) instead of skipping it.
+        stretch: images between two records of progress.
+
+    Raises:
+        KdistillError: the folder holds another job, cannot be written, or no image can be read.
+    """
+    shard = shard or Shard()
+    root = Path(folder)
+    start, stop = shard.bounds(len(images))
+    if start == stop:
+        raise ArgumentError(f"shard {shard.index}/{shard.count} of {len(images)} images is empty")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        record = _Record.open(shard.path(root, "progress", ".json"), fingerprint, start)
+        resumed_at = record.next - start
+        matrix = shard.path(root, "embeddings", ".npy")
+        listing = shard.path(root, "ids", ".txt")
+        if not record.done:
+            partial = matrix.with_suffix(".npy.partial")
+            _run(embedder, images, partial, record, stop, batch_size, strict, stretch)
+            if not record.rows:
+                raise UnreadableImage(f"none of the {stop - start} images can be read: {record.skipped[0][1]}")
+            skipped = {name for name, _ in record.skipped}
+            ids = [image.id for image in images[start:stop] if image.id not in skipped]
+            listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
+            _write_header(partial, record.rows, record.dim)
+            os.replace(partial, matrix)
+            record.done = True
+            record.save()
+    except OSError as error:
+        raise KdistillError(f"the embeddings cannot be written to {str(root)!r}: {error.strerror or error}") from error
+    return JobResult(matrix, listing, record.rows, tuple(record.skipped), resumed_at)
+
+
+def merge_shards(folder: str | Path, count: int) -> JobResult:
+    """Writes `embeddings.npy` and `ids.txt` from all shards of a folder, in order; the shards stay.
+
+    Raises:
+        KdistillError: a shard is missing or not finished, or they come from different jobs.
+    """
+    root = Path(folder)
+    shards = [Shard(index, count) for index in range(count)]
+    records = []
+    for shard in shards:
+        path = shard.path(root, "progress", ".json")
+        record = _Record.read(path) if path.exists() else None
+        if record is None or not record.done:
+            raise KdistillError(f"shard {shard.index}/{count} in {str(root)!r} is not finished")
+        records.append(record)
+    if len({(record.fingerprint, record.dim) for record in records}) > 1:
+        raise KdistillError(f"the shards in {str(root)!r} were made by different models or from different images")
+    rows = sum(record.rows for record in records)
+    partial, matrix = root / "embeddings.npy.partial", root / "embeddings.npy"
+    with open(partial, "wb") as file:
+        file.write(b"\0" * HEADER_BYTES)
+        for shard in shards:
+            part = np.load(shard.path(root, "embeddings", ".npy"), mmap_mode="r")
+            for first in range(0, len(part), 8192):
+                file.write(part[first : first + 8192].tobytes())
+    _write_header(partial, rows, records[0].dim)
+    listing = root / "ids.txt"
+    texts = [shard.path(root, "ids", ".txt").read_text(encoding="utf-8") for shard in shards]
+    listing.write_text("".join(texts), encoding="utf-8")
+    os.replace(partial, matrix)
+    skipped = tuple(item for record in records for item in record.skipped)
+    return JobResult(matrix, listing, rows, skipped, rows)
+
+
+@dataclasses.dataclass
+class _Record:
+    """The progress record: images before `next` are done, `rows` of them have a row."""
+
+    path: Path
+    fingerprint: str
+    next: int
+    rows: int = 0
+    dim: int = 0
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    done: bool = False
+
+    @classmethod
+    def open(cls, path: Path, fingerprint: str, start: int) -> "_Record":
+        if not path.exists():
+            return cls(path, fingerprint, start)
+        record = cls.read(path)
+        if record.fingerprint != fingerprint:
+            raise KdistillError(
+                f"{path} was begun with another model, other images or another size; "
+                "use another folder, or delete this one to start anew"
+            )
+        return record
+
+    @classmethod
+    def read(cls, path: Path) -> "_Record":
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            skipped = [(str(name), str(reason)) for name, reason in content.pop("skipped")]
+            return cls(path, skipped=skipped, **content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise KdistillError(f"the progress record {path} is damaged: {error}") from error
+
+    def save(self) -> None:
+        content = {name: value for name, value in dataclasses.asdict(self).items() if name != "path"}
+        fresh = self.path.with_suffix(".json.new")
+        with open(fresh, "w", encoding="utf-8") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, self.path)
+
+
+def _run(
+    embedder: Embedder,
+    images: ImageSet,
+    partial: Path,
+    record: _Record,
+    stop: int,
+    batch_size: int,
+    strict: bool,
+    stretch: int,
+) -> None:
+    """Embeds images [record.next, stop) and appends their rows, recording progress as it goes."""
+    partial.touch()
+    with (
+        open(partial, "r+b") as file,
+        progress_bar(total=stop - record.next, description="embedding") as bar,
+        ThreadPoolExecutor(embedder.callers) as pool,
+    ):
+        # Rows after the record are of a run that was killed before it recorded them.
+        file.truncate(HEADER_BYTES + record.rows * record.dim * 4)
+        file.seek(0, os.SEEK_END)
+        if record.rows == 0:
+            file.write(b"\0" * HEADER_BYTES)
+        running: deque[tuple[Batch, Future[np.ndarray]]] = deque()
+        recorded = record.next
+
+        def finish_first() -> None:
+            nonlocal recorded
+            batch, future = running.popleft()
+            rows = np.ascontiguousarray(future.result(), np.float32)
+            if len(rows):
+                record.dim = rows.shape[1]
+                file.write(rows.tobytes())
+            record.rows += len(batch.indices)
+            record.skipped += batch.skipped
+            bar.update(batch.stop - record.next)
+            bar.set_postfix(unreadable=len(record.skipped), refresh=False)
+            record.next = batch.stop
+            if record.next - recorded >= stretch or record.next == stop:
+                file.flush()
+                os.fsync(file.fileno())
+                record.save()
+                recorded = record.next
+
+        for batch in decoded_batches(images, embedder.image_size, batch_size, start=record.next, stop=stop):
+            if strict and batch.skipped:
+                raise UnreadableImage(batch.skipped[0][1])
+            running.append((batch, pool.submit(_embed, embedder, batch)))
+            # One batch more than callers, so that none of them waits for this thread.
+            if len(running) > embedder.callers:
+                finish_first()
+        while running:
+            finish_first()
+
+
+def _embed(embedder: Embedder, batch: Batch) -> np.ndarray:
+    if not len(batch.indices):
+        return np.empty((0, 0), np.float32)
+    rows = np.asarray(embedder.embed(batch.pixels), np.float32)
+    if not np.isfinite(rows).all():
+        raise KdistillError(f"the model gives embeddings that are not finite near image number {batch.indices[0]}")
+    return rows
+
+
+def _write_header(path: Path, rows: int, dim: int) -> None:
+    """Writes the .npy header (format 1.0) into the first HEADER_BYTES of the file."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}"
+    magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    with open(path, "r+b") as file:
+        file.write(magic + text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
