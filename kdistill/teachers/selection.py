@@ -7,6 +7,7 @@ from kdistill.errors import ArgumentError, KdistillError
 STRATEGIES = ("random", "k_center", "k_means", "density")
 
 _NEIGHBOURS = 20  # neighbours that density is measured over, as in TypiClust
+_CLUSTER_DIMENSIONS = 128  # that clusters are found in, where features have more
 _BLOCK = 4096  # rows that are compared at a time
 
 
@@ -97,20 +98,22 @@ def _cluster_representatives(features: np.ndarray, count: int, seed: int, *, den
     """Returns int64 [count]: one image of each cluster, the largest cluster first."""
     from sklearn.cluster import MiniBatchKMeans  # here, so that asking does not wait for its import
 
+    projected = features
+    if features.shape[1] > _CLUSTER_DIMENSIONS:
+        # Random projection keeps distances (Johnson & Lindenstrauss 1984), which is all that clustering looks at.
+        shape = (features.shape[1], _CLUSTER_DIMENSIONS)
+        projected = features @ np.random.default_rng(seed).standard_normal(shape, np.float32)
     clustering = MiniBatchKMeans(
-        n_clusters=count, batch_size=_BLOCK, max_iter=20, n_init=1, init_size=max(_BLOCK, 3 * count), random_state=seed
-    ).fit(features)
-    labels = clustering.labels_
+        n_clusters=count, batch_size=_BLOCK, max_iter=10, n_init=1, init_size=max(_BLOCK, 3 * count), random_state=seed
+    )
+    labels = clustering.fit_predict(projected)
     order = np.argsort(labels, kind="stable")
     clusters = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     clusters.sort(key=lambda members: (-len(members), members[0]))
     chosen = []
     for members in clusters:
         rows = features[members]
-        if densest:
-            score = _mean_neighbour_distance(rows)
-        else:
-            score = np.linalg.norm(rows - clustering.cluster_centers_[labels[members[0]]], axis=1)
+        score = _mean_neighbour_distance(rows) if densest else np.linalg.norm(rows - rows.mean(axis=0), axis=1)
         chosen.append(int(members[score.argmin()]))
     # Fewer clusters than asked for, where images repeat: the rest is drawn from what is left.
     left = np.setdiff1d(np.arange(len(features)), chosen)
@@ -125,8 +128,9 @@ def _mean_neighbour_distance(rows: np.ndarray) -> np.ndarray:
         return np.zeros(1, np.float32)
     squares = np.einsum("nd,nd->n", rows, rows)
     means = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    step = max(1, (1 << 24) // len(rows))  # so many rows at a time that their distances take 64 MiB
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
         distances = np.sqrt(np.maximum(squares[block, None] + squares - 2 * rows[block] @ rows.T, 0))
         distances[np.arange(len(distances)), np.arange(start, start + len(distances))] = np.inf
         means[block] = np.partition(distances, neighbours - 1, axis=1)[:, :neighbours].mean(axis=1)

@@ -258,7 +258,7 @@ def test_another_dimension_and_nan_never_enter_the_ledger(service, images, tmp_p
     service.script = [send_json, body('{"embeddings": [[1, 2]]}'), body('{"embeddings": [[1, NaN, 2], [1, 2, 3]]}')]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ask(teacher_of(service), images, [0, 1], ledger, budget=6)
-        with pytest.raises(BadAnswer, match="2 numbers an image, but the ledger .* holds answers of 3"):
+        with pytest.raises(BadAnswer, match=r"2 numbers an image, but the ledger .* holds answers of 3"):
             ask(teacher_of(service), images, [2], ledger, budget=6)
         answers = ask(teacher_of(service), images, [3, 4], ledger, budget=6)
         assert answers.indices.tolist() == [4]

@@ -161,7 +161,7 @@ def test_a_damaged_answer_is_never_served(path):
     database.execute("update questions set embedding = x'000000000000000000000001' where name = 'name1'")
     database.commit()
     database.close()
-    with pytest.raises(KdistillError, match="'name1' .* is damaged"):
+    with pytest.raises(KdistillError, match=r"'name1' .* is damaged"):
         ledger.answers(["hash0", "hash1"])
     ledger.close()
 

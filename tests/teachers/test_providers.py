@@ -172,9 +172,9 @@ def test_outputs_that_are_maps_and_inputs_that_are_not_square_are_refused(paths,
     maps = open_teacher(keras.Model(image, keras.layers.Conv2D(4, 3)(image)))
     with pytest.raises(KdistillError, match="not one vector an image"):
         maps.embed(images)
-    with pytest.raises(KdistillError, match="square of fixed size .* 6 x 9"):
+    with pytest.raises(KdistillError, match=r"square of fixed size .* 6 x 9"):
         open_teacher(paths / "oblong.onnx")
-    with pytest.raises(KdistillError, match="square of fixed size .* None x None"):
+    with pytest.raises(KdistillError, match=r"square of fixed size .* None x None"):
         open_teacher(keras.Model(any_size := keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)(any_size)))
     with pytest.raises(KdistillError, match="one input of shape"):
         open_teacher(keras.Model(vector := keras.Input((3,)), keras.layers.Dense(2)(vector)))
@@ -284,7 +284,7 @@ def test_unknown_kinds_of_files(tmp_path):
     (tmp_path / "model.pth").write_bytes(b"")
     with pytest.raises(ArgumentError, match="of no known kind"):
         open_teacher(tmp_path / "model.pth")
-    with pytest.raises(KdistillError, match="without saved_model.pb"):
+    with pytest.raises(KdistillError, match=r"without saved_model.pb"):
         open_teacher(tmp_path)
     with pytest.raises(ArgumentError, match="unknown teacher scaling 'big'"):
         open_teacher(described, scaling="big")
