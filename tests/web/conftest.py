@@ -60,7 +60,7 @@ def draw(kind: int, number: int, width: int, height: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Builds the site; fetches the runtime by npm if it is not there."""
     needed(shutil.which("npm"), "npm is not installed")
     import keras
@@ -95,9 +95,9 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def address(site: Site) -> Iterator[str]:
+def address(built: Site) -> Iterator[str]:
     """The site as a plain static web server of the standard library serves it."""
-    handler = functools.partial(_QuietHandler, directory=site.folder)
+    handler = functools.partial(_QuietHandler, directory=built.folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_address[1]}/"

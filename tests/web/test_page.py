@@ -47,9 +47,9 @@ class Native:
 
 
 @pytest.fixture(scope="module")
-def native(site) -> Native:
+def native(built) -> Native:
     """The models of the site under test."""
-    return Native(site.folder)
+    return Native(built.folder)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,8 @@ GOOD = ("plain.png", "photo.jpg", "turned.jpg", "photo.webp", "grey.jpg", "alpha
 BAD = ("notes.txt", "empty.jpg", "cut.png")
 
 
-def test_embeddings_and_neighbours_equal_pythons(site, native: Native, address: str, drive, photos: dict[str, Path]):
-    files = {path.name: path for path in [photos[name] for name in GOOD] + [i.path for i in list(site.images)[::7]]}
+def test_embeddings_and_neighbours_equal_pythons(built, native: Native, address: str, drive, photos: dict[str, Path]):
+    files = {path.name: path for path in [photos[name] for name in GOOD] + [i.path for i in list(built.images)[::7]]}
     seen = drive("embeddings", address=address, files=[str(path) for path in files.values()])
     _clean(seen, address)
     embeddings = {name: native.embed(path) for name, path in files.items()}
@@ -92,7 +92,7 @@ def test_embeddings_and_neighbours_equal_pythons(site, native: Native, address: 
     assert set(seen["results"]) == set(files)
     for name, result in seen["results"].items():
         pixels = resize(Image(name, path=files[name]).pixels(), SIZE)
-        keras_embedding = site.student.predict(pixels[None], verbose=0)[0]
+        keras_embedding = built.student.predict(pixels[None], verbose=0)[0]
         assert np.dot(result["embedding"], keras_embedding) >= 0.9999, name
         np.testing.assert_allclose(result["embedding"], embeddings[name], atol=1e-6, err_msg=name)
         assert result["rows"] == native.nearest(embeddings[name])[0], name
@@ -100,7 +100,7 @@ def test_embeddings_and_neighbours_equal_pythons(site, native: Native, address: 
     assert turned @ upright < 0.999  # the EXIF tag was obeyed
 
 
-def test_samples_show_names_scores_and_times(site, native: Native, address: str, drive):
+def test_samples_show_names_scores_and_times(built, native: Native, address: str, drive):
     seen = drive("samples", address=address)
     _clean(seen, address)
     assert seen["state"] == "ready"
@@ -109,8 +109,8 @@ def test_samples_show_names_scores_and_times(site, native: Native, address: str,
     assert seen["samples"] == [f"kind {kind} <b>" for kind in range(6)]
     for kind, answer in enumerate(seen["answers"]):
         row = kind * 9  # the first image of each class
-        rows, scores = native.nearest(native.embed(site.images[row].path), leave_out=row)
-        assert [neighbour["id"] for neighbour in answer["neighbours"]] == [site.images[r].id for r in rows]
+        rows, scores = native.nearest(native.embed(built.images[row].path), leave_out=row)
+        assert [neighbour["id"] for neighbour in answer["neighbours"]] == [built.images[r].id for r in rows]
         assert all(neighbour["name"].startswith("kind ") for neighbour in answer["neighbours"])
         np.testing.assert_allclose([neighbour["score"] for neighbour in answer["neighbours"]], scores, atol=6e-4)
         assert answer["leftOut"]
@@ -118,7 +118,7 @@ def test_samples_show_names_scores_and_times(site, native: Native, address: str,
         assert all(text.endswith(" ms") and float(text[:-3]) >= 0 for text in answer["times"].values())
 
 
-def test_dropped_pasted_and_chosen_files(site, address: str, drive, photos: dict[str, Path]):
+def test_dropped_pasted_and_chosen_files(built, address: str, drive, photos: dict[str, Path]):
     names = ("photo.jpg", "turned.jpg", "photo.webp", *BAD)
     seen = drive("files", address=address, files=[str(photos[name]) for name in names], sample="kind 0 <b>")
     _clean(seen, address)

@@ -1,0 +1,229 @@
+"""What the site is made of: pictures, models, the runtime, and what the builder refuses."""
+
+import gzip
+import io
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from export.web import pictures, runtime, site
+from kdistill.data import Image, ImageSet, UnreadableImage
+from kdistill.errors import ArgumentError, KdistillError
+
+
+def _noise(seed: int, height: int = 30, width: int = 50) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _set(count: int, labels: list[int] | None = None) -> ImageSet:
+    return ImageSet([Image(f"{i}", array=_noise(i)) for i in range(count)], labels)
+
+
+@pytest.mark.parametrize(
+    ("image_id", "name"),
+    [
+        ("test/Fruit/Apple/Golden-Delicious/Golden-Delicious_001.jpg", "Golden Delicious"),
+        ("digit_0012.png", "digit 0012"),
+        ("all_souls/000013.jpg", "all souls"),
+    ],
+)
+def test_names(image_id: str, name: str):
+    assert pictures.display_name(image_id) == name
+
+
+def test_thumbnails_lie_where_the_offsets_say(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pictures, "PER_PACK", 4)
+    packs = list(pictures.thumbnail_packs(_set(10)))
+    assert [len(offsets) - 1 for _, offsets in packs] == [4, 4, 2]
+    for pack, offsets in packs:
+        assert offsets[0] == 0
+        assert offsets[-1] == len(pack)
+        for start, end in itertools.pairwise(offsets):
+            with PIL.Image.open(io.BytesIO(pack[start:end])) as image:
+                assert image.format == "JPEG"
+                assert image.size == (50, 30)
+
+
+def test_a_large_thumbnail_keeps_its_shape():
+    (pack, _), *rest = pictures.thumbnail_packs(ImageSet([Image("a", array=_noise(0, 200, 400))]))
+    assert rest == []
+    with PIL.Image.open(io.BytesIO(pack)) as image:
+        assert image.size == (pictures.THUMBNAIL_SIDE, pictures.THUMBNAIL_SIDE // 2)
+
+
+def test_samples_come_from_different_classes():
+    images = _set(12, [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4])
+    assert pictures.choose_samples(images, 3) == [0, 5, 10]
+    assert pictures.choose_samples(images, 99) == [0, 3, 5, 8, 10]
+    assert pictures.choose_samples(images.without_labels(), 3) == [0, 6, 11]
+
+
+def test_a_small_file_is_a_sample_as_it_stands(tmp_path: Path):
+    path = tmp_path / "photo.webp"
+    PIL.Image.fromarray(_noise(1)).save(path)
+    assert pictures.sample_file(Image("a", path=path)) == (path.read_bytes(), ".webp")
+
+
+def test_a_large_or_cropped_or_unusual_file_is_a_smaller_jpeg(tmp_path: Path):
+    large, bitmap = tmp_path / "large.png", tmp_path / "small.bmp"
+    PIL.Image.fromarray(_noise(2, 700, 900)).save(large)
+    PIL.Image.fromarray(_noise(3)).save(bitmap)
+    cropped = Image("c", path=bitmap, box=(0, 0, 20, 10))
+    for image, size in ((Image("a", path=large), (640, 498)), (Image("b", path=bitmap), (50, 30)), (cropped, (20, 10))):
+        content, suffix = pictures.sample_file(image)
+        with PIL.Image.open(io.BytesIO(content)) as opened:
+            assert (opened.format, suffix) == ("JPEG", ".jpg")
+            assert opened.size == size
+
+
+def test_rows_of_ids():
+    assert pictures.rows_of(["a", "b", "c"], ["c", "x", "a"]) == [2, None, 0]
+
+
+def test_the_search_model_finds_what_numpy_finds(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((200, 24), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    site.write_search(rows, [str(i) for i in range(200)], tmp_path / "search.tflite", k=7)
+    search = Interpreter(str(tmp_path / "search.tflite"), num_threads=1).get_signature_runner()
+    for query in rows[:5] * 0.9 + rows[5:10] * 0.1:
+        found = search(embedding=query[None])
+        scores = rows @ query
+        expected = np.argsort(-scores)[:7]
+        np.testing.assert_array_equal(found["ids"][0], expected)
+        np.testing.assert_allclose(found["scores"][0], scores[expected], atol=1e-5)
+
+
+def _packages(folder: Path, version: str, core: str = 'import { x } from "@litertjs/wasm-utils";\n') -> Path:
+    modules = folder / "node_modules"
+    for name, script in (("@litertjs/core", core), ("@litertjs/wasm-utils", "export const x = 1;\n")):
+        (modules / name / "dist").mkdir(parents=True)
+        (modules / name / "dist/index.js").write_text(script)
+        described = {"name": name, "version": version, "license": "Apache-2.0"}
+        (modules / name / "package.json").write_text(json.dumps(described))
+    return modules
+
+
+def test_the_runtimes_import_becomes_an_address_and_its_licence_lies_beside_it(tmp_path: Path):
+    assert runtime.copy_runtime(_packages(tmp_path, "1.2.3"), tmp_path / "site") == "1.2.3"
+    placed = tmp_path / "site" / "runtime"
+    assert (placed / "litert.js").read_text() == 'import { x } from "./wasm-utils.js";\n'
+    assert "Apache License" in (placed / "LICENSE.txt").read_text()
+    assert "@litertjs/core 1.2.3, Apache-2.0" in (placed / "NOTICE.txt").read_text()
+
+
+def test_a_runtime_of_another_layout_is_refused(tmp_path: Path):
+    modules = _packages(tmp_path, "1.2.3", core="nothing is imported")
+    with pytest.raises(KdistillError, match="does not import"):
+        runtime.copy_runtime(modules, tmp_path / "site")
+
+
+def _without_packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the builder see a checkout where `npm ci` was never run, and an empty cache."""
+    (folder / "web").mkdir()
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copy(runtime.FOLDER / name, folder / "web")
+    monkeypatch.setattr(runtime, "FOLDER", folder / "web")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+
+
+def test_without_npm_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _without_packages(tmp_path, monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KdistillError, match=r"npm is needed.*install Node\.js 20"):
+        runtime.runtime_packages()
+
+
+def test_a_failing_npm_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _without_packages(tmp_path, monkeypatch)
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho 'npm error network is down' >&2\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(KdistillError, match="network is down"):
+        runtime.runtime_packages()
+    assert not list((tmp_path / "cache").rglob("node_modules"))
+
+
+def test_packages_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _without_packages(tmp_path, monkeypatch)
+    locked = json.loads((runtime.FOLDER / "package-lock.json").read_text())["packages"]
+    version = locked["node_modules/@litertjs/core"]["version"]
+    ready = _packages(tmp_path / "ready", version)
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/calls\ncp -r {ready} .\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    first, second = runtime.runtime_packages(), runtime.runtime_packages()
+    assert first == second
+    assert (first / "@litertjs/core/dist/index.js").exists()
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert call.startswith("ci --omit=dev --ignore-scripts")
+
+
+def test_the_lock_file_names_no_registry():
+    lock = (runtime.FOLDER / "package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert '"integrity"' in lock
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ArgumentError, match="holds no site"):
+        site.write_site(tmp_path, student=None, gallery=_set(2), embeddings=np.zeros((2, 4), np.float32))
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_an_unreadable_image_leaves_no_half_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runtime, "runtime_packages", lambda: _packages(tmp_path, "1.2.3"))
+    monkeypatch.setattr(site, "export_tflite", lambda student, path, precision: path.write_bytes(b"model"))
+    broken = ImageSet([Image("gone.jpg", path=tmp_path / "gone.jpg")])
+    rows = np.eye(1, 4, dtype=np.float32)
+    with pytest.raises(UnreadableImage, match=r"gone\.jpg"):
+        site.write_site(tmp_path / "out", student=None, gallery=broken, embeddings=rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"node_modules"}
+
+
+class TestBuiltSite:
+    """Needs npm: the site that the browser tests use."""
+
+    def test_files_are_named_by_their_content_and_sizes_are_true(self, built):
+        content = json.loads((built.folder / "site.json").read_text())
+        description = json.loads(gzip.decompress((built.folder / content["gallery"]["path"]).read_bytes()))
+        files = [content["embedder"], content["searcher"], content["gallery"], *description["thumbnails"]["packs"]]
+        files += [content["runtime"][build][part] for build in runtime.BUILDS for part in ("glue", "wasm")]
+        for file in files:
+            assert (built.folder / file["path"]).stat().st_size == file["bytes"]
+        assert description["ids"] == list(built.images.ids)
+        assert len(description["names"]) == content["gallery_size"] == len(built.images)
+        assert content["image_size"] == 32
+
+    def test_the_service_worker_stores_a_page_that_exists(self, built):
+        version = (built.folder / "version.js").read_text()
+        found = re.search(r"SITE_SHELL = (\[.*\]);", version)
+        assert found is not None
+        shell = json.loads(found[1])
+        assert {"./", "index.html", "main.js", "site.json", "runtime/litert.js"} <= set(shell)
+        assert all((built.folder / name).exists() for name in shell)
+
+    def test_nothing_in_the_page_names_another_host(self, built):
+        for path in built.folder.glob("*.*"):
+            text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(r"https?://", text), path.name
+
+    def test_the_policy_allows_only_the_own_origin(self, built):
+        page = (built.folder / "index.html").read_text()
+        found = re.search(r'content="(default-src[^"]*)"', page)
+        assert found is not None
+        rules = dict(rule.strip().split(" ", 1) for rule in found[1].split(";"))
+        assert rules["default-src"] == "'none'"
+        assert rules["connect-src"] == "'self'"
+        sources = {source for value in rules.values() for source in value.split()}
+        assert sources <= {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
