@@ -11,7 +11,7 @@ from export.card import write_card
 from export.metadata import file_metadata
 from export.onnx import export_onnx
 from export.tflite import export_tflite
-from export.verify import Limits, verify_files
+from export.verify import Judge, Limits, verify_files
 from kdistill.progress import progress_bar
 
 CALIBRATION_IMAGES = 200
@@ -23,7 +23,7 @@ def export_student(
     out_dir: Path | str,
     *,
     images_pixels: np.ndarray,
-    labels: np.ndarray,
+    judge: np.ndarray | Judge,
     gallery_embeddings: np.ndarray,
     gallery_ids: Sequence[str],
     k: int = 10,
@@ -38,7 +38,7 @@ def export_student(
         student: Functional Keras model with an L2-normalised output.
         out_dir: the folder; made when missing.
         images_pixels: uint8 [n, s, s, 3], real images on which every file is checked.
-        labels: int [n], their classes.
+        judge: their labels, int [n], or a function that scores their embeddings (see `verify_files`).
         gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
         gallery_ids: G unique names.
         k: neighbours in an answer of the retriever (at most G).
@@ -65,7 +65,7 @@ def export_student(
     for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
         export(folder / name)
         files.append(folder / name)
-    checks = verify_files(student, files, images_pixels, labels, limits=limits)
+    checks = verify_files(student, files, images_pixels, judge, limits=limits)
     write_card(folder / "card.json", student, checks, card)
     return [check.as_dict() for check in checks]
 

@@ -6,11 +6,14 @@ import numpy as np
 from absl import logging
 
 from export.bundle import export_student
+from export.verify import Judge
 from kdistill import students
 from kdistill.data import RetrievalData
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, read_images
 from kdistill.stages.evaluate import load_student
+from kdistill.stages.judge import Judge as RunJudge
+from kdistill.stages.judge import Vectors
 from kdistill.workdir import Workdir
 
 MAX_VERIFIED = 3000
@@ -27,14 +30,13 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
     data = data_of(settings)
     with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as gallery:
         ids, embeddings = gallery["ids"].tolist(), gallery["embeddings"]
-    images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))
-    loaded = read_images(images, students.image_size(student), settings, "reading for the checks")
+    pixels, judge = _checked(data, students.image_size(student), settings)
     metrics = workdir.read_metrics()
     rows = export_student(
         student,
         workdir.path,
-        images_pixels=loaded.pixels,
-        labels=np.asarray(images.labels)[loaded.indices],
+        images_pixels=pixels,
+        judge=judge,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         k=settings.top_k,
@@ -53,6 +55,23 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
         verdict = "passed" if row["passed"] else f"FAILED: {row['reason']}"
         figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  mAP {row['map']:.4f}"
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
+
+
+def _checked(data: RetrievalData, size: int, settings: Settings) -> tuple[np.ndarray, np.ndarray | Judge]:
+    """Returns the pixels that files are run on, and their labels or, with queries, a function that scores them."""
+    if data.queries is None:
+        images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))
+        loaded = read_images(images, size, settings, "reading for the checks")
+        return loaded.pixels, np.asarray(images.labels)[loaded.indices]
+    gallery = read_images(data.gallery, size, settings, "reading the gallery")
+    queries = read_images(data.queries, size, settings, "reading the queries")
+    rules = RunJudge(data.restricted_to(gallery.indices, queries.indices), settings.max_memory_mb)
+    searching = len(queries.pixels)
+
+    def score(embeddings: np.ndarray) -> float:
+        return rules.scores(Vectors(embeddings[searching:], embeddings[:searching])).map
+
+    return np.concatenate([queries.pixels, gallery.pixels]), score
 
 
 def _hash_of_ids(data: RetrievalData) -> str:

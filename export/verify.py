@@ -5,7 +5,7 @@ never fitted. So each file is run, and judged by its own retrieval, not by the s
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from export.metadata import stored_precision
 from export.runtime import embed_pixels
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.evaluation.agreement import teacher_agreement
 from kdistill.progress import progress_bar
 
 MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5}
 """Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""
 CONSTANT_COSINE = 0.99999
+Judge = Callable[[np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ def verify_files(
     student: Any,
     files: Sequence[Path | str],
     pixels: np.ndarray,
-    labels: np.ndarray,
+    judge: np.ndarray | Judge,
     *,
     limits: Limits | None = None,
 ) -> list[FileCheck]:
@@ -86,25 +88,25 @@ def verify_files(
         student: the Keras model that the files came from.
         files: .tflite and .onnx files with an input `image` and an output `embedding`.
         pixels: uint8 [n, s, s, 3], real images, resized.
-        labels: int [n].
+        judge: labels int [n], for leave-one-out mAP; or a function from embeddings float32 [n, D] to mAP, 0 to 1.
         limits: what a file must keep; None for the defaults.
 
     Raises:
         ArgumentError: no images, or labels that do not match them.
         KdistillError: the student itself gives one embedding for all images, against which nothing can be checked.
     """
-    if len(pixels) < 2 or len(pixels) != len(labels):
-        raise ArgumentError(
-            f"verification needs at least 2 images with a label each; {len(pixels)} and {len(labels)} came"
-        )
+    count = len(pixels) if callable(judge) else len(judge)
+    if len(pixels) < 2 or len(pixels) != count:
+        raise ArgumentError(f"verification needs at least 2 images with a label each; {len(pixels)} and {count} came")
+    score = judge if callable(judge) else _leave_one_out(judge)
     limits = limits or Limits()
     reference = np.asarray(student.predict(pixels, verbose=0, batch_size=32), np.float32)
     if float((reference @ reference[0]).min()) > CONSTANT_COSINE:
         raise KdistillError("the student gives the same embedding for every image: there is nothing to verify against")
-    map_reference = evaluate_leave_one_out(reference, labels).map
+    map_reference = score(reference)
     checks = []
     for file in progress_bar(files, total=len(files), description="verifying", unit="file"):
-        check = _check(Path(file), reference, map_reference, pixels, labels, limits)
+        check = _check(Path(file), reference, map_reference, pixels, score, limits)
         if not check.passed:
             failed = Path(f"{file}.failed")
             Path(file).replace(failed)
@@ -114,7 +116,7 @@ def verify_files(
 
 
 def _check(
-    path: Path, reference: np.ndarray, map_reference: float, pixels: np.ndarray, labels: np.ndarray, limits: Limits
+    path: Path, reference: np.ndarray, map_reference: float, pixels: np.ndarray, score: Judge, limits: Limits
 ) -> FileCheck:
     precision = stored_precision(path)
     embeddings = embed_pixels(path, pixels)
@@ -124,8 +126,11 @@ def _check(
         )
     finite = bool(np.isfinite(embeddings).all())
     cosine = np.sum(embeddings * reference, axis=1) / np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
-    scores = evaluate_leave_one_out(np.nan_to_num(embeddings), labels, teacher=reference)
-    drop = 100 * (map_reference - scores.map)
+    usable = np.nan_to_num(embeddings)
+    quality = score(usable)
+    itself = np.arange(len(usable))
+    agreement = teacher_agreement((usable, usable), (reference, reference), ks=(10,), exclude=itself)
+    drop = 100 * (map_reference - quality)
     allowed = limits.max_map_drop.get(precision, MAX_MAP_DROP["float32"])
     reasons = []
     if not finite:
@@ -141,8 +146,12 @@ def _check(
         sha256=sha256_of(path),
         cosine_mean=float(cosine.mean()),
         cosine_min=float(cosine.min()),
-        overlap_at_10=float(scores.as_dict()["teacher_overlap_at_10"]),
-        map=float(scores.map),
+        overlap_at_10=float(agreement["teacher_overlap_at_10"]),
+        map=float(quality),
         passed=not reasons,
         reason="; ".join(reasons),
     )
+
+
+def _leave_one_out(labels: np.ndarray) -> Judge:
+    return lambda embeddings: evaluate_leave_one_out(embeddings, labels).map

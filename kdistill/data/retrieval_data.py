@@ -3,6 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kdistill.data.images import ImageSet
 
 if TYPE_CHECKING:
@@ -28,3 +30,19 @@ class RetrievalData:
     queries: ImageSet | None = None
     truth: "RevisitedTruth | None" = None
     validation: ImageSet | None = None
+
+    def restricted_to(self, gallery: np.ndarray, queries: np.ndarray | None) -> "RetrievalData":
+        """Returns the same data without the images that could not be read.
+
+        Args:
+            gallery: int64 [g], ascending positions of the gallery images that remain.
+            queries: int64 [q], those of the queries, or None where there are none.
+        """
+        if self.queries is None or queries is None:
+            return dataclasses.replace(self, gallery=self.gallery.subset(gallery))
+        return dataclasses.replace(
+            self,
+            gallery=self.gallery.subset(gallery),
+            queries=self.queries.subset(queries),
+            truth=None if self.truth is None else self.truth.restricted_to(queries, gallery),
+        )

@@ -1,6 +1,5 @@
 """The stage `evaluate`: teacher, distilled student and the student before distillation, in one table."""
 
-import dataclasses
 import io
 import json
 from typing import Any
@@ -126,15 +125,7 @@ def _embed_readable(student: keras.Model, data: RetrievalData, settings: Setting
     """Embeds with the student and returns the data without the images that cannot be read, each of them named."""
     gallery = _tolerant(student, data.gallery, "gallery", settings)
     queries = None if data.queries is None else _tolerant(student, data.queries, "queries", settings)
-    truth = data.truth
-    if truth is not None and queries is not None:
-        truth = truth.restricted_to(queries.indices, gallery.indices)
-    readable = dataclasses.replace(
-        data,
-        gallery=data.gallery.subset(gallery.indices),
-        queries=None if data.queries is None or queries is None else data.queries.subset(queries.indices),
-        truth=truth,
-    )
+    readable = data.restricted_to(gallery.indices, None if queries is None else queries.indices)
     return readable, Vectors(gallery.embeddings, None if queries is None else queries.embeddings)
 
 

@@ -18,7 +18,7 @@ def test_a_run_is_measured_with_the_quality_of_each_file(student, pixels, labels
         student,
         tmp_path,
         images_pixels=pixels,
-        labels=labels,
+        judge=labels,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         card={},

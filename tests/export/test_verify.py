@@ -73,7 +73,7 @@ def test_the_bundle_writes_checks_and_describes_every_file(student, pixels, labe
         student,
         tmp_path,
         images_pixels=pixels,
-        labels=labels,
+        judge=labels,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         k=4,
