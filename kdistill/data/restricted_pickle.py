@@ -84,7 +84,10 @@ class _Array:
         _, shape, dtype, fortran, raw = self.state
         if not isinstance(dtype, _Type):
             raise ValueError("an array without a dtype")
-        flat = np.frombuffer(_bytes(raw), dtype.build())
+        built = dtype.build()
+        content = _bytes(raw)
+        # frombuffer refuses an empty buffer.
+        flat = np.frombuffer(content, built) if content else np.empty(0, built)
         return flat.reshape(shape, order="F" if fortran else "C").copy()
 
 
@@ -98,7 +101,8 @@ class _Scalar:
         """Returns the scalar."""
         if not isinstance(self.dtype, _Type):
             raise ValueError("a scalar without a dtype")
-        return np.frombuffer(_bytes(self.raw), self.dtype.build(), count=1)[0]
+        built = self.dtype.build()
+        return np.frombuffer(_bytes(self.raw), built, count=1)[0]
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -113,6 +117,7 @@ class _PlainUnpickler(pickle.Unpickler):
             ("numpy._core.multiarray", "scalar"): self._scalar,
             ("numpy._core.numeric", "_frombuffer"): self._from_buffer,
             ("_codecs", "encode"): self._encode,
+            ("builtins", "bytes"): self._no_bytes,
             ("builtins", "set"): set,
             ("builtins", "frozenset"): frozenset,
             ("collections", "OrderedDict"): collections.OrderedDict,
@@ -140,6 +145,10 @@ class _PlainUnpickler(pickle.Unpickler):
         if encoding != "latin1":
             raise _Refused(f"the codec {encoding}")
         return text.encode("latin1")
+
+    def _no_bytes(self) -> bytes:
+        # How protocol 2 writes the empty byte string; with an argument, `bytes` could ask for any amount of memory.
+        return b""
 
 
 def _text(value: Any) -> str:

@@ -221,16 +221,21 @@ def _run(
         progress_bar(total=stop - record.next, description="embedding") as bar,
         ThreadPoolExecutor(embedder.callers) as pool,
     ):
-        # Rows after the record are of a run that was killed before it recorded them.
-        file.truncate(HEADER_BYTES + record.rows * record.dim * 4)
-        file.seek(0, os.SEEK_END)
-        if record.rows == 0:
-            file.write(b"\0" * HEADER_BYTES)
+        # Rows after the record are of a run that was killed before it recorded them. A new file gets room for the
+        # header, which is written last.
+        file.seek(file.truncate(HEADER_BYTES + record.rows * record.dim * 4))
         running: deque[tuple[Batch, Future[np.ndarray]]] = deque()
         recorded = record.next
+        unreadable = ""
+
+        def keep() -> None:
+            nonlocal recorded
+            file.flush()
+            os.fsync(file.fileno())
+            record.save()
+            recorded = record.next
 
         def finish_first() -> None:
-            nonlocal recorded
             batch, future = running.popleft()
             rows = np.ascontiguousarray(future.result(), np.float32)
             if len(rows):
@@ -242,20 +247,21 @@ def _run(
             bar.set_postfix(unreadable=len(record.skipped), refresh=False)
             record.next = batch.stop
             if record.next - recorded >= stretch or record.next == stop:
-                file.flush()
-                os.fsync(file.fileno())
-                record.save()
-                recorded = record.next
+                keep()
 
         for batch in decoded_batches(images, embedder.image_size, batch_size, start=record.next, stop=stop):
             if strict and batch.skipped:
-                raise UnreadableImage(batch.skipped[0][1])
+                unreadable = batch.skipped[0][1]
+                break
             running.append((batch, pool.submit(_embed, embedder, batch)))
             # One batch more than callers, so that none of them waits for this thread.
             if len(running) > embedder.callers:
                 finish_first()
         while running:
             finish_first()
+        if unreadable:
+            keep()
+            raise UnreadableImage(unreadable)
 
 
 def _embed(embedder: Embedder, batch: Batch) -> np.ndarray:

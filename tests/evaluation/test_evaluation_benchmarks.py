@@ -1,0 +1,24 @@
+"""The benchmarks of this package run and give figures; nothing is said about time."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("evaluation", {"speedup_1m", "peak_extra_mib", "max_abs_error", "linearity"}),
+        ("embedding", {"rate_ratio", "rate_ratio_student"}),
+    ],
+)
+def test_smoke(name, figures, tmp_path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--smoke", f"--json={result}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    content = json.loads(result.read_text())
+    assert set(content["figures"]) == figures
+    if name == "evaluation":
+        assert content["figures"]["max_abs_error"] < 1e-6
