@@ -28,8 +28,12 @@ _HELP = {
     "pool_dir": "revisited: folder of unlabelled images to learn from.",
     "distractor_dir": "revisited: folder of further gallery images.",
     "teacher": "The black box: digits (embedded), a table (.npz, .npy), a model (.keras, SavedModel, .tflite, .onnx), "
-    "a Python function (package.module:function), or an http(s) address. {data_dir} stands for --data_dir.",
+    "a Python function (package.module:function), an http(s) address, or the pooled features of a backbone "
+    "(imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
     "teacher_scaling": "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+    "teacher_backbone": "Backbone of a teacher that is imagenet or a .weights.h5 file.",
+    "teacher_alpha": "Width multiplier of that backbone.",
+    "teacher_image_size": "Side in pixels of that backbone's input.",
     "teacher_headers": "http: headers as Header=VARIABLE, the value standing in that environment variable.",
     "teacher_timeout": "http: seconds that one request may take.",
     "teacher_retries": "http: times that a request is sent again after 429 or 5xx.",
@@ -63,7 +67,11 @@ _HELP = {
     "bank_size": "Past rows that are ranked as well; 0 for none.",
     "whiten_teacher": "Whiten the teacher's answers (fitted on the answers alone).",
     "evaluations": "How often training pauses to record, watch validation and save a checkpoint.",
-    "scales": "Input scales whose embeddings are averaged in evaluation.",
+    "scales": "Input scales whose embeddings are averaged in a further row of the evaluation, such as 1,0.7071,0.5.",
+    "whiten": "Whiten the student's embeddings in a further row: none, pca, or learned (from pairs of one class).",
+    "whiten_dir": "Folder of images to fit the whitening on; empty: the pool (pca) or the validation images (learned).",
+    "whiten_dim": "Dimensions that whitening keeps; 0 for all.",
+    "whiten_shrinkage": "0 to 1: how far whitening trusts its few images less than their average.",
     "score_teacher": "Give the teacher a row in the table: yes, no, or auto (yes unless it is an http address). "
     "This asks it about the test images, outside the budget.",
     "max_memory_mb": "MiB that an evaluation may take beside its inputs.",

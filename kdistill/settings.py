@@ -23,6 +23,9 @@ class Settings:
     # Teacher
     teacher: str = "digits"
     teacher_scaling: str = "symmetric"
+    teacher_backbone: str = "mobilenet_v2"
+    teacher_alpha: float = 1.0
+    teacher_image_size: int = 224
     teacher_headers: tuple[str, ...] = ()
     teacher_timeout: float = 60.0
     teacher_retries: int = 5
@@ -60,6 +63,10 @@ class Settings:
     evaluations: int = 6
     # Judging and delivering
     scales: tuple[float, ...] = (1.0,)
+    whiten: str = "none"
+    whiten_dir: str | None = None
+    whiten_dim: int = 0
+    whiten_shrinkage: float = 0.0
     max_memory_mb: int = 512
     score_teacher: str = "auto"
     top_k: int = 10
@@ -80,7 +87,17 @@ _DATA = (
     "distractor_dir",
 )
 _STUDENT = ("backbone", "alpha", "image_size", "embedding_dim", "pooling", "student_weights", "seed")
-_ASK = (*_DATA, *_STUDENT, "teacher", "teacher_scaling", "query_budget", "selection")
+_ASK = (
+    *_DATA,
+    *_STUDENT,
+    "teacher",
+    "teacher_scaling",
+    "teacher_backbone",
+    "teacher_alpha",
+    "teacher_image_size",
+    "query_budget",
+    "selection",
+)
 _DISTILL = (
     *_ASK,
     "loss",
@@ -102,7 +119,15 @@ _DISTILL = (
     "bank_size",
     "whiten_teacher",
 )
-_EVALUATE = (*_DISTILL, "scales", "score_teacher")
+_EVALUATE = (
+    *_DISTILL,
+    "scales",
+    "whiten",
+    "whiten_dir",
+    "whiten_dim",
+    "whiten_shrinkage",
+    "score_teacher",
+)
 _EXPORT = (*_EVALUATE, "top_k", "calibration_images")
 _BENCHMARK = (*_EXPORT, "benchmark_runs", "benchmark_threads")
 

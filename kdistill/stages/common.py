@@ -30,6 +30,15 @@ def data_of(settings: Settings) -> RetrievalData:
 
 def teacher_of(settings: Settings, workdir: Workdir) -> Teacher:
     """Opens the run's teacher; the embedded one is trained first where it does not exist yet."""
+    if settings.teacher == "imagenet" or settings.teacher.endswith(".weights.h5"):
+        backbone = students.build(
+            settings.teacher_backbone,
+            alpha=settings.teacher_alpha,
+            image_size=settings.teacher_image_size,
+            embedding_dim=None,
+            weights=settings.teacher,
+        )
+        return open_teacher(backbone, scaling="none")
     if settings.teacher != "digits":
         return open_teacher(
             settings.teacher,

@@ -16,6 +16,7 @@ from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.judge import Judge, Vectors
+from kdistill.stages.postprocess import postprocessed, row_name
 from kdistill.teachers import Teacher
 from kdistill.workdir import Workdir, write_atomically
 
@@ -45,6 +46,10 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             parameters = getattr(black_box, "parameters", None)
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
     rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
+    further = row_name(settings)
+    if further is not None:
+        vectors = postprocessed(student, judge, settings)
+        rows.append(_row(further, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
     untouched = students.pooled_features(start_student(settings))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
     rows.append(_row("untouched", judge.scores(before, teacher), before, 0, untouched.count_params()))
@@ -81,13 +86,14 @@ def load_student(workdir: Workdir) -> keras.Model:
 def table(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as text for a terminal."""
     columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R"}
-    lines = [f"{'':<12}" + "".join(f"{title:>12}" for title in (*columns.values(), "queries", "parameters"))]
+    width = max(len(row["name"]) for row in rows) + 2
+    lines = [" " * width + "".join(f"{title:>12}" for title in (*columns.values(), "queries", "parameters"))]
     for row in rows:
         cells = [f"{row[name]:>12.3f}" if name in row else f"{'–':>12}" for name in columns]
         cells += [
             f"{'–' if row.get(name) is None else format(row[name], ',d'):>12}" for name in ("queries", "parameters")
         ]
-        lines.append(f"{row['name']:<12}" + "".join(cells))
+        lines.append(f"{row['name']:<{width}}" + "".join(cells))
     return "\n".join(lines)
 
 
