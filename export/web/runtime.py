@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 PACKAGES = ("@litertjs/core", "@litertjs/wasm-utils")
 
 BUILDS = {"fast": "litert_wasm_internal", "compatible": "litert_wasm_compat_internal"}
-"""Which build for which browser: `fast` needs relaxed SIMD (Chromium, Firefox), `compatible` does not (Safari)."""
+"""The builds of the runtime: `fast` needs a browser with relaxed SIMD, `compatible` does not."""
 
 
 def runtime_packages() -> Path:

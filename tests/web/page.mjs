@@ -125,6 +125,19 @@ const scenarios = {
     return { ...seen, results };
   },
 
+  /** A search with the build of the runtime for browsers without relaxed SIMD. */
+  async compatible(browser) {
+    const { page, seen } = await open(browser, { serviceWorkers: "block" });
+    await page.route("**/site.json", async (route) => {
+      const site = await (await route.fetch()).json();
+      site.runtime.fast = site.runtime.compatible;
+      await route.fulfill({ json: site });
+    });
+    await load(page);
+    await page.click("#samples li:first-child button");
+    return { ...seen, view: await answer(page, given.sample) };
+  },
+
   /** Drops, pastes and chooses files, good and bad, one after the other. */
   async files(browser) {
     const { page, seen } = await open(browser);

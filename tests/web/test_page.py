@@ -118,6 +118,17 @@ def test_samples_show_names_scores_and_times(built, native: Native, address: str
         assert all(text.endswith(" ms") and float(text[:-3]) >= 0 for text in answer["times"].values())
 
 
+def test_the_build_for_other_browsers_answers_the_same(built, native: Native, address: str, drive):
+    seen = drive("compatible", address=address, sample="kind 0 <b>")
+    _clean(seen, address)
+    content = json.loads((built.folder / "site.json").read_text())["runtime"]
+    loaded = {request["url"].removeprefix(address) for request in seen["requests"]}
+    assert content["compatible"]["wasm"]["path"] in loaded
+    assert content["fast"]["wasm"]["path"] not in loaded
+    rows, _ = native.nearest(native.embed(built.images[0].path), leave_out=0)
+    assert [neighbour["id"] for neighbour in seen["view"]["neighbours"]] == [built.images[r].id for r in rows]
+
+
 def test_dropped_pasted_and_chosen_files(built, address: str, drive, photos: dict[str, Path]):
     names = ("photo.jpg", "turned.jpg", "photo.webp", *BAD)
     seen = drive("files", address=address, files=[str(photos[name]) for name in names], sample="kind 0 <b>")

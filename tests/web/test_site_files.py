@@ -13,9 +13,14 @@ import PIL.Image
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export.web import pictures, runtime, site
+from export.web import command, pictures, runtime, site
+from export.web.build import build_site
+from kdistill import students
 from kdistill.data import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.settings import Settings
+from kdistill.stages.common import data_of
+from kdistill.workdir import Workdir
 
 
 def _noise(seed: int, height: int = 30, width: int = 50) -> np.ndarray:
@@ -103,11 +108,16 @@ def test_the_search_model_finds_what_numpy_finds(tmp_path: Path):
 
 def _packages(folder: Path, version: str, core: str = 'import { x } from "@litertjs/wasm-utils";\n') -> Path:
     modules = folder / "node_modules"
+    shutil.rmtree(modules, ignore_errors=True)
     for name, script in (("@litertjs/core", core), ("@litertjs/wasm-utils", "export const x = 1;\n")):
         (modules / name / "dist").mkdir(parents=True)
         (modules / name / "dist/index.js").write_text(script)
         described = {"name": name, "version": version, "license": "Apache-2.0"}
         (modules / name / "package.json").write_text(json.dumps(described))
+    (modules / "@litertjs/core/wasm").mkdir()
+    for build in runtime.BUILDS:
+        for file in runtime.build_files(modules, build):
+            file.write_bytes(b"a build of the runtime")
     return modules
 
 
@@ -189,6 +199,52 @@ def test_an_unreadable_image_leaves_no_half_site(tmp_path: Path, monkeypatch: py
     with pytest.raises(UnreadableImage, match=r"gone\.jpg"):
         site.write_site(tmp_path / "out", student=None, gallery=broken, embeddings=rows)
     assert {path.name for path in tmp_path.iterdir()} == {"node_modules"}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workdir:
+    """A run on the embedded digits, evaluated, whose student is untrained."""
+    monkeypatch.setattr(runtime, "runtime_packages", lambda: _packages(tmp_path, "1.2.3"))
+    workdir = Workdir(tmp_path / "run")
+    workdir.mark_done("evaluate", Settings(dataset="digits", image_size=32))
+    students.build("small_cnn", image_size=32, embedding_dim=8).save(workdir.student)
+    ids = data_of(Settings(dataset="digits")).gallery.ids[3:300:3]
+    rows = np.random.default_rng(0).standard_normal((len(ids), 8), np.float32)
+    np.savez(workdir.gallery, ids=np.array(ids), embeddings=rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    return workdir
+
+
+def test_the_site_of_a_run(run: Workdir, tmp_path: Path):
+    build_site(run.path, tmp_path / "out")
+    build_site(run.path, tmp_path / "out", title="Once more")  # an older site is replaced
+    content = json.loads((tmp_path / "out/site.json").read_text())
+    description = json.loads(gzip.decompress((tmp_path / "out" / content["gallery"]["path"]).read_bytes()))
+    with np.load(run.gallery) as stored:
+        assert description["ids"] == stored["ids"].tolist()
+    assert content["title"] == "Once more"
+    assert not list(tmp_path.glob(".*"))
+    rows = [sample["row"] for sample in content["samples"]]
+    assert len(rows) == len(set(rows)) > 1
+
+
+def test_a_run_that_is_not_evaluated_is_told_which_stage_is_missing(run: Workdir, tmp_path: Path):
+    run.gallery.unlink()
+    with pytest.raises(ArgumentError, match="run the stage 'evaluate' first"):
+        build_site(run.path, tmp_path / "out")
+
+
+def test_a_gallery_that_the_data_lacks_is_named(run: Workdir, tmp_path: Path):
+    np.savez(run.gallery, ids=np.array(["foreign.jpg"]), embeddings=np.eye(1, 8, dtype=np.float32))
+    with pytest.raises(KdistillError, match=r"'foreign\.jpg' of the run's gallery is not in its data"):
+        build_site(run.path, tmp_path / "out")
+
+
+def test_a_run_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.argv", ["web", f"--run={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 1
+    assert "none' does not exist" in capsys.readouterr().err
 
 
 class TestBuiltSite:
