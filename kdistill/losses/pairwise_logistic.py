@@ -44,12 +44,11 @@ def pairwise_logistic(
     """
     anchors, mask = anchors_and_mask(y_pred, mask)
     teacher = tf.where(mask, tf.stop_gradient(similarities(y_true[:anchors], y_true, similarity)), NEVER)
-    order = tf.argsort(teacher, axis=1, direction="DESCENDING", stable=True)
-    teacher = tf.gather(teacher, order, batch_dims=1)
+    teacher, order = tf.math.top_k(teacher, tf.shape(teacher)[1])
+    # Masked columns come last, so a pair counts when its second row does; similarities are never so low.
+    counted = teacher > NEVER / 2
     student = similarities(y_pred[:anchors], y_pred, similarity) / student_temperature
     student = tf.gather(student, order, batch_dims=1)
-    # Masked columns come last, so a pair counts when its second row does.
-    counted = tf.gather(mask, order, batch_dims=1)
 
     loss = tf.zeros(())
     weight = tf.zeros(())

@@ -4,65 +4,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.soundness import DIM, losses_of, random_batch
 from kdistill import losses
-from kdistill.layers import JointSpaceInterpolation, pair_mask
-
-BATCHES = 100
-DIM = 4
-
-
-def random_batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns teacher [B, D], student [B, D] and labels [B] with B from 1 to 8 and every kind of accident."""
-    size = int(rng.choice([1, 2, 3, 8]))
-    teacher, student = rng.normal(size=(2, size, DIM)).astype("float32") * 10.0 ** rng.integers(-3, 3)
-    for rows in (teacher, student):
-        rows[rng.random(size) < 0.1] = 0.0
-        if rng.random() < 0.3:
-            rows[:] = rows[rng.integers(0, size, size)]
-        if rng.random() < 0.05:
-            rows[:] = -rows[:1] * rng.choice([-1, 1], size=(size, 1))
-    return teacher, student, rng.integers(0, 3, size)
-
-
-def step_of(name: str):
-    """Returns a graph (targets, student) -> losses and gradients in float32 and float16, mixtures where they belong."""
-    loss = losses.get(name)
-    interpolation = JointSpaceInterpolation(6)
-
-    def value(targets, student):
-        if not loss.joint:
-            return loss.call(targets, student)
-        z_student, z_teacher, parents = interpolation((student, targets))
-        mask = pair_mask(parents, tf.shape(student)[0], anchors="both")
-        return loss.call(z_teacher, z_student, mask=mask)
-
-    target = tf.TensorSpec([None], tf.int64) if loss.needs_labels else tf.TensorSpec([None, DIM])
-
-    @tf.function(input_signature=[target, tf.TensorSpec([None, DIM])])
-    def step(targets, student):
-        outputs = []
-        for dtype in (tf.float32, tf.float16):
-            rows = tf.cast(student, dtype)
-            with tf.GradientTape() as tape:
-                tape.watch(rows)
-                total = value(targets, rows)
-            outputs += [total, tf.cast(tape.gradient(total, rows), tf.float32)]
-        return outputs
-
-    return step
 
 
 @pytest.mark.parametrize("name", losses.names())
 def test_losses_and_gradients_are_finite_on_any_batch(name):
-    rng = np.random.default_rng(0)
-    step = step_of(name)
-    for _ in range(BATCHES):
-        teacher, student, labels = random_batch(rng)
-        loss, gradient, half_loss, _ = step(labels if losses.get(name).needs_labels else teacher, student)
-        assert np.isfinite(loss)
-        assert np.isfinite(half_loss)
-        assert float(loss) > -1e-4
-        assert np.all(np.isfinite(gradient))
+    values, finite = losses_of(name, 100, seed=0)
+    assert np.all(finite)
+    assert np.all(values > -1e-4)
+
+
+def test_the_same_seed_gives_the_same_losses():
+    first, again, other = (losses_of("softmax_ranking", 20, seed)[0] for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
 
 
 @pytest.mark.parametrize("name", [name for name in losses.names() if losses.get(name).joint])

@@ -1,0 +1,21 @@
+"""The step benchmark's short form runs and gives every figure; how fast is not tested."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+
+def test_the_smoke_form_writes_every_figure(tmp_path):
+    output = tmp_path / "step_time.json"
+    command = [sys.executable, "-m", "benchmarks.step_time", "--smoke", f"--json={output}"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(output.read_text())["figures"]
+    assert set(figures) == {
+        "step_ratio",
+        *(f"{figure}_{rows}" for figure in ("loss_ms", "peak_mib") for rows in (16, 64)),
+        "matrices_64",
+    }
+    assert all(math.isfinite(value) and value >= 0 for value in figures.values())
