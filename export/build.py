@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from export.files import sha256_of, whole_file
-from export.flatbuffer import add_metadata, read_model, refuse_unportable, signatures, write_model
+from export.files import sha256_of
+from export.flatbuffer import AlignedBuffer, add_metadata, read_model, refuse_unportable, signatures, write_model
 from export.gallery import Gallery, build_gallery
 from export.graph import GraphBuilder
 from export.search_graph import SearchGraph
+from export.sidecar import Sidecar
 from kdistill.errors import ArgumentError, KdistillError
 
-FORMAT = 1
-"""Version of the sidecar's layout."""
+METADATA_KEY = "kdistill_retriever"
 
 
 def build_retriever(
@@ -50,48 +51,57 @@ def build_retriever(
     write_retriever(_student_model(student), gallery, path, k=k)
 
 
+def build_search(
+    embeddings: np.ndarray, ids: Sequence[str], path: Path | str, *, k: int = 10, precision: str = "float32"
+) -> None:
+    """Writes a file with the signature `search_embedding` alone, and its sidecar: for embeddings made elsewhere.
+
+    Arguments and errors as in `build_retriever`.
+    """
+    _check_suffix(path)
+    gallery = build_gallery(embeddings, ids, precision)
+    model = schema.ModelT(
+        version=3, description="kdistill", operatorCodes=[], subgraphs=[], buffers=[AlignedBuffer(data=None)]
+    )
+    write_retriever(model, gallery, path, k=k)
+
+
 def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -> None:
-    """Adds the search signatures to a student's `ModelT` (subgraph 0 embeds) and writes model and sidecar."""
+    """Adds the search signatures to a `ModelT` and writes model and sidecar.
+
+    Subgraph 0, where there is one, is a student: the file then has `embed` and `search` too.
+    """
     if not 1 <= k <= len(gallery.ids):
         raise ArgumentError(f"k={k} was asked of a gallery of {len(gallery.ids)} rows; it must be between 1 and that")
-    embed = model.subgraphs[0]
-    dimension = int(embed.tensors[int(embed.outputs[0])].shape[-1])
-    if dimension != gallery.values.shape[1]:
-        raise KdistillError(
-            f"the gallery has {gallery.values.shape[1]} dimensions, the student's embedding has {dimension}"
-        )
-    signatures(model)["serving_default"].signatureKey = "embed"
+    dimension = gallery.values.shape[1]
     graph = SearchGraph(model, gallery, k)
-
-    search = GraphBuilder(model, "search")
-    (embedding,) = search.inline(embed)
-    best = [search.reshape(tensor, (k,)) for tensor in graph.add(search, embedding)]
-    search.finish(best, ["image"], ["scores", "ids"])
+    if model.subgraphs:
+        embed = model.subgraphs[0]
+        own = int(embed.tensors[int(embed.outputs[0])].shape[-1])
+        if own != dimension:
+            raise KdistillError(f"the gallery has {dimension} dimensions, the student's embedding has {own}")
+        signatures(model)["serving_default"].signatureKey = "embed"
+        search = GraphBuilder(model, "search")
+        (embedding,) = search.inline(embed)
+        best = [search.reshape(tensor, (k,)) for tensor in graph.add(search, embedding)]
+        search.finish(best, ["image"], ["scores", "ids"])
 
     by_embedding = GraphBuilder(model, "search_embedding")
     query = by_embedding.input((1, dimension), np.float32, "embedding")
     by_embedding.finish(graph.add(by_embedding, query), ["embedding"], ["scores", "ids"])
 
     description = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
-    add_metadata(model, {"kdistill_retriever": json.dumps({**description, "buffers": graph.buffers})})
+    add_metadata(model, {METADATA_KEY: json.dumps(description)})
     refuse_unportable(model, str(path))
     write_model(model, path)
-    sidecar = {"format": FORMAT, **description, "sha256": sha256_of(path), "ids": list(gallery.ids)}
-    with whole_file(sidecar_path(path)) as temporary:
-        temporary.write_text(json.dumps(sidecar, ensure_ascii=False), encoding="utf-8")
-
-
-def sidecar_path(path: Path | str) -> Path:
-    """Returns the name of the JSON file that belongs to a retriever."""
-    return Path(path).with_suffix(".json")
+    Sidecar(gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path)).write(path)
 
 
 def _student_model(student: Any) -> Any:
     if isinstance(student, str | Path):
         model = read_model(student)
     else:
-        # TensorFlow, needed for a Keras student only.
-        from export.metadata import file_metadata
+        from export.metadata import file_metadata  # TensorFlow, needed for a Keras student only
         from export.tflite import convert_student
 
         model = convert_student(student)

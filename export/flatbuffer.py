@@ -145,6 +145,16 @@ def read_metadata(model: Any, name: str) -> str | None:
     return None
 
 
+def drop_unused_buffers(model: Any) -> None:
+    """Removes buffers that no tensor and no metadata entry points to, and renumbers the others."""
+    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors] + list(model.metadata or [])
+    kept = sorted({0} | {holder.buffer for holder in holders})  # buffer 0 is empty by convention
+    place = {old: new for new, old in enumerate(kept)}
+    for holder in holders:
+        holder.buffer = place[holder.buffer]
+    model.buffers = [model.buffers[old] for old in kept]
+
+
 def signatures(model: Any) -> dict[str, Any]:
     """Returns the signatures by their key."""
     return {as_text(signature.signatureKey): signature for signature in model.signatureDefs or []}

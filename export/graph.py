@@ -21,10 +21,6 @@ TYPES = {
     np.dtype(np.int32): schema.TensorType.INT32,
 }
 
-# Readers refuse a version that they do not know, and take for granted what an old version promised.
-_GATHER_VERSION = {schema.TensorType.INT8: 2, schema.TensorType.INT4: 7}
-_CAST_VERSION = {schema.TensorType.INT8: 3, schema.TensorType.INT4: 6}
-
 
 def store(model: Any, array: np.ndarray) -> int:
     """Appends data to a model's buffers and returns the buffer's number, for `GraphBuilder.constant(buffer=...)`."""
@@ -116,16 +112,23 @@ class GraphBuilder:
     def gather(self, table: int, indices: int, shape: Sequence[int], *, axis: int = 0) -> int:
         """Adds the gathering of parts of `table` along `axis`; returns its result, of the given shape."""
         source = self.graph.tensors[table]
-        result = self.tensor(shape, np.float32, f"{as_text(source.name)}_gathered", type=source.type)
-        version = _GATHER_VERSION.get(source.type, 1)
+        result = self.tensor(
+            shape,
+            np.float32,
+            f"{as_text(source.name)}_gathered",
+            type=source.type,
+            quantization=source.quantization,
+        )
+        version = 2 if source.type == schema.TensorType.INT8 else 1
         self.operator("GATHER", [table, indices], [result], "GatherOptions", version=version, axis=axis)
         return result
 
-    def cast(self, tensor: int, dtype: type) -> int:
-        """Adds a change of type."""
+    def dequantize(self, tensor: int) -> int:
+        """Adds the change of float16, or of int8 with a scale, to float32."""
         source = self.graph.tensors[tensor]
-        result = self.tensor(source.shape, dtype, f"{as_text(source.name)}_cast")
-        self.operator("CAST", [tensor], [result], version=_CAST_VERSION.get(source.type, 1))
+        result = self.tensor(source.shape, np.float32, f"{as_text(source.name)}_float32")
+        version = 3 if source.type == schema.TensorType.FLOAT16 else 2
+        self.operator("DEQUANTIZE", [tensor], [result], "DequantizeOptions", version=version)
         return result
 
     def binary(self, name: str, left: int, right: int, options: str) -> int:

@@ -1,19 +1,19 @@
 """The client of `retriever.tflite`: an image in, names and scores out; no TensorFlow."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
-from export.files import sha256_of
 from export.quiet import quiet
 from export.runtime import open_tflite
+from export.sidecar import read_sidecar
 from kdistill.data.images import UnreadableImage, decode, resize
 from kdistill.errors import ArgumentError, KdistillError
 
-SIGNATURES = ("embed", "search", "search_embedding")
+SIGNATURES = ("search_embedding", "embed", "search")
+"""A file without a student has only the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Retriever:
     Attributes:
         ids: names of the gallery's rows.
         k: neighbours in an answer, fixed when the file was built.
-        image_size: (height, width) in pixels that the student takes.
+        image_size: side in pixels of the square that the student takes; None for a file without a student.
         dimension: D of the embedding.
     """
 
@@ -47,26 +47,22 @@ class Retriever:
             KdistillError: either file is missing, damaged, foreign, or they do not belong together.
         """
         path = Path(path)
-        sidecar = _read_sidecar(path)
-        self.ids: tuple[str, ...] = tuple(sidecar["ids"])
-        self.k = int(sidecar["k"])
-        self.dimension = int(sidecar["dimension"])
-        if not path.is_file():
-            raise KdistillError(f"retriever {path} does not exist")
-        if check_sha256 and sha256_of(path) != sidecar["sha256"]:
-            raise KdistillError(f"{path} and {path.with_suffix('.json')} do not belong together: the checksum differs")
+        sidecar = read_sidecar(path)
+        self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
+        if check_sha256:
+            sidecar.check_file(path)
         interpreter = open_tflite(path, num_threads=num_threads)
-        if not set(SIGNATURES) <= interpreter.get_signature_list().keys():
-            raise KdistillError(f"{path} is not a retriever: it lacks the signatures {', '.join(SIGNATURES)}")
+        keys = [key for key in SIGNATURES if key in interpreter.get_signature_list()]
+        if SIGNATURES[0] not in keys:
+            raise KdistillError(f"{path} is not a retriever: it lacks the signature {SIGNATURES[0]}")
         with quiet():
-            runners = {key: interpreter.get_signature_runner(key) for key in SIGNATURES}
-        self._embed, self._search, self._search_embedding = (runners[key] for key in SIGNATURES)
-        shape = self._search.get_input_details()["image"]["shape"]
-        self.image_size = (int(shape[1]), int(shape[2]))
+            self._runners = {key: interpreter.get_signature_runner(key) for key in keys}
+        self.image_size = self._read_image_size() if "search" in keys else None
 
     def embed(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
         """Returns float32 [D], the student's embedding of one image (see `search` for what an image may be)."""
-        return self._embed(image=self._pixels(image))["embedding"][0]
+        pixels = self._pixels(image)
+        return self._runners["embed"](image=pixels)["embedding"][0]
 
     def search(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> list[Match]:
         """Returns the k nearest rows of the gallery, best first.
@@ -77,7 +73,8 @@ class Retriever:
         Raises:
             UnreadableImage: it cannot be read or decoded.
         """
-        answer = self._search(image=self._pixels(image))
+        pixels = self._pixels(image)
+        answer = self._runners["search"](image=pixels)
         return self._matches(answer["scores"], answer["ids"])
 
     def search_embedding(self, embedding: np.ndarray) -> list[Match]:
@@ -104,7 +101,8 @@ class Retriever:
             )
         if not np.isfinite(queries).all():
             raise ArgumentError("the query's embedding holds values that are not finite")
-        answers = [self._search_embedding(embedding=query[None]) for query in queries]
+        search = self._runners["search_embedding"]
+        answers = [search(embedding=query[None]) for query in queries]
         scores = np.concatenate([answer["scores"] for answer in answers]) if answers else np.empty((0, self.k))
         rows = np.concatenate([answer["ids"] for answer in answers]) if answers else np.empty((0, self.k))
         return scores.astype(np.float32), rows.astype(np.int32)
@@ -113,10 +111,15 @@ class Retriever:
         return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
 
     def _pixels(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
-        height, width = self.image_size
+        if self.image_size is None:
+            raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
+        return resize(to_rgb(image), self.image_size)[None]
+
+    def _read_image_size(self) -> int:
+        _, height, width, _ = (int(side) for side in self._runners["search"].get_input_details()["image"]["shape"])
         if height != width:
             raise KdistillError(f"this client takes students with square inputs, this one takes {width} x {height}")
-        return resize(to_rgb(image), height)[None]
+        return height
 
 
 def to_rgb(image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
@@ -137,16 +140,3 @@ def to_rgb(image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.nda
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UnreadableImage("an image is a path, bytes, a Pillow image, or an array uint8 [height, width, 3]")
     return image
-
-
-def _read_sidecar(path: Path) -> dict:
-    sidecar = path.with_suffix(".json")
-    try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
-        if not {"ids", "k", "dimension", "sha256"} <= content.keys():
-            raise ValueError("it lacks ids, k, dimension or sha256")
-    except OSError as error:
-        raise KdistillError(f"the sidecar {sidecar} cannot be read: {error.strerror or error}") from error
-    except (ValueError, AttributeError) as error:
-        raise KdistillError(f"the sidecar {sidecar} is damaged: {error}") from error
-    return content

@@ -21,7 +21,9 @@ def open_tflite(path: Path | str, *, num_threads: int = 2) -> Interpreter:
     """
     try:
         with quiet():
-            return Interpreter(str(path), num_threads=num_threads)
+            interpreter = Interpreter(str(path), num_threads=num_threads)
+            interpreter.allocate_tensors()  # here, where the delegate's greeting is not seen
+            return interpreter
     except (ValueError, RuntimeError) as error:
         raise KdistillError(f"{path} cannot be loaded as TFLite: {str(error).splitlines()[0]}") from error
 

@@ -1,0 +1,202 @@
+"""One-file search against exact indexes: time of one query and of 32, recall against float32, limits of the machine.
+
+    python -m benchmarks.search --embeddings=runs/grocery/gallery.npz --json=search.json
+
+The gallery is grown from real embeddings: each row lies between an embedding and one of its ten nearest, plus noise
+of norm 0.15, normalised; so every query has many near neighbours, which is where quantised searches err. Queries are
+real embeddings that are not in the gallery. Without `--embeddings`, clusters of random points take their place.
+
+Candidates are timed in turns of several queries, again and again, with a pause before each turn (idle threads of other
+libraries spin for a while); the figure is the median over turns of the median in a turn. `int8_vs_best_exact_SIZE` is
+the fastest peer's time divided by ours, whatever that peer's recall; peers that reach `--min_recall` are compared in
+`int8_vs_best_accurate_SIZE`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search_peers import Search, peers
+from export.build import build_search
+from export.files import whole_file
+from export.runtime import open_tflite
+from kdistill.errors import ArgumentError, KdistillError
+
+K, DIMENSION, BATCH = 10, 128, 32
+HELD_OUT = 200
+
+
+def grow(base: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns float32 [rows, D], new points among the embeddings `base` [n, D] (see the module's text)."""
+    neighbours = np.argsort(-(base @ base.T), axis=1)[:, 1:11]
+    gallery = np.empty((rows, base.shape[1]), np.float32)
+    for start in range(0, rows, 50_000):
+        count = min(50_000, rows - start)
+        here = rng.integers(0, len(base), count)
+        there = neighbours[here, rng.integers(0, neighbours.shape[1], count)]
+        share = 0.5 * rng.random((count, 1), np.float32)
+        points = (1 - share) * base[here] + share * base[there]
+        points += rng.standard_normal(points.shape, np.float32) * np.float32(0.15 / base.shape[1] ** 0.5)
+        gallery[start : start + count] = points / np.linalg.norm(points, axis=1, keepdims=True)
+    return gallery
+
+
+def clusters(rng: np.random.Generator) -> np.ndarray:
+    """Returns float32 [4000, 128]: 200 clusters, for runs without real embeddings."""
+    points = rng.standard_normal((200, DIMENSION), np.float32)[rng.integers(0, 200, 4000)]
+    points += 0.6 * rng.standard_normal((4000, DIMENSION), np.float32)
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def read_embeddings(path: Path | None, rng: np.random.Generator) -> np.ndarray:
+    """Returns float32 [n, D] in random order: from a run's gallery.npz or an .npy file, or clusters for None."""
+    if path is None:
+        return clusters(rng)
+    try:
+        content = np.load(path, allow_pickle=False)
+        embeddings = np.asarray(content["embeddings"] if path.suffix == ".npz" else content, np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise KdistillError(f"{path} holds no embeddings: {error}") from error
+    if embeddings.ndim != 2 or len(embeddings) < 2 * HELD_OUT:
+        raise ArgumentError(f"{path} has the shape {list(embeddings.shape)}; at least {2 * HELD_OUT} rows are needed")
+    return embeddings[rng.permutation(len(embeddings))]
+
+
+def ours(gallery: np.ndarray, precision: str, folder: Path, num_threads: int) -> Search:
+    """Returns the search of a file built from the gallery, by the interpreter's own calls, a query at a time."""
+    path = folder / f"{precision}.tflite"
+    build_search(gallery, [str(row) for row in range(len(gallery))], path, k=K, precision=precision)
+    interpreter = open_tflite(path, num_threads=num_threads)
+    query = interpreter.get_input_details()[0]["index"]
+    rows = next(out["index"] for out in interpreter.get_output_details() if out["name"] == "ids")
+
+    def search(queries: np.ndarray) -> np.ndarray:
+        found = np.empty((len(queries), K), np.int32)
+        for index, embedding in enumerate(queries):
+            interpreter.set_tensor(query, embedding[None])
+            interpreter.invoke()
+            found[index] = interpreter.get_tensor(rows)[0]
+        return found
+
+    return search
+
+
+def race(candidates: dict[str, Search], queries: np.ndarray, *, rounds: int, per_turn: int) -> dict[str, float]:
+    """Returns the milliseconds of one call with `queries[i]` ([Q, D] of a stack [calls, Q, D]), for each candidate."""
+    turns: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, search in candidates.items():
+            time.sleep(0.02)
+            search(queries[-1])
+            times = []
+            for call in queries[:per_turn]:
+                start = time.perf_counter()
+                search(call)
+                times.append(1000 * (time.perf_counter() - start))
+            turns[name].append(float(np.median(times)))
+    return {name: float(np.median(medians)) for name, medians in turns.items()}
+
+
+def recall(found: np.ndarray, exact: np.ndarray) -> float:
+    """Returns the share of the exact rows [Q, k] that were found."""
+    shared = [len(set(one) & set(other)) for one, other in zip(found.tolist(), exact.tolist(), strict=True)]
+    return sum(shared) / exact.size
+
+
+def read_bandwidth(num_threads: int) -> float:
+    """Returns GiB/s at which the threads read a matrix larger than the caches."""
+    parts = np.array_split(np.ones(2**25, np.int64), num_threads)
+    with ThreadPoolExecutor(num_threads) as pool:
+        best = float("inf")
+        for _ in range(5):
+            start = time.perf_counter()
+            list(pool.map(np.max, parts))
+            best = min(best, time.perf_counter() - start)
+    return 2**28 / 2**30 / best
+
+
+def compare(size: int, base: np.ndarray, queries: np.ndarray, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures all candidates on one gallery size."""
+    gallery = grow(base, size, np.random.default_rng(size))
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        candidates = {
+            f"ours_{name}": ours(gallery, name, Path(folder), arguments.num_threads) for name in ("int8", "float32")
+        }
+        candidates |= peers(gallery, K, arguments.num_threads)
+        exact = candidates["numpy"](queries)
+        recalls = {name: recall(search(queries), exact) for name, search in candidates.items()}
+        rounds, per_turn = (15, 40) if size <= 20_000 else (10, 15) if size <= 200_000 else (5, 5)
+        single = race(candidates, queries[:, None], rounds=rounds, per_turn=per_turn)
+        batches = np.stack([queries[start : start + BATCH] for start in range(0, 4 * BATCH, BATCH)])
+        batch = race(candidates, batches, rounds=max(2, rounds // 4), per_turn=2)
+    return {"size": size, "ms": single, f"ms_batch_{BATCH}": batch, "recall": recalls}
+
+
+def figures_of(result: dict[str, Any], min_recall: float) -> dict[str, float]:
+    """Returns the ratios of one size; above 1 means that we are faster."""
+    size, ms, batch = result["size"], result["ms"], result[f"ms_batch_{BATCH}"]
+    label = f"{size // 1_000_000}m" if size >= 1_000_000 else f"{size // 1000}k"
+    others = [name for name in ms if not name.startswith("ours")]
+    accurate = [name for name in others if result["recall"][name] >= min_recall]
+    return {
+        f"int8_vs_best_exact_{label}": min(ms[name] for name in others) / ms["ours_int8"],
+        f"int8_vs_best_accurate_{label}": min(ms[name] for name in accurate) / ms["ours_int8"],
+        f"float32_vs_faiss_flat_{label}": ms["faiss_flat"] / ms["ours_float32"],
+        f"int8_batch32_vs_best_faiss_{label}": min(batch[name] for name in others if "faiss" in name)
+        / batch["ours_int8"],
+        f"recall_at_10_{label}": result["recall"]["ours_int8"],
+    }
+
+
+def main() -> None:
+    """Runs the comparison and prints it."""
+    parser = argparse.ArgumentParser(description="The retriever's search against exact indexes.")
+    parser.add_argument("--embeddings", type=Path, help="gallery.npz of a run, or an .npy matrix; default: clusters")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument("--min_recall", type=float, default=0.99, help="recall@10 of an accurate peer")
+    parser.add_argument("--folder", type=Path, help="where temporary files go (0.8 GB at a million rows)")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    embeddings = read_embeddings(arguments.embeddings, np.random.default_rng(0))
+    queries, base = embeddings[:HELD_OUT], embeddings[HELD_OUT:]
+    results, figures = [], {"read_bandwidth_gib_s": read_bandwidth(arguments.num_threads)}
+    for size in arguments.sizes:
+        results.append(compare(size, base, queries, arguments))
+        figures |= figures_of(results[-1], arguments.min_recall)
+        print(f"{size:,} rows of {embeddings.shape[1]}")
+        for name, ms in sorted(results[-1]["ms"].items(), key=lambda item: item[1]):
+            batch = results[-1][f"ms_batch_{BATCH}"][name]
+            print(
+                f"  {name:26s} {ms:9.3f} ms  {batch:9.2f} ms for {BATCH}  recall@10 {results[-1]['recall'][name]:.4f}"
+            )
+    for name, value in figures.items():
+        print(f"{name:36s} {value:.3f}")
+    if arguments.json:
+        machine = {"machine": platform.processor() or platform.machine(), "processors": os.cpu_count()}
+        settings = {
+            "num_threads": arguments.num_threads,
+            "dimension": embeddings.shape[1],
+            "real": arguments.embeddings is not None,
+        }
+        with whole_file(arguments.json) as temporary:
+            temporary.write_text(
+                json.dumps({"figures": figures, "sizes": results, **settings, **machine}, indent=2) + "\n"
+            )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KdistillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

@@ -1,0 +1,72 @@
+"""The JSON file beside a retriever: what its rows are called, and which file it belongs to."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from export.files import sha256_of, whole_file
+from kdistill.errors import KdistillError
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecar:
+    """Facts about a retriever file.
+
+    Attributes:
+        ids: names of the gallery's rows.
+        k: neighbours in an answer.
+        dimension: D.
+        precision: of the stored gallery.
+        buffers: which buffers of the file hold the gallery, by role.
+        sha256: of the file.
+        format: version of this layout.
+    """
+
+    ids: tuple[str, ...]
+    k: int
+    dimension: int
+    precision: str
+    buffers: dict[str, int]
+    sha256: str
+    format: int = FORMAT
+
+    def write(self, path: Path | str) -> None:
+        """Writes the sidecar of the retriever `path`, whole or not at all."""
+        with whole_file(sidecar_path(path)) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False), encoding="utf-8")
+
+    def check_file(self, path: Path | str) -> None:
+        """Compares the file with the checksum (about a second for a gigabyte).
+
+        Raises:
+            KdistillError: the file is missing or another one.
+        """
+        if not Path(path).is_file():
+            raise KdistillError(f"retriever {path} does not exist")
+        if sha256_of(path) != self.sha256:
+            raise KdistillError(f"{path} and {sidecar_path(path)} do not belong together: the checksum differs")
+
+
+def sidecar_path(path: Path | str) -> Path:
+    """Returns the name of the JSON file that belongs to a retriever."""
+    return Path(path).with_suffix(".json")
+
+
+def read_sidecar(path: Path | str) -> Sidecar:
+    """Returns the sidecar of the retriever `path`.
+
+    Raises:
+        KdistillError: it is missing, damaged, or of a later layout.
+    """
+    file = sidecar_path(path)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
+        return Sidecar(**{**content, "ids": tuple(content["ids"])})
+    except OSError as error:
+        raise KdistillError(f"the sidecar {file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise KdistillError(f"the sidecar {file} is damaged: {error}") from error

@@ -1,0 +1,80 @@
+"""Changes the gallery of a retriever file without the student's Keras model and without the other rows' embeddings."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.build import METADATA_KEY, write_retriever
+from export.flatbuffer import drop_unused_buffers, read_metadata, read_model, signatures
+from export.gallery import Gallery
+from export.sidecar import Sidecar, read_sidecar
+from kdistill.errors import ArgumentError, KdistillError
+
+
+def update_retriever(
+    source: Path | str,
+    target: Path | str,
+    *,
+    remove: Collection[str] = (),
+    embeddings: np.ndarray | None = None,
+    ids: Sequence[str] = (),
+) -> None:
+    """Writes a retriever with some rows removed and others added; rows that stay keep their codes, bit for bit.
+
+    Args:
+        source: a retriever with its sidecar.
+        target: where to write; may be `source`.
+        remove: ids to take out; they may come back in `ids` with new embeddings.
+        embeddings: float [n, D], rows of norm 1 to append; None for none.
+        ids: their n names.
+
+    Raises:
+        ArgumentError: nothing to change, or fewer rows would be left than the file's k.
+        KdistillError: a damaged or foreign file; an id that is not there, or is there already; bad embeddings.
+    """
+    if not remove and embeddings is None:
+        raise ArgumentError("there is nothing to remove and nothing to add")
+    model, gallery, sidecar = read_retriever(source)
+    if remove:
+        gallery = gallery.without_rows(remove)
+    if embeddings is not None:
+        gallery = gallery.with_rows(embeddings, ids)
+    write_retriever(model, gallery, target, k=sidecar.k)
+
+
+def read_retriever(path: Path | str) -> tuple[Any, Gallery, Sidecar]:
+    """Returns the student alone (a `ModelT`, without subgraphs where the file has no student), gallery and sidecar.
+
+    Raises:
+        KdistillError: a damaged or foreign file, or a sidecar that belongs to another file.
+    """
+    sidecar = read_sidecar(path)
+    sidecar.check_file(path)
+    model = read_model(path)
+    if read_metadata(model, METADATA_KEY) is None:
+        raise KdistillError(f"{path} is not a retriever written by this program")
+    gallery = _gallery(model, sidecar)
+    embed = signatures(model).get("embed")
+    model.subgraphs = model.subgraphs[:1] if embed else []
+    model.signatureDefs = [embed] if embed else []
+    if embed:
+        embed.signatureKey = "serving_default"
+    model.metadata = [entry for entry in model.metadata if entry.name not in (METADATA_KEY, METADATA_KEY.encode())]
+    drop_unused_buffers(model)
+    return model, gallery, sidecar
+
+
+def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
+    shape = (len(sidecar.ids), sidecar.dimension)
+
+    def stored(name: str, dtype: str, count: int) -> np.ndarray:
+        octets = np.asarray(model.buffers[sidecar.buffers[name]].data, np.uint8)
+        return octets.view(dtype)[:count]
+
+    values = stored("gallery", sidecar.precision, shape[0] * shape[1]).reshape(shape)
+    if sidecar.precision != "int8":
+        return Gallery(values, None, None, sidecar.ids)
+    residual = stored("residual", "int8", shape[0] * shape[1]).reshape(shape)
+    return Gallery(values, stored("scale", "float32", shape[0]), residual, sidecar.ids)

@@ -1,0 +1,88 @@
+"""Rows are added and removed in the file itself: answers are those of a file built anew, codes stay bit for bit."""
+
+import numpy as np
+import pytest
+
+from export.build import build_retriever, build_search
+from export.flatbuffer import read_model
+from export.retriever import Retriever
+from export.tflite import export_tflite
+from export.update import read_retriever, update_retriever
+from kdistill.errors import ArgumentError, KdistillError
+
+
+@pytest.fixture(scope="module")
+def gallery() -> np.ndarray:
+    rows = np.random.default_rng(5).normal(size=(600, 12)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def ids(gallery) -> list[str]:
+    return [f"image {row}" for row in range(len(gallery))]
+
+
+@pytest.fixture(scope="module")
+def student_file(student, tmp_path_factory):
+    path = tmp_path_factory.mktemp("student") / "student.tflite"
+    export_tflite(student, path, metadata={"note": "kept"})
+    return path
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_an_update_is_a_build_from_the_same_rows(precision, gallery, ids, student_file, pixels, tmp_path):
+    old, new, anew = (tmp_path / f"{name}.tflite" for name in ("old", "new", "anew"))
+    build_retriever(student_file, gallery[:500], ids[:500], old, k=7, precision=precision)
+    update_retriever(old, new, remove=ids[100:350], embeddings=gallery[480:], ids=["again " + n for n in ids[480:]])
+    rows = [*range(100), *range(350, 500), *range(480, 600)]
+    names = [ids[row] for row in rows[:250]] + ["again " + ids[row] for row in rows[250:]]
+    build_retriever(student_file, gallery[rows], names, anew, k=7, precision=precision)
+    for query in gallery[::60]:
+        assert Retriever(new).search_embedding(query) == Retriever(anew).search_embedding(query)
+    assert Retriever(new).search(pixels[0]) == Retriever(anew).search(pixels[0])
+    assert new.stat().st_size == pytest.approx(anew.stat().st_size, abs=1500)
+
+
+def test_many_updates_do_not_make_the_file_grow(gallery, ids, student_file, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_retriever(student_file, gallery, ids, path, k=5, precision="int8")
+    size, buffers = path.stat().st_size, len(read_model(path).buffers)
+    _, before, _ = read_retriever(path)
+    for _ in range(3):
+        update_retriever(path, path, remove=ids[-3:], embeddings=gallery[-3:], ids=ids[-3:])
+    _, after, _ = read_retriever(path)
+    assert path.stat().st_size == pytest.approx(size, abs=200)
+    assert len(read_model(path).buffers) == buffers
+    np.testing.assert_array_equal(before.values, after.values)
+    np.testing.assert_array_equal(before.residual, after.residual)
+    np.testing.assert_array_equal(before.scale, after.scale)
+
+
+def test_a_file_without_a_student_searches_and_updates(gallery, ids, pixels, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_search(gallery, ids, path, k=3)
+    update_retriever(path, path, remove=[ids[7]])
+    retriever = Retriever(path)
+    assert ids[7] not in {match.id for match in retriever.search_embedding(gallery[7])}
+    assert retriever.search_embedding(gallery[8])[0].id == ids[8]
+    with pytest.raises(KdistillError, match="without a student"):
+        retriever.search(pixels[0])
+
+
+def test_wrong_updates_are_refused_and_leave_the_file(gallery, ids, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_search(gallery, ids, path, k=5)
+    before = path.read_bytes()
+    cases = [
+        (dict(), ArgumentError, "nothing"),
+        (dict(remove=["nobody"]), KdistillError, "nobody"),
+        (dict(remove=ids), KdistillError, "empty gallery"),
+        (dict(remove=ids[:-2]), ArgumentError, "k=5"),
+        (dict(embeddings=gallery[:1], ids=ids[:1]), KdistillError, "already"),
+        (dict(embeddings=gallery[:2], ids=["a", "a"]), KdistillError, "more than once"),
+        (dict(embeddings=gallery[:1, :6], ids=["a"]), KdistillError, "6 dimensions"),
+    ]
+    for change, error, words in cases:
+        with pytest.raises(error, match=words):
+            update_retriever(path, path, **change)
+    assert path.read_bytes() == before
