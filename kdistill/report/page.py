@@ -84,7 +84,7 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = picture
+    environment.filters |= {"picture": picture, "breakable": breakable}
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     quality = {str(row.get("name")): number(row.get("map")) for row in rows}
     file = headline_file(files)
@@ -119,6 +119,11 @@ def render_report(
         if isinstance(flags, str)
         else "\n".join(f"--{name}={_flag(flags[name])}" for name in sorted(flags)),
     )
+
+
+def breakable(name: str) -> markupsafe.Markup:
+    """Returns a name that may be broken after an underscore: file names have no spaces."""
+    return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from kdistill.report import Neighbour, NeighbourRow, write_report
 from kdistill.report.page import headline_file, make_headline, render_report
 from kdistill.report.tables import MODEL_COLUMNS, make_table, size
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "wbr"}
 
 
 class Page(html.parser.HTMLParser):
@@ -45,7 +45,12 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        if data.strip():
+        if not data.strip():
+            return
+        if self.elements[-1][0] == "wbr":
+            tag, before = self.texts.pop()
+            self.texts.append((tag, before + data.strip()))
+        else:
             self.texts.append((self.open[-1][0] if self.open else "", data.strip()))
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
@@ -225,6 +230,16 @@ def test_nothing_is_loaded_from_outside(content: dict[str, Any]):
     assert not {tag for tag, _, _ in page.elements} & {"link", "script", "iframe", "object", "embed", "base"}
     policies = [a["content"] for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_file_names_may_be_broken_after_underscores():
+    text = render_report(**CONTENT)
+    assert '<th scope="row">student_<wbr>int8.tflite</th>' in text
+
+
+def test_a_class_number_is_called_a_class():
+    row = NeighbourRow("q", _pixels(1), "12", {})
+    assert Page(render_report(**{**EMPTY, "neighbours": [row]})).said("strong") == ["class 12"]
 
 
 def test_empty_parts_say_so():
