@@ -123,8 +123,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             flags += write_smoke_data(Path(folder))
             budgets = [8]
-            result = measure(flags, Path(folder) / "runs", ["random", "k_center"], budgets, seeds=1)
-        strategies = ["random", "k_center"]
+            result = measure(flags, Path(folder) / "runs", ["random", "k-center"], budgets, seeds=1)
+        strategies = ["random", "k-center"]
     else:
         if arguments.data_dir is None:
             parser.error("--data_dir is needed")

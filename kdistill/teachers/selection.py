@@ -4,7 +4,7 @@ import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
 
-STRATEGIES = ("random", "k_center", "k_means", "density")
+STRATEGIES = ("random", "k-center", "k-means++", "density")
 
 _NEIGHBOURS = 20  # neighbours that density is measured over, as in TypiClust
 _CLUSTER_DIMENSIONS = 128  # that clusters are found in, where features have more
@@ -19,8 +19,8 @@ def select(
     Args:
         strategy: one of STRATEGIES.
             random: uniformly, without repetition; the control.
-            k_center: farthest first (Gonzalez 1985): each next image is the one farthest from all chosen so far.
-            k_means: clusters (k-means++ seeding, mini-batch k-means), from each the image nearest to its centre.
+            k-center: farthest first (Gonzalez 1985): each next image is the one farthest from all chosen so far.
+            k-means++: clusters (k-means++ seeding, mini-batch k-means), from each the image nearest to its centre.
             density: the same clusters, from each the image in the densest place (TypiClust, Hacohen et al.,
                 ICML 2022): the smallest mean distance to its 20 nearest neighbours in the cluster.
         count: images to choose, 1 to n.
@@ -29,7 +29,7 @@ def select(
         seed: of whatever is random.
 
     Returns:
-        int64 [count], distinct, in the order of choice: random and k_center choices of a smaller count are prefixes
+        int64 [count], distinct, in the order of choice: random and k-center choices of a smaller count are prefixes
         of those of a larger one; clusters come by falling size.
 
     Raises:
@@ -54,7 +54,7 @@ def select(
         raise KdistillError(f"{n} images came with features of shape {list(features.shape)}")
     if not np.isfinite(features).all():
         raise KdistillError("the features to select by are not finite")
-    if strategy == "k_center":
+    if strategy == "k-center":
         return _farthest_first(features, count, int(random.integers(n)))
     return _cluster_representatives(features, count, seed, densest=strategy == "density")
 

@@ -152,11 +152,10 @@ def test_not_served_is_asked_again_with_growing_waits(service, images):
         assert 0.25 * 2**attempt <= wait <= 0.5 * 2**attempt
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high"),
-    [("7", 7, 7), (email.utils.formatdate(time.time() + 100, usegmt=True), 60, 101), ("soon", 0.25, 0.5)],
-)
+@pytest.mark.parametrize(("value", "low", "high"), [("7", 7, 7), ("in 500 s", 400, 501), ("soon", 0.25, 0.5)])
 def test_retry_after_is_honoured(service, images, value, low, high):
+    if value == "in 500 s":
+        value = email.utils.formatdate(time.time() + 500, usegmt=True)
     service.script = [status(429, Retry_After=value)]
     waits: list[float] = []
     teacher_of(service, waits).embed(images)

@@ -25,19 +25,19 @@ def test_k_center_is_the_plain_farthest_first(n, dimension, seed, data):
     count = data.draw(st.integers(1, n))
     # Small integers: every distance is exact, and there are many ties, which both break by the lower index.
     features = np.random.default_rng(seed).integers(-9, 10, (n, dimension)).astype(np.float32)
-    chosen = select("k_center", count, features=features, seed=seed)
+    chosen = select("k-center", count, features=features, seed=seed)
     assert chosen.tolist() == farthest_first_loop(features, count, chosen[0])
 
 
 def test_k_center_in_several_blocks_is_the_plain_farthest_first():
     features = np.random.default_rng(0).integers(-99, 100, (9000, 4)).astype(np.float32)
-    chosen = select("k_center", 40, features=features, seed=3)
+    chosen = select("k-center", 40, features=features, seed=3)
     assert chosen.tolist() == farthest_first_loop(features, 40, chosen[0])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@given(n=st.integers(1, 80), seed=st.integers(0, 20), data=st.data())
-@settings(max_examples=8, deadline=None)
+@given(n=st.integers(1, 50), seed=st.integers(0, 20), data=st.data())
+@settings(max_examples=5, deadline=None)
 def test_choices_are_distinct_in_range_and_deterministic(strategy, n, seed, data):
     count = data.draw(st.integers(1, n))
     features = np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
@@ -50,7 +50,7 @@ def test_choices_are_distinct_in_range_and_deterministic(strategy, n, seed, data
     np.testing.assert_array_equal(chosen, select(strategy, count, features=features, seed=seed))
 
 
-@pytest.mark.parametrize("strategy", ["random", "k_center"])
+@pytest.mark.parametrize("strategy", ["random", "k-center"])
 def test_smaller_choices_are_prefixes(strategy):
     features = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     many = select(strategy, 30, features=features, seed=5)
@@ -61,7 +61,7 @@ def test_seeds_differ():
     assert select("random", 20, n=100, seed=0).tolist() != select("random", 20, n=100, seed=1).tolist()
 
 
-@pytest.mark.parametrize("strategy", ["k_means", "density"])
+@pytest.mark.parametrize("strategy", ["k-means++", "density"])
 def test_one_image_of_each_well_separated_cluster(strategy):
     random = np.random.default_rng(0)
     centres = random.normal(size=(6, 8)) * 100
@@ -73,7 +73,7 @@ def test_one_image_of_each_well_separated_cluster(strategy):
 
 def test_k_means_takes_the_image_nearest_to_the_mean_and_density_the_densest():
     line = np.array([0, 0.1, 0.2, 0.3, 1.0, 2.0, 3.0, 4.0, 9.0], np.float32)[:, None]
-    assert line[select("k_means", 1, features=line)[0], 0] == 2.0  # the mean is 2.18
+    assert line[select("k-means++", 1, features=line)[0], 0] == 2.0  # the mean is 2.18
     # Mean distances to the other eight: 2.26 at 0.3, 2.175 at 1.0, 2.55 at 2.0.
     assert line[select("density", 1, features=line)[0], 0] == 1.0
 
@@ -93,11 +93,11 @@ def test_wrong_arguments():
         with pytest.raises(ArgumentError, match="chosen from 5"):
             select("random", count, n=5)
     with pytest.raises(ArgumentError, match="needs features"):
-        select("k_center", 2, n=5)
+        select("k-center", 2, n=5)
     with pytest.raises(ArgumentError, match="not given"):
         select("random", 2)
     with pytest.raises(KdistillError, match="6 images came with features"):
-        select("k_center", 2, n=6, features=features)
+        select("k-center", 2, n=6, features=features)
     features[1, 1] = np.nan
     with pytest.raises(KdistillError, match="not finite"):
-        select("k_means", 2, features=features)
+        select("k-means++", 2, features=features)
