@@ -92,10 +92,11 @@ def measure(settings: dict[str, Any], images: ImageSet, batch: int, rounds: int,
     times: dict[str, list[float]] = {name: [] for name in (*bare, "job")}
     for number in range(rounds + 1):
         with tempfile.TemporaryDirectory(dir=folder) as output:
-            runs = {
-                **bare,
-                "job": lambda out=output: embed_to_folder(embedder, images, out, fingerprint="", batch_size=batch),
-            }
+
+            def job(output: str = output) -> None:
+                embed_to_folder(embedder, images, output, fingerprint="", batch_size=batch)
+
+            runs: dict[str, Callable[[], None]] = {**bare, "job": job}
             for name, run in runs.items():
                 start = time.perf_counter()
                 run()
@@ -120,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="file to write the result to")
     parser.add_argument("--data_dir", help="a folder of photos; without it, photos of 240 x 180 are made up")
-    parser.add_argument("--images", type=int, default=512, help="how many of them")
+    parser.add_argument("--images", type=int, default=256, help="how many of them")
     parser.add_argument("--batch", type=int, default=16, help="images in one call of the model")
     parser.add_argument("--rounds", type=int, default=3, help="timed runs of each; medians count")
     parser.add_argument("--smoke", action="store_true", help="a tiny model: shows that it runs, not how fast")
