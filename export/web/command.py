@@ -1,6 +1,7 @@
 """The command `web`: the search page of a run."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Builds the site and says how to look at it."""
     if not Path(arguments.run).is_dir():
         raise KdistillError(f"the run {arguments.run!r} does not exist")
-    # TensorFlow takes seconds to load: not before the arguments are known to be right.
+    # TensorFlow takes seconds to load: not before the arguments are known to be right. It talks while it does.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from export.web.build import build_site
 
     build_site(arguments.run, arguments.out, data_dir=arguments.data_dir, title=arguments.title)

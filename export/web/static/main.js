@@ -11,6 +11,7 @@ let shown = null;
 let newest = 0;
 
 async function start() {
+  view.loading();
   await keepOffline();
   const response = await fetch("site.json");
   if (!response.ok) {

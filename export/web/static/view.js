@@ -16,10 +16,16 @@ export function describe(site) {
     `Finds the nearest of ${count} pictures. Your photos stay on this machine: the search runs inside this page.`;
 }
 
+/** The page's code runs; what it needs is not here yet. */
+export function loading() {
+  element("progress-text").textContent = "Loading";
+}
+
 /** Progress of loading, in bytes. */
 export function progress(done, total) {
   element("progress").value = done / total;
-  element("progress-text").textContent = `Loading, ${megabytes(done)} of ${megabytes(total)}`;
+  element("progress-text").textContent =
+    done < total ? `Loading, ${megabytes(done)} of ${megabytes(total)}` : "Starting the search";
 }
 
 /** Everything is loaded. */
