@@ -202,10 +202,26 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def table(result: dict[str, Any]) -> str:
+    """Returns the result as a Markdown table."""
+    lines = [
+        f"{result['queries']} queries, {result['dimension']}-d float32, {result['machine']['cpus']} cores",
+        "",
+        "| gallery rows | full sort, reference loop | counting over blocks | ratio | extra memory | largest difference |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['rows']:,} | {row['reference_seconds']:.2f} s | {row['seconds']:.2f} s | {row['speedup']:.1f} "
+        f"| {row['peak_extra_mib']:.0f} MiB | {row['max_abs_error']:.0e} |"
+        for row in result["sizes"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Parses the command line, measures, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="file to write the result to, a picture beside it")
+    parser.add_argument("--json", type=Path, help="file to write the result to, a table and a picture beside it")
     parser.add_argument("--smoke", action="store_true", help="small sizes: shows that it runs, not how fast")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each; medians count")
     arguments = parser.parse_args()
@@ -216,6 +232,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.json.with_suffix(".md").write_text(table(result))
         draw(result, arguments.json.with_suffix(".png"))
 
 

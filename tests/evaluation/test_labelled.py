@@ -1,5 +1,7 @@
 """Evaluation with labels against naive loops."""
 
+import tracemalloc
+
 import naive
 import numpy as np
 import pytest
@@ -136,3 +138,17 @@ def test_models_of_different_dimension_are_refused(case):
 def test_impossible_options_are_argument_errors(case, options):
     with pytest.raises(ArgumentError):
         evaluate_leave_one_out(*case, **options)
+
+
+def test_the_memory_budget_is_kept():
+    """What numpy allocates (scores, copies, temporaries; all scores at once would be 31 MiB) stays below the budget."""
+    random = np.random.default_rng(0)
+    gallery, queries = random.random((20_000, 16), np.float32), random.random((400, 16), np.float32)
+    labels = np.arange(20_000) % 2_000
+    tracemalloc.start()
+    try:
+        evaluate_query_gallery(queries, gallery, labels[:400], labels, max_memory_mb=16)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 2**20
