@@ -1,6 +1,6 @@
 """Is it worth choosing the questions? Quality of the student against the query budget, for each selection strategy.
 
-    python -m benchmarks.selection --data_dir=DIR --json=benchmarks/results/selection.json
+    python -m benchmarks.selection --data_dir=DIR --json=FILE --picture=FILE -- --image_size=96 --steps=300
 
 Runs the main job (`ask`, `distill`, `evaluate`) once for every strategy, budget and seed, each in a folder of its own
 under --workdir, so that an interrupted benchmark continues where it stopped. The seed sets the student's start, the
@@ -115,10 +115,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the result to")
     parser.add_argument("--picture", type=Path, help="where to draw quality against budget (.png, .svg)")
     parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
+    parser.add_argument("flags", nargs="*", help="further flags of the main job, after --")
     arguments = parser.parse_args()
     strategies = arguments.strategies.split(",")
     budgets = [int(budget) for budget in arguments.budgets.split(",")]
-    flags = [f"--flagfile={arguments.flagfile}", f"--gallery_file={arguments.gallery_file}", "--score_teacher=no"]
+    flags = [
+        f"--flagfile={arguments.flagfile}",
+        f"--gallery_file={arguments.gallery_file}",
+        "--score_teacher=no",
+        *arguments.flags,
+    ]
     if arguments.smoke:
         with tempfile.TemporaryDirectory() as folder:
             flags += write_smoke_data(Path(folder))

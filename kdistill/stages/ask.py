@@ -1,5 +1,6 @@
 """The stage `ask`: choose the questions, spend the budget, keep the answers."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -28,17 +29,10 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
     teacher = teacher_of(settings, workdir)
     chosen = choose(settings, data.pool)
     if settings.dry_run:
-        ledger = Ledger(workdir.ledger) if workdir.ledger.exists() else None
-        print(
-            plan(
-                teacher,
-                data.pool,
-                chosen,
-                ledger,
-                budget=settings.query_budget,
-                price_per_query=settings.price_per_query,
-            )
-        )
+        with contextlib.ExitStack() as stack:
+            ledger = stack.enter_context(Ledger(workdir.ledger)) if workdir.ledger.exists() else None
+            budget, price = settings.query_budget, settings.price_per_query
+            print(plan(teacher, data.pool, chosen, ledger, budget=budget, price_per_query=price))
         return
     with Ledger(workdir.ledger) as ledger:
         answers = ask(
