@@ -8,7 +8,7 @@ from typing import Any
 from export.files import whole_file
 from export.verify import FileCheck
 from kdistill import students
-from kdistill.errors import ArgumentError
+from kdistill.errors import ArgumentError, KdistillError
 from kdistill.version import __version__
 
 RESIZE = "Pillow bilinear with antialiasing, to the square input, aspect ratio not kept"
@@ -49,3 +49,18 @@ def write_card(path: Path | str, student: Any, checks: Sequence[FileCheck], fact
     with whole_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return {**facts, **card}
+
+
+def update_card(path: Path | str, checks: Sequence[FileCheck]) -> None:
+    """Puts new checks into a card in place of the old ones of the same files.
+
+    Raises:
+        KdistillError: the card is missing or damaged.
+    """
+    try:
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
+        files = {entry["name"]: entry for entry in card["files"]} | {check.name: check.as_dict() for check in checks}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KdistillError(f"the card {path} cannot be read ({error}); run the export stage again") from error
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps({**card, "files": list(files.values())}, indent=2, ensure_ascii=False) + "\n")

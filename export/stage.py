@@ -30,7 +30,7 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
     data = data_of(settings)
     with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as gallery:
         ids, embeddings = gallery["ids"].tolist(), gallery["embeddings"]
-    pixels, judge = _checked(data, students.image_size(student), settings)
+    pixels, judge = images_to_check(data, students.image_size(student), settings)
     metrics = workdir.read_metrics()
     rows = export_student(
         student,
@@ -57,7 +57,7 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
 
 
-def _checked(data: RetrievalData, size: int, settings: Settings) -> tuple[np.ndarray, np.ndarray | Judge]:
+def images_to_check(data: RetrievalData, size: int, settings: Settings) -> tuple[np.ndarray, np.ndarray | Judge]:
     """Returns the pixels that files are run on, and their labels or, with queries, a function that scores them."""
     if data.queries is None:
         images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))

@@ -1,0 +1,128 @@
+"""`python -m export COMMAND`: exported files checked, made and changed, without running the pipeline again."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export import handover
+from export.quiet import quiet
+from export.update import read_retriever, update_retriever
+from kdistill.errors import KdistillError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.command(parsed))
+    except KdistillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    with quiet():
+        from export.gate import verify_run  # TensorFlow
+    return verify_run(arguments.run, arguments.max_map_drop, arguments.min_cosine, arguments.resizers, arguments.json)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    with quiet():
+        from export.gate import convert_run  # TensorFlow
+    return convert_run(arguments.run, arguments.precision)
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    ids, embeddings = _read_embeddings(arguments.embeddings)
+    update_retriever(arguments.retriever, arguments.out or arguments.retriever, embeddings=embeddings, ids=ids)
+    print(f"{len(ids)} rows were added")
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    update_retriever(arguments.retriever, arguments.out or arguments.retriever, remove=arguments.ids)
+    print(f"{len(arguments.ids)} rows were removed")
+    return 0
+
+
+def _hand_over(arguments: argparse.Namespace) -> int:
+    _, gallery, _ = read_retriever(arguments.retriever)
+    if arguments.to == "parquet":
+        handover.to_parquet(gallery, arguments.out)
+    else:
+        build = handover.to_faiss if arguments.to == "faiss" else handover.to_usearch
+        handover.write_index(build(gallery), arguments.out)
+    print(f"{len(gallery.ids)} rows of {gallery.values.shape[1]} were written to {arguments.out}")
+    return 0
+
+
+def _read_embeddings(path: Path) -> tuple[list[str], np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return [str(name) for name in content["ids"]], np.asarray(content["embeddings"], np.float32)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KdistillError(f"{path} is not an .npz file with `ids` and `embeddings`: {error}") from error
+
+
+def _limit(text: str) -> tuple[str, float]:
+    precision, _, points = text.partition("=")
+    try:
+        return precision, float(points)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not PRECISION=POINTS, such as int8=1.5") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=run)
+        return added
+
+    verify = command("verify", _verify, "Check every exported file of a run; one that fails loses its name.")
+    verify.add_argument("--run", type=Path, required=True, help="work folder of the run")
+    verify.add_argument(
+        "--max_map_drop",
+        type=_limit,
+        nargs="+",
+        default=[],
+        metavar="PRECISION=POINTS",
+        help="points of mAP that files of a precision may lose, such as int8=1.5",
+    )
+    verify.add_argument("--min_cosine", type=float, help="least cosine to the Keras student, for any image")
+    verify.add_argument("--resizers", action="store_true", help="also measure each pair of resizers")
+    verify.add_argument("--json", type=Path, help="where to write the report")
+
+    convert = command("convert", _convert, "Write one more .tflite file of a run's student, and check it.")
+    convert.add_argument("--run", type=Path, required=True, help="work folder of the run")
+    convert.add_argument("--precision", required=True, help="float32, float16, dynamic_int8 or int8 (calibrated)")
+
+    for name, run, text in (
+        ("add", _add, "Add rows to a retriever."),
+        ("remove", _remove, "Remove rows from a retriever."),
+        ("handover", _hand_over, "Write a retriever's gallery for another search tool."),
+    ):
+        added = command(name, run, text)
+        added.add_argument("--retriever", type=Path, required=True, help="the .tflite file, its .json beside it")
+        if name == "handover":
+            added.add_argument("--to", choices=["faiss", "usearch", "parquet"], required=True)
+            added.add_argument("--out", type=Path, required=True)
+            continue
+        added.add_argument("--out", type=Path, help="where to write; default: the same file")
+        if name == "add":
+            added.add_argument("--embeddings", type=Path, required=True, help=".npz with ids [n] and embeddings [n, D]")
+        else:
+            added.add_argument("--ids", nargs="+", required=True, help="names of the rows")
+    return parser
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(main())

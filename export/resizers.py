@@ -1,0 +1,84 @@
+"""How much quality is lost when the gallery was embedded with one resize and the query is resized by another.
+
+Runtimes differ most where an image is made much smaller: Pillow averages over the pixels that fall together
+(antialiasing), OpenCV's and TensorFlow's defaults look at four neighbours and skip the rest.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kdistill.data import ImageSet, resize
+from kdistill.errors import ArgumentError
+from kdistill.evaluation import evaluate_query_gallery
+from kdistill.progress import progress_bar
+
+Resize = Callable[[np.ndarray, int], np.ndarray]
+"""From uint8 [H, W, 3] and a side S to uint8 [S, S, 3]."""
+
+MAX_DROP = 1.0
+"""Points of mAP that a pair of resizers may lose against the matching pair."""
+
+
+def resizers() -> dict[str, Resize]:
+    """Returns the resizers of the libraries that are installed; `pillow`, the library's own, comes first."""
+    known: dict[str, Resize] = {"pillow": resize, "tf.image": _tf_image}
+    try:
+        import cv2
+    except ImportError:
+        return known
+    known["opencv"] = lambda pixels, size: cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
+    known["opencv area"] = lambda pixels, size: cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    return known
+
+
+def resizer_table(
+    embed: Callable[[np.ndarray], np.ndarray], images: ImageSet, size: int, names: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Measures every pair of resizers: even images search among odd ones.
+
+    Args:
+        embed: uint8 [n, S, S, 3] to float32 [n, D].
+        images: labelled images of their full size, at least two of a class.
+        size: S.
+        names: of the resizers to try; None for all that are installed.
+
+    Returns:
+        One object a pair: `gallery`, `queries` (names of resizers), `map`, `drop` (points of mAP below the pair in
+        which the queries are resized as this gallery is), `passed` (drop within MAX_DROP).
+
+    Raises:
+        ArgumentError: images without labels, or a resizer that is not known.
+    """
+    if images.labels is None:
+        raise ArgumentError("resizers are compared by mAP, which needs labelled images")
+    available = resizers()
+    chosen = list(available) if names is None else list(names)
+    unknown = [name for name in chosen if name not in available]
+    if unknown:
+        raise ArgumentError(f"resizer {unknown[0]!r} is not known or not installed; there are {', '.join(available)}")
+    pixels = {name: np.empty((len(images), size, size, 3), np.uint8) for name in chosen}
+    for row, image in enumerate(progress_bar(images, total=len(images), description="resizing")):
+        full = image.pixels()
+        for name in chosen:
+            pixels[name][row] = available[name](full, size)
+    embeddings = {name: embed(stack) for name, stack in pixels.items()}
+    maps = {
+        (gallery, queries): evaluate_query_gallery(
+            embeddings[queries][::2], embeddings[gallery][1::2], images.labels[::2], images.labels[1::2]
+        ).map
+        for gallery in chosen
+        for queries in chosen
+    }
+    rows = []
+    for (gallery, queries), value in maps.items():
+        drop = 100 * (maps[gallery, gallery] - value)
+        rows.append({"gallery": gallery, "queries": queries, "map": value, "drop": drop, "passed": drop <= MAX_DROP})
+    return rows
+
+
+def _tf_image(pixels: np.ndarray, size: int) -> np.ndarray:
+    import tensorflow as tf
+
+    return np.rint(tf.image.resize(pixels, (size, size)).numpy()).astype(np.uint8)

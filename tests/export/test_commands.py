@@ -1,0 +1,148 @@
+"""`python -m export`: the gate over a run's folder, resizers, and the hand-over to other search tools."""
+
+import json
+
+import numpy as np
+import pytest
+
+from export.__main__ import main
+from export.build import build_search
+from export.flatbuffer import read_model, write_model
+from export.gallery import build_gallery
+from export.handover import to_faiss, to_parquet, to_usearch
+from export.resizers import resizer_table, resizers
+from export.retriever import Retriever
+from kdistill.data import Image, ImageSet
+from kdistill.errors import ArgumentError
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    matrix = np.random.default_rng(8).normal(size=(300, 12)).astype(np.float32)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def ids(rows) -> list[str]:
+    return [f"image {row}" for row in range(len(rows))]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_other_tools_give_our_neighbours(precision, rows, ids, tmp_path):
+    pytest.importorskip("faiss")
+    pytest.importorskip("usearch")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    gallery = build_gallery(rows, ids, precision)
+    build_search(rows, ids, tmp_path / "r.tflite", k=5, precision=precision)
+    scores, ours = Retriever(tmp_path / "r.tflite").search_embeddings(rows[:20])
+    theirs, places = to_faiss(gallery).search(rows[:20], 5)
+    np.testing.assert_array_equal(places, ours)
+    np.testing.assert_allclose(theirs, scores, atol=1e-5)
+    matches = to_usearch(gallery).search(rows[:20], 5, exact=True)
+    np.testing.assert_array_equal(matches.keys, ours)
+    to_parquet(gallery, tmp_path / "g.parquet")
+    table = parquet.read_table(tmp_path / "g.parquet")
+    assert table["id"].to_pylist() == ids
+    np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), rows, atol=1e-4)
+
+
+def test_rows_are_added_removed_and_handed_over_by_command(rows, ids, tmp_path, capsys):
+    path = tmp_path / "r.tflite"
+    build_search(rows[:200], ids[:200], path, k=5)
+    np.savez(tmp_path / "new.npz", ids=np.array(ids[200:]), embeddings=rows[200:])
+    assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 0
+    assert Retriever(path).search_embedding(rows[250])[0].id == "image 250"
+    assert main(["remove", f"--retriever={path}", "--ids", "image 250"]) == 0
+    assert Retriever(path).search_embedding(rows[250])[0].id != "image 250"
+    pytest.importorskip("faiss")
+    assert main(["handover", f"--retriever={path}", "--to=faiss", f"--out={tmp_path / 'g.faiss'}"]) == 0
+    import faiss
+
+    assert faiss.read_index(str(tmp_path / "g.faiss")).ntotal == 299
+    capsys.readouterr()
+    assert main(["remove", f"--retriever={path}", "--ids", "image 250"]) == 1
+    assert capsys.readouterr().err.startswith("error: id 'image 250' is not in the gallery")
+    assert main(["add", f"--retriever={path}", f"--embeddings={path}"]) == 1
+    assert "`ids` and `embeddings`" in capsys.readouterr().err
+
+
+def blocky(size: int) -> ImageSet:
+    """24 images of 6 classes; fine stripes, which resizers without antialiasing turn into something else."""
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(24):
+        wave = np.sin(np.arange(size) * (0.5 + 0.45 * (number // 4)))[None, :, None]
+        noise = rng.normal(size=(size, size, 3))
+        images.append(Image(str(number), array=np.clip(128 + 90 * wave + 20 * noise, 0, 255).astype(np.uint8)))
+    return ImageSet(images, np.arange(24) // 4)
+
+
+def test_resizer_pairs_are_measured_against_their_matching_pair(student):
+    def embed(stack: np.ndarray) -> np.ndarray:
+        return np.asarray(student.predict(stack, verbose=0))
+
+    table = resizer_table(embed, blocky(100), 16)
+    assert len(table) == len(resizers()) ** 2
+    values = {(row["gallery"], row["queries"]): row["map"] for row in table}
+    for row in table:
+        expected = 100 * (values[row["gallery"], row["gallery"]] - row["map"])
+        assert row["drop"] == pytest.approx(expected)
+        assert row["passed"] == (expected <= 1.0)
+    assert values["pillow", "pillow"] != values["pillow", "tf.image"]
+    with pytest.raises(ArgumentError, match="lanczos7"):
+        resizer_table(embed, blocky(20), 16, ["lanczos7"])
+    with pytest.raises(ArgumentError, match="labelled"):
+        resizer_table(embed, blocky(20).without_labels(), 16)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run on the embedded digits, as short as a run can be."""
+    from export.stage import export_run
+    from kdistill.settings import Settings
+    from kdistill.stages.common import data_of, start_student
+    from kdistill.workdir import Workdir
+
+    folder = tmp_path_factory.mktemp("run")
+    settings = Settings(workdir=str(folder), backbone="small_cnn", image_size=16, embedding_dim=8, top_k=3)
+    workdir = Workdir(folder)
+    start_student(settings).save(workdir.student)
+    data = data_of(settings)
+    vectors = np.random.default_rng(0).normal(size=(len(data.gallery), 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.savez(workdir.gallery, ids=np.array(data.gallery.ids), embeddings=vectors)
+    export_run(settings, workdir)
+    for stage in ("distill", "export"):
+        workdir.mark_done(stage, settings)
+    return folder
+
+
+def test_the_gate_passes_a_run_and_adds_int8_to_it(run, tmp_path, capsys):
+    assert main(["convert", f"--run={run}", "--precision=int8"]) == 0
+    assert "student_int8.tflite" in capsys.readouterr().out
+    assert "student_int8.tflite" in {file["name"] for file in json.loads((run / "card.json").read_text())["files"]}
+    report = tmp_path / "report.json"
+    assert main(["verify", f"--run={run}", f"--json={report}", "--max_map_drop", "int8=100"]) == 0
+    names = {file["name"] for file in json.loads(report.read_text())["files"] if file["passed"]}
+    assert {"student.tflite", "student.onnx", "student_int8.tflite", "retriever.tflite"} <= names
+
+
+def test_the_gate_stops_a_spoilt_file(run, capsys):
+    model = read_model(run / "student.tflite")
+    largest = max(model.buffers, key=lambda buffer: 0 if buffer.data is None else np.size(buffer.data))
+    largest.data = -np.array(largest.data, np.uint8).view(np.float32)
+    write_model(model, run / "student.tflite")
+    assert main(["verify", f"--run={run}", "--min_cosine=0.99"]) == 1
+    assert "least cosine" in capsys.readouterr().out
+    assert (run / "student.tflite.failed").exists()
+    assert not (run / "student.tflite").exists()
+
+
+def test_wrong_arguments_are_named(tmp_path, capsys):
+    assert main(["verify", f"--run={tmp_path}", "--max_map_drop", "int3=1"]) == 2
+    assert "int3" in capsys.readouterr().err
+    assert main(["verify", f"--run={tmp_path}"]) == 1
+    assert "student.keras" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["verify", f"--run={tmp_path}", "--max_map_drop", "int8"])
+    assert "PRECISION=POINTS" in capsys.readouterr().err
