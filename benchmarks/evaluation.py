@@ -207,7 +207,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['queries']} queries, {result['dimension']}-d float32, {result['machine']['cpus']} cores",
         "",
-        "| gallery rows | full sort, reference loop | counting over blocks | ratio | extra memory | largest difference |",
+        "| gallery rows | full sort, reference loop | counting over blocks | ratio | memory | max. error |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
