@@ -12,6 +12,7 @@ import numpy as np
 from export import handover
 from export.quiet import quiet
 from export.update import read_retriever, update_retriever
+from export.web import command as web
 from kdistill.errors import KdistillError
 
 
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     convert = command("convert", _convert, "Write one more .tflite file of a run's student, and check it.")
     convert.add_argument("--run", type=Path, required=True, help="work folder of the run")
     convert.add_argument("--precision", required=True, help="float32, float16, dynamic_int8 or int8 (calibrated)")
+
+    web.add_arguments(command("web", web.run, web.DESCRIPTION))
 
     for name, run, text in (
         ("add", _add, "Add rows to a retriever."),

@@ -65,9 +65,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Site:
     needed(shutil.which("npm"), "npm is not installed")
     import keras
 
+    from export.web.runtime import runtime_packages
     from export.web.site import write_site
     from kdistill import students
     from kdistill.data import Image, ImageSet, load_pixels
+    from kdistill.errors import KdistillError
+
+    try:
+        runtime_packages()
+    except KdistillError as error:
+        needed(False, str(error))
 
     photos = tmp_path_factory.mktemp("photos")
     images, labels = [], []

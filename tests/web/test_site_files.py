@@ -13,7 +13,8 @@ import PIL.Image
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export.web import command, pictures, runtime, site
+from export.__main__ import main
+from export.web import pictures, runtime, site
 from export.web.build import build_site
 from kdistill import students
 from kdistill.data import Image, ImageSet, UnreadableImage
@@ -138,7 +139,7 @@ def test_a_runtime_of_another_layout_is_refused(tmp_path: Path):
 def _without_packages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the builder see a checkout where `npm ci` was never run, and an empty cache."""
     (folder / "web").mkdir()
-    for name in ("package.json", "package-lock.json", ".npmrc"):
+    for name in ("package.json", "package-lock.json"):
         shutil.copy(runtime.FOLDER / name, folder / "web")
     monkeypatch.setattr(runtime, "FOLDER", folder / "web")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -239,11 +240,15 @@ def test_a_gallery_that_the_data_lacks_is_named(run: Workdir, tmp_path: Path):
         build_site(run.path, tmp_path / "out")
 
 
-def test_a_run_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sys.argv", ["web", f"--run={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"])
-    with pytest.raises(SystemExit) as ended:
-        command.main()
-    assert ended.value.code == 1
+def test_the_command(run: Workdir, tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "out"
+    assert main(["web", f"--run={run.path}", f"--out={out}", "--title=By command"]) == 0
+    assert json.loads((out / "site.json").read_text())["title"] == "By command"
+    assert f"--directory {out}" in capsys.readouterr().out
+
+
+def test_a_run_that_does_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert main(["web", f"--run={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"]) == 1
     assert "none' does not exist" in capsys.readouterr().err
 
 
