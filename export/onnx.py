@@ -3,18 +3,29 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import tensorflow as tf
 
 from export.files import whole_file
+from export.onnx_precision import to_float16, to_int8
 from export.quiet import quiet
+from export.tflite import checked_calibration
+from kdistill.errors import ArgumentError
 
+PRECISIONS = ("float32", "float16", "int8")
 OPSET = 17
 """Read by every ONNX Runtime since 1.12 and by OpenVINO and OpenCV."""
 
 
 def export_onnx(
-    student: Any, path: Path | str, *, batch: int | None = None, metadata: dict[str, str] | None = None
+    student: Any,
+    path: Path | str,
+    *,
+    batch: int | None = None,
+    precision: str = "float32",
+    calibration: np.ndarray | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Writes the student as ONNX, checked by `onnx.checker`, whole or not at all.
 
@@ -22,8 +33,16 @@ def export_onnx(
         student: Functional model, `image` uint8 [batch, H, W, 3] to float32 [batch, D].
         path: where to write.
         batch: a fixed number of images; None leaves the axis open under the name `batch`.
+        precision: "float32", "float16" or "int8" (weights and activations, by ONNX Runtime's static quantiser).
+        calibration: uint8 [n, H, W, 3], real images whose activations set the ranges of "int8".
         metadata: texts for the file's metadata_props.
+
+    Raises:
+        ArgumentError: an unknown precision, or "int8" without calibration images of the right shape.
     """
+    if precision not in PRECISIONS:
+        raise ArgumentError(f"ONNX precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
+    images = checked_calibration(calibration, student.input_shape) if precision == "int8" else None
     with quiet():
         import tf2onnx  # slow, and its loggers print
 
@@ -35,6 +54,10 @@ def export_onnx(
 
     with quiet():
         model, _ = tf2onnx.convert.from_function(embed, input_signature=signature, opset=OPSET)
+    if precision == "float16":
+        model = to_float16(model)
+    if images is not None:
+        model = to_int8(model, images)
     for value in (*model.graph.input, *model.graph.output):
         axis = value.type.tensor_type.shape.dim[0]
         if batch is None:

@@ -61,7 +61,7 @@ def convert_student(student: Any, *, precision: str = "float32", calibration: np
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
     fixed = students.at_batch(student, 1)
-    images = _checked_calibration(calibration, fixed.input_shape) if precision == "int8" else None
+    images = checked_calibration(calibration, fixed.input_shape) if precision == "int8" else None
     if images is not None:
         fixed = _before_normalisation(fixed, images)
     converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
@@ -106,7 +106,12 @@ def _normalise_output(model: Any) -> None:
         raise KdistillError("the converter returned a float model although int8 was asked for")
 
 
-def _checked_calibration(images: np.ndarray | None, input_shape: tuple[int, ...]) -> np.ndarray:
+def checked_calibration(images: np.ndarray | None, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Returns calibration images that fit a model with this input shape.
+
+    Raises:
+        ArgumentError: too few, or of another shape or type.
+    """
     if images is None or len(images) < MIN_CALIBRATION:
         given = 0 if images is None else len(images)
         raise ArgumentError(f"int8 needs at least {MIN_CALIBRATION} calibration images, {given} were given")

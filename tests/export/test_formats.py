@@ -72,6 +72,21 @@ def test_onnx_gives_the_students_embeddings(batch, student, pixels, embeddings, 
     assert (facts["image_size"], facts["dimension"], facts["precision"]) == (16, 12, "float32")
 
 
+@pytest.mark.parametrize(("precision", "share"), [("float16", 0.65), ("int8", 0.45)])
+def test_smaller_onnx_files_give_the_students_embeddings(
+    precision, share, student, pixels, embeddings, labels, tmp_path
+):
+    export_onnx(student, tmp_path / "whole.onnx")
+    path = tmp_path / "small.onnx"
+    metadata = file_metadata(student, precision)
+    export_onnx(student, path, precision=precision, calibration=pixels, metadata=metadata)
+    ours = embed_pixels(path, pixels)
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1.0, atol=2e-3)
+    assert np.sum(ours * embeddings, axis=1).min() > LEAST_COSINE[precision]
+    assert path.stat().st_size < share * (tmp_path / "whole.onnx").stat().st_size
+    assert stored_precision(path) == precision
+
+
 def test_onnx_takes_any_number_of_images(student, pixels, embeddings, tmp_path):
     import onnxruntime
 
@@ -98,6 +113,10 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(student, tmp_path, mon
 def test_unknown_precision_and_missing_calibration_are_refused(student, pixels, tmp_path):
     with pytest.raises(ArgumentError, match="float64"):
         export_tflite(student, tmp_path / "a.tflite", precision="float64")
+    with pytest.raises(ArgumentError, match="float64"):
+        export_onnx(student, tmp_path / "a.onnx", precision="float64")
+    with pytest.raises(ArgumentError, match="calibration"):
+        export_onnx(student, tmp_path / "a.onnx", precision="int8")
     with pytest.raises(ArgumentError, match="calibration"):
         export_tflite(student, tmp_path / "a.tflite", precision="int8")
     with pytest.raises(ArgumentError, match=r"\[16, 16, 3\]"):
