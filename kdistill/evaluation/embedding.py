@@ -143,7 +143,9 @@ def as_function(model: Embed | keras.Model) -> Embed:
     if not isinstance(model, keras.Model):
         return model
     fixed = model.inputs[0].shape[0]
-    graph = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+    # One signature for batches of any length: the last, shorter batch is not traced anew.
+    signature = [tf.TensorSpec([fixed, *model.inputs[0].shape[1:]], tf.uint8)]
+    graph = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
 
     def embed(pixels: np.ndarray) -> np.ndarray:
         if fixed is None:

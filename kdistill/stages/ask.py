@@ -8,6 +8,7 @@ from absl import logging
 
 from kdistill import students
 from kdistill.data import ImageSet
+from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
@@ -25,6 +26,8 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
         KdistillError: the teacher fails, or the ledger belongs to another.
     """
     data = data_of(settings)
+    if not len(data.pool):
+        raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
     check_budget(settings.query_budget, len(data.pool))
     teacher = teacher_of(settings, workdir)
     chosen = choose(settings, data.pool)
