@@ -10,9 +10,7 @@ gradient), `not_repeated` (batches whose loss differs when everything runs again
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,10 +35,15 @@ def random_batch(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, n
     return teacher.astype(np.float32), student.astype(np.float32), random.integers(0, 3, size)
 
 
-def step_of(name: str) -> Callable[[Any, Any], list[tf.Tensor]]:
-    """Returns a graph (targets, student) -> loss and gradient for float32 rows, then for float16 rows."""
+def losses_of(name: str, batches: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns float32 [batches] losses, and bool [batches]: whether losses and gradient were finite."""
+    random = np.random.default_rng(seed)
+    drawn = [random_batch(random) for _ in range(batches)]
+    ends = np.cumsum([len(labels) for _, _, labels in drawn])
+    teacher, student, labels = (np.concatenate(part) for part in zip(*drawn, strict=True))
     loss = losses.get(name)
     interpolation = JointSpaceInterpolation(6)
+    targets = labels if loss.needs_labels else teacher
 
     def value(targets: tf.Tensor, student: tf.Tensor) -> tf.Tensor:
         if not loss.joint:
@@ -49,34 +52,26 @@ def step_of(name: str) -> Callable[[Any, Any], list[tf.Tensor]]:
         mask = pair_mask(parents, tf.shape(student)[0], anchors="both")
         return loss.call(answers, rows, mask=mask)
 
-    targets_spec = tf.TensorSpec([None], tf.int64) if loss.needs_labels else tf.TensorSpec([None, DIM])
+    def one(bounds: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        start, end = bounds
+        rows = tf.constant(student)[start:end]
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            total = value(tf.constant(targets)[start:end], rows)
+        gradient = tape.gradient(total, rows)
+        # Only the float16 loss: its gradient may overflow, which is what loss scaling is for.
+        half = value(tf.constant(targets)[start:end], tf.cast(rows, tf.float16))
+        finite = [tf.reduce_all(tf.math.is_finite(tensor)) for tensor in (total, gradient, half)]
+        return total, tf.reduce_all(finite)
 
-    @tf.function(input_signature=[targets_spec, tf.TensorSpec([None, DIM])])
-    def step(targets: tf.Tensor, student: tf.Tensor) -> list[tf.Tensor]:
-        outputs = []
-        for dtype in (tf.float32, tf.float16):
-            rows = tf.cast(student, dtype)
-            with tf.GradientTape() as tape:
-                tape.watch(rows)
-                total = value(targets, rows)
-            outputs += [total, tape.gradient(total, rows)]
-        return outputs
+    @tf.function
+    def run() -> tuple[tf.Tensor, tf.Tensor]:
+        # One after the other, so that every batch draws its own mixtures in the same order.
+        bounds = (tf.constant(np.append(0, ends[:-1])), tf.constant(ends))
+        return tf.map_fn(one, bounds, fn_output_signature=(tf.float32, tf.bool), parallel_iterations=1)
 
-    return step
-
-
-def losses_of(name: str, batches: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns float32 [batches] losses, and bool [batches]: whether loss and gradient were finite."""
-    random = np.random.default_rng(seed)
-    step, needs_labels = step_of(name), losses.get(name).needs_labels
-    values, finite = np.zeros(batches, np.float32), np.zeros(batches, bool)
-    for index in range(batches):
-        teacher, student, labels = random_batch(random)
-        loss, gradient, half_loss, _ = step(labels if needs_labels else teacher, student)
-        values[index] = loss
-        # A float16 gradient may overflow: that is what loss scaling is for.
-        finite[index] = all(np.all(np.isfinite(tensor)) for tensor in (loss, gradient, half_loss))
-    return values, finite
+    values, finite = run()
+    return values.numpy(), finite.numpy()
 
 
 def main() -> None:
