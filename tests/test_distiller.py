@@ -226,7 +226,7 @@ def test_distiller_survives_saving_and_a_fresh_process(shapes, tmp_path):
     distiller.save(tmp_path / "distiller.keras")
     np.save(tmp_path / "pixels.npy", pixels[:4])
     code = (
-        "import json, sys, keras, numpy as np, kdistill.distiller\n"
+        "import json, sys, keras, numpy as np, kdistill\n"
         "model = keras.saving.load_model(sys.argv[1] + '/distiller.keras', compile=False)\n"
         "config = [model.interpolation.alpha, model.bank.size, model.anchors]\n"
         "print(json.dumps([config, model.student(np.load(sys.argv[1] + '/pixels.npy')).numpy().tolist()]))\n"

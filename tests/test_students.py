@@ -90,7 +90,7 @@ def test_saved_student_loads_in_a_fresh_process_that_imports_only_kdistill(tmp_p
     student.save(tmp_path / "student.keras")
     np.save(tmp_path / "pixels.npy", _pixels(16))
     code = (
-        "import sys, keras, numpy as np, kdistill.layers\n"
+        "import sys, keras, numpy as np, kdistill\n"
         "student = keras.saving.load_model(sys.argv[1] + '/student.keras', compile=False)\n"
         "np.save(sys.argv[1] + '/out.npy', student(np.load(sys.argv[1] + '/pixels.npy')))\n"
     )

@@ -92,7 +92,8 @@ def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) 
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     interpolation = None
-    if settings.mixtures and not getattr(loss, "needs_labels", False):
+    # The published rivals are defined on the rows of a batch; only the joint losses know which mixtures to mask.
+    if settings.mixtures and joint:
         interpolation = JointSpaceInterpolation(
             settings.mixtures,
             distribution=settings.mixing,
