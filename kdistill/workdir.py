@@ -130,13 +130,17 @@ class Workdir:
         if record is None:
             return False
         for name in STAGE_SETTINGS[stage]:
-            now, then = _plain(getattr(settings, name)), record["settings"].get(name)
+            # A setting that an older version did not have was at its default then.
+            default = getattr(Settings(), name)
+            now, then = _plain(getattr(settings, name)), record["settings"].get(name, _plain(default))
             if now != then:
                 raise ArgumentError(
                     f"the stage {stage!r} of {self.path} was run with --{name}={then}, not {now}; "
                     "name another --workdir, or run it again with --redo (answers already paid for are kept)"
                 )
-        return True
+        made = {"ask": self.answers, "distill": self.student, "evaluate": self.gallery, "report": self.report}
+        # A file that was deleted since is made again.
+        return stage not in made or made[stage].exists()
 
     def mark_done(self, stage: str, settings: Settings) -> None:
         """Records that a stage is finished; stages that build on it must be run again."""
