@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test lint test-addons clean
+.PHONY: quickstart test lint test-web test-addons clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -15,6 +15,12 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The search page in a real browser: needs node, npm and chromium.
+test-web: $(VENV)/installed-test
+	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
+	npm run --prefix export/web --silent check
+	KDISTILL_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/web
 
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11

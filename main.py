@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from export.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings import STAGE_SETTINGS, Settings
+from kdistill.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
 
 _HELP = {
     "workdir": "Folder of the run; everything that it makes lies there.",
@@ -96,7 +96,7 @@ def define_flags() -> None:
         else:
             kind = type(field.default) if field.default is not None else str
             kinds[kind](field.name, field.default, _HELP[field.name])
-    flags.DEFINE_list("stages", list(STAGE_SETTINGS), f"Stages to run, of: {', '.join(STAGE_SETTINGS)}.")
+    flags.DEFINE_list("stages", list(DEFAULT_STAGES), f"Stages to run, of: {', '.join(STAGE_SETTINGS)}.")
     flags.DEFINE_boolean("redo", False, "Run stages again that are done; answers already paid for are kept.")
 
 
@@ -197,8 +197,10 @@ def _stage(name: str) -> Callable:
         from export.stage import export_run as stage
     elif name == "benchmark":
         from benchmarks.stage import benchmark_run as stage
-    else:
+    elif name == "report":
         from kdistill.stages.report import report as stage
+    else:
+        from export.web.stage import web as stage
     return stage
 
 

@@ -138,5 +138,9 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "export": _EXPORT,
     "benchmark": _BENCHMARK,
     "report": _BENCHMARK,
+    "web": _EVALUATE,
 }
 """The stages in their order, each with the settings that its result depends on."""
+
+DEFAULT_STAGES = tuple(stage for stage in STAGE_SETTINGS if stage != "web")
+"""What runs without --stages; the web page needs npm, so it is asked for by name."""

@@ -15,7 +15,7 @@ import pytest
 
 import main
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings import STAGE_SETTINGS, Settings
+from kdistill.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
 from kdistill.teachers import Ledger
 
 REPOSITORY = Path(__file__).parents[1]
@@ -140,7 +140,7 @@ def test_metrics_have_the_promised_rows_and_files(finished):
 def test_started_again_it_says_so_and_spends_nothing(finished, photos):
     workdir, _ = finished
     before = (workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()
-    main.run_stages(_settings(photos, workdir), list(STAGE_SETTINGS), redo=False)
+    main.run_stages(_settings(photos, workdir), list(DEFAULT_STAGES), redo=False)
     assert ((workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()) == before
 
 

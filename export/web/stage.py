@@ -1,0 +1,19 @@
+"""The stage `web`: the search page of a run in its folder `site`."""
+
+from absl import logging
+
+from export.web.build import build_site
+from kdistill.settings import Settings
+from kdistill.workdir import Workdir
+
+
+def web(settings: Settings, workdir: Workdir) -> None:
+    """Builds `site/` in the run's folder.
+
+    Raises:
+        ArgumentError: the stage `evaluate` was not run.
+        KdistillError: npm is missing or a file cannot be made.
+    """
+    site = workdir.path / "site"
+    build_site(workdir.path, site, data_dir=settings.data_dir)
+    logging.info("wrote %s; look at it with: python -m http.server --directory %s", site, site)
