@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -22,13 +22,15 @@ class Gallery:
     Attributes:
         values: float32, float16 or int8 [G, D].
         scale: float32 [G] for int8, else None.
-        residual: int8 [G, D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS).
+        residual: int8 [G, D] for int8, else None.
+        centre: float32 [D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS) + centre.
         ids: G unique names.
     """
 
     values: np.ndarray
     scale: np.ndarray | None
     residual: np.ndarray | None
+    centre: np.ndarray | None
     ids: tuple[str, ...]
 
     @property
@@ -39,10 +41,10 @@ class Gallery:
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns float32 [stop - start, D], as the search sees them."""
         part = self.values[start:stop].astype(np.float32)
-        if self.scale is None or self.residual is None:
+        if self.scale is None or self.residual is None or self.centre is None:
             return part
         part += self.residual[start:stop] / np.float32(RESIDUAL_STEPS)
-        return part * self.scale[start:stop, None]
+        return part * self.scale[start:stop, None] + self.centre
 
     def with_rows(self, embeddings: np.ndarray, ids: Sequence[str]) -> "Gallery":
         """Returns a gallery with rows appended; rows that are there already keep their bytes.
@@ -58,11 +60,12 @@ class Gallery:
             raise KdistillError(
                 f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.values.shape[1]}"
             )
-        new = build_gallery(embeddings, ids, self.precision)
+        new = build_gallery(embeddings, ids, self.precision, centre=self.centre)
         return Gallery(
             np.concatenate([self.values, new.values]),
             _joined(self.scale, new.scale),
             _joined(self.residual, new.residual),
+            self.centre,
             self.ids + new.ids,
         )
 
@@ -83,20 +86,26 @@ class Gallery:
             self.values[keep],
             None if self.scale is None else self.scale[keep],
             None if self.residual is None else self.residual[keep],
+            self.centre,
             tuple(name for name in self.ids if name not in removed),
         )
 
 
-def build_gallery(embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32") -> Gallery:
+def build_gallery(
+    embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32", *, centre: np.ndarray | None = None
+) -> Gallery:
     """Checks embeddings and ids, and stores them at the given precision.
 
     int8 is symmetric with one scale a row, max |row| / 127: rows differ in their largest coordinate, so one scale
-    for all would waste levels. A second int8 code holds what the first one lost.
+    for all would waste levels. The mean row is taken off first: embeddings of one kind of photo crowd into a cone, and
+    the codes then describe differences, while all scores of a query only shift by one number. A second int8 code holds
+    what the first one lost.
 
     Args:
         embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
         ids: G unique names.
         precision: "float32", "float16" or "int8".
+        centre: float32 [D], what to take off for int8; None for the mean of the rows.
 
     Raises:
         ArgumentError: an unknown precision.
@@ -116,25 +125,36 @@ def build_gallery(embeddings: np.ndarray, ids: Sequence[str], precision: str = "
     if "" in names:
         raise KdistillError(f"row {names.index('')} has an empty id")
 
-    values = np.empty(embeddings.shape, precision)
-    scale = np.empty(len(embeddings), np.float32) if precision == "int8" else None
-    residual = np.empty_like(values) if precision == "int8" else None
-    for start in range(0, len(embeddings), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        rows = np.asarray(embeddings[part], np.float32)
-        _check_rows(rows, names, start)
-        if scale is None or residual is None:
+    if precision != "int8":
+        values = np.empty(embeddings.shape, precision)
+        for part, rows in _checked_rows(embeddings, names):
             values[part] = rows
-        else:
-            scale[part] = np.abs(rows).max(axis=1) / 127.0
-            rows = rows / scale[part, None]
-            values[part] = np.rint(rows)
-            residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
-    return Gallery(values, scale, residual, names)
+        return Gallery(values, None, None, None, names)
+    if centre is None:
+        total = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in _checked_rows(embeddings, names))
+        centre = np.asarray(total / len(embeddings), np.float32)
+    values = np.empty(embeddings.shape, np.int8)
+    residual = np.empty_like(values)
+    scale = np.empty(len(embeddings), np.float32)
+    for part, rows in _checked_rows(embeddings, names):
+        rows = rows - centre
+        scale[part] = np.maximum(np.abs(rows).max(axis=1) / 127.0, 1e-9)
+        rows /= scale[part, None]
+        values[part] = np.rint(rows)
+        residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
+    return Gallery(values, scale, residual, centre, names)
 
 
 def _joined(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
     return None if first is None or second is None else np.concatenate([first, second])
+
+
+def _checked_rows(embeddings: np.ndarray, names: Sequence[str]) -> Iterator[tuple[slice, np.ndarray]]:
+    """Walks through the matrix in float32 pieces, each checked."""
+    for start in range(0, len(embeddings), _CHUNK):
+        rows = np.asarray(embeddings[start : start + _CHUNK], np.float32)
+        _check_rows(rows, names, start)
+        yield slice(start, start + len(rows)), rows
 
 
 def _check_rows(rows: np.ndarray, names: Sequence[str], start: int) -> None:

@@ -7,7 +7,7 @@ Three ideas, each measured by `python -m benchmarks.search`:
   as a matrix of blocks; the k best rows lie in the k blocks with the largest maxima, and only these are looked into.
   This is exact.
 - int8 rows blur the order of near neighbours. Each row keeps a second int8 code of what the first one lost, which is
-  read for a shortlist only: 15 bits of accuracy at the speed of 8.
+  read for a shortlist only: 15 bits of accuracy at the speed of 8. Codes are of differences from the mean row.
 """
 
 import dataclasses
@@ -19,8 +19,10 @@ import numpy as np
 from export.gallery import RESIDUAL_STEPS, Gallery
 from export.graph import GraphBuilder, store
 
-LARGE_GALLERY = 200_000
 MIN_SHORTLIST = 16
+_SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
+"""Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
+`benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
 _PADDING = -1e4  # score of rows that only fill up the last block; cosines are at least -1
 # Versions of FULLY_CONNECTED: 1 float, 12 float input with int8 weights that have one scale a row.
 _DENSE_VERSION = {"float32": 1, "float16": 1, "int8": 12}
@@ -53,12 +55,8 @@ def layout(gallery_size: int, count: int) -> Layout:
 
 
 def shortlist(gallery_size: int, k: int) -> int:
-    """Returns how many rows are ranked again: the denser the gallery, the more rows lie within int8's error.
-
-    Of the true best ten among clustered rows of 128 dimensions, the first code alone had 99.9% in its first 20 of
-    100,000 rows, and 98.9% in its first 20 and 99.8% in its first 32 of 1,000,000.
-    """
-    factor = 2 if gallery_size < LARGE_GALLERY else 3
+    """Returns how many rows are ranked again: the denser the gallery, the more of them lie within the first error."""
+    factor = next(factor for limit, factor in _SHORTLIST_FACTORS if gallery_size <= limit)
     return min(gallery_size, max(MIN_SHORTLIST, factor * k))
 
 
@@ -82,8 +80,10 @@ class SearchGraph:
         if gallery.scale is not None:
             self.scale = np.concatenate([gallery.scale, np.ones(padding, np.float32)])
             self.buffers["scale"] = store(model, self.scale)
-        if gallery.residual is not None:
+        if gallery.residual is not None and gallery.centre is not None:
             self.buffers["residual"] = store(model, gallery.residual)
+            self.centre = gallery.centre[None]
+            self.buffers["centre"] = store(model, self.centre)
 
     def add(self, builder: GraphBuilder, query: int) -> list[int]:
         """Adds the search to a subgraph.
@@ -155,6 +155,11 @@ class SearchGraph:
         scale = builder.constant(self.scale, "scale", buffer=self.buffers["scale"])
         exact = builder.binary("MUL", cosines, builder.gather(scale, rows, (1, self.count)), "MulOptions")
         best, places = builder.top_k(exact, self.k)
+        # The gallery's centre was taken off every row: what it adds to all scores of this query.
+        centre = builder.constant(self.centre, "centre", buffer=self.buffers["centre"])
+        shift = builder.tensor((1, 1), np.float32, "shift")
+        builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
+        best = builder.binary("ADD", best, shift, "AddOptions")
         return [best, builder.gather(flat, places, (1, self.k))]
 
 

@@ -75,6 +75,7 @@ def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
 
     values = stored("gallery", sidecar.precision, shape[0] * shape[1]).reshape(shape)
     if sidecar.precision != "int8":
-        return Gallery(values, None, None, sidecar.ids)
+        return Gallery(values, None, None, None, sidecar.ids)
     residual = stored("residual", "int8", shape[0] * shape[1]).reshape(shape)
-    return Gallery(values, stored("scale", "float32", shape[0]), residual, sidecar.ids)
+    scale, centre = stored("scale", "float32", shape[0]), stored("centre", "float32", shape[1])
+    return Gallery(values, scale, residual, centre, sidecar.ids)

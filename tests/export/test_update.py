@@ -38,8 +38,11 @@ def test_an_update_is_a_build_from_the_same_rows(precision, gallery, ids, studen
     names = [ids[row] for row in rows[:250]] + ["again " + ids[row] for row in rows[250:]]
     build_retriever(student_file, gallery[rows], names, anew, k=7, precision=precision)
     for query in gallery[::60]:
-        assert Retriever(new).search_embedding(query) == Retriever(anew).search_embedding(query)
-    assert Retriever(new).search(pixels[0]) == Retriever(anew).search(pixels[0])
+        ours, theirs = Retriever(new).search_embedding(query), Retriever(anew).search_embedding(query)
+        assert [match.id for match in ours] == [match.id for match in theirs]
+        # int8 rows that stay were coded around another centre than in the file built anew.
+        np.testing.assert_allclose([m.score for m in ours], [m.score for m in theirs], atol=1e-4)
+    assert [m.id for m in Retriever(new).search(pixels[0])] == [m.id for m in Retriever(anew).search(pixels[0])]
     assert new.stat().st_size == pytest.approx(anew.stat().st_size, abs=1500)
 
 
