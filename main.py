@@ -159,7 +159,10 @@ def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Runs the command line."""
     if len(arguments) > 1:
-        raise app.UsageError(f"unexpected argument {arguments[1]!r}; settings are given as --name=value")
+        name = arguments[1].partition("=")[0].lstrip("-")
+        close = difflib.get_close_matches(name, _HELP, 1)
+        hint = f"; did you mean --{close[0]}?" if close else ""
+        raise app.UsageError(f"unexpected argument {arguments[1]!r}: settings are given as --name=value{hint}")
     try:
         run_stages(settings_from_flags(), flags.FLAGS.stages, flags.FLAGS.redo)
     except KeyboardInterrupt:
@@ -170,6 +173,13 @@ def main(arguments: Sequence[str]) -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        # A full disk or a folder that went away can strike any library that writes.
+        if logging.get_verbosity() >= logging.DEBUG:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
 
 
 def cli() -> None:

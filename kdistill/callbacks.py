@@ -128,9 +128,17 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         return 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves."""
+        """Saves.
+
+        Raises:
+            KdistillError: the disk is full or the folder cannot be written.
+        """
         self.epoch.assign(epoch + 1)
-        self.manager.save()
+        try:
+            self.manager.save()
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].rpartition("}} ")[2]
+            raise KdistillError(f"no checkpoint can be written to {self.manager.directory!r}: {reason}") from error
 
 
 class StopOnNaN(keras.callbacks.Callback):

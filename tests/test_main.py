@@ -244,9 +244,10 @@ def test_mistakes_on_the_command_line_exit_with_a_hint_and_no_traceback(photos, 
     unknown = _run([sys.executable, "main.py", "--learning_rat=1"])
     assert unknown.returncode in (1, 2)
     assert "learning_rate" in unknown.stderr
-    stray = _run([sys.executable, "main.py", "steps=3"])
+    stray = _run([sys.executable, "main.py", "step=3"])
     assert stray.returncode in (1, 2)
-    assert "unexpected argument 'steps=3'" in stray.stdout + stray.stderr
+    assert "unexpected argument 'step=3'" in stray.stdout + stray.stderr
+    assert "did you mean --steps?" in stray.stdout + stray.stderr
     bad = _run([*_arguments(_settings(photos, tmp_path)), "--query_budget=0", "--stages=ask"])
     assert bad.returncode == 2
     assert bad.stderr.splitlines()[-1].startswith("error: the query budget is 0")
@@ -254,6 +255,30 @@ def test_mistakes_on_the_command_line_exit_with_a_hint_and_no_traceback(photos, 
         assert "Traceback" not in result.stderr
     told = _run([*_arguments(_settings(photos, tmp_path)), "--query_budget=0", "--stages=ask", "--verbosity=1"])
     assert "Traceback" in told.stderr
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_paid_for(photos, tmp_path):
+    settings = _settings(photos, tmp_path, steps=8, evaluations=2)
+    main.run_stages(settings, ["ask"], redo=False)
+    # A limit on the size of files makes writing fail as a full disk does, without being root.
+    code = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path('main.py', run_name='__main__')"
+    )
+    python, *command = [*_arguments(settings), "--stages=distill"]
+    full = _run([python, "-c", code, *command])
+    assert full.returncode == 1
+    assert full.stderr.splitlines()[-1].startswith("error: ")
+    assert str(tmp_path) in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    assert not (tmp_path / "student.keras").exists()
+    main.run_stages(settings, ["ask", "distill"], redo=False)
+    assert (tmp_path / "student.keras").exists()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.summary().spent == 40
 
 
 @pytest.mark.parametrize("flagfile", sorted((REPOSITORY / "configs").glob("*.flags")), ids=lambda path: path.name)
