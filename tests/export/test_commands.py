@@ -31,7 +31,6 @@ def ids(rows) -> list[str]:
 def test_other_tools_give_our_neighbours(precision, rows, ids, tmp_path):
     pytest.importorskip("faiss")
     pytest.importorskip("usearch")
-    parquet = pytest.importorskip("pyarrow.parquet")
     gallery = build_gallery(rows, ids, precision)
     build_search(rows, ids, tmp_path / "r.tflite", k=5, precision=precision)
     scores, ours = Retriever(tmp_path / "r.tflite").search_embeddings(rows[:20])
@@ -40,7 +39,12 @@ def test_other_tools_give_our_neighbours(precision, rows, ids, tmp_path):
     np.testing.assert_allclose(theirs, scores, atol=1e-5)
     matches = to_usearch(gallery).search(rows[:20], 5, exact=True)
     np.testing.assert_array_equal(matches.keys, ours)
-    to_parquet(gallery, tmp_path / "g.parquet")
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_parquet_holds_ids_and_vectors(precision, rows, ids, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", exc_type=ImportError)  # it may be there and refuse an old numpy
+    to_parquet(build_gallery(rows, ids, precision), tmp_path / "g.parquet")
     table = parquet.read_table(tmp_path / "g.parquet")
     assert table["id"].to_pylist() == ids
     np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), rows, atol=1e-4)
