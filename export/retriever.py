@@ -14,6 +14,8 @@ from kdistill.errors import ArgumentError, KdistillError
 
 SIGNATURES = ("search_embedding", "embed", "search")
 """A file without a student has only the first."""
+Photo = PIL.Image.Image | np.ndarray | Path | str | bytes
+"""What a client may be given: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,12 @@ class Retriever:
             self._runners = {key: interpreter.get_signature_runner(key) for key in keys}
         self.image_size = self._read_image_size() if "search" in keys else None
 
-    def embed(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
+    def embed(self, image: Photo) -> np.ndarray:
         """Returns float32 [D], the student's embedding of one image (see `search` for what an image may be)."""
         pixels = self._pixels(image)
         return self._runners["embed"](image=pixels)["embedding"][0]
 
-    def search(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> list[Match]:
+    def search(self, image: Photo) -> list[Match]:
         """Returns the k nearest rows of the gallery, best first.
 
         Args:
@@ -110,7 +112,7 @@ class Retriever:
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
         return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
 
-    def _pixels(self, image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
+    def _pixels(self, image: Photo) -> np.ndarray:
         if self.image_size is None:
             raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
         return resize(to_rgb(image), self.image_size)[None]
@@ -122,7 +124,7 @@ class Retriever:
         return height
 
 
-def to_rgb(image: "PIL.Image.Image | np.ndarray | Path | str | bytes") -> np.ndarray:
+def to_rgb(image: Photo) -> np.ndarray:
     """Returns uint8 [H, W, 3]: upright, any mode turned to RGB.
 
     Raises:

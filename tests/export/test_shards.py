@@ -1,0 +1,44 @@
+"""Several files answer as one."""
+
+import numpy as np
+import pytest
+
+from export.build import build_search
+from export.retriever import Retriever
+from export.shards import ShardedRetriever, build_shards
+from export.tflite import export_tflite
+from kdistill.errors import ArgumentError, KdistillError
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_shards_give_the_answer_of_one_file(precision, student, pixels, embeddings, tmp_path):
+    rows = np.random.default_rng(4).normal(size=(700, 12)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[650:686] = embeddings
+    ids = [f"image {row}" for row in range(700)]
+    export_tflite(student, tmp_path / "student.tflite")
+    files = build_shards(
+        tmp_path / "student.tflite", rows, ids, tmp_path / "r.tflite", rows_per_shard=250, k=6, precision=precision
+    )
+    assert [file.name for file in files] == ["r-0.tflite", "r-1.tflite", "r-2.tflite"]
+    build_search(rows, ids, tmp_path / "whole.tflite", k=6, precision=precision)
+    sharded, whole = ShardedRetriever(files), Retriever(tmp_path / "whole.tflite")
+    for query in rows[::70]:
+        ours, theirs = sharded.search_embedding(query), whole.search_embedding(query)
+        assert [match.id for match in ours] == [match.id for match in theirs]
+        np.testing.assert_allclose([m.score for m in ours], [m.score for m in theirs], atol=1e-4)
+    assert sharded.search(pixels[5])[0].id == "image 655"
+
+
+def test_wrong_shards_are_refused(tmp_path):
+    rows = np.eye(12, dtype=np.float32)
+    with pytest.raises(ArgumentError, match="k=10"):
+        build_shards("s.tflite", rows, range(12), tmp_path / "r.tflite", rows_per_shard=5)
+    with pytest.raises(KdistillError, match="more than once"):
+        build_shards("s.tflite", rows, ["a"] * 12, tmp_path / "r.tflite", rows_per_shard=6, k=2)
+    build_search(rows, range(12), tmp_path / "a.tflite", k=2)
+    build_search(rows, range(12), tmp_path / "b.tflite", k=3)
+    with pytest.raises(KdistillError, match="same dimension and k"):
+        ShardedRetriever([tmp_path / "a.tflite", tmp_path / "b.tflite"])
+    with pytest.raises(KdistillError, match="same dimension and k"):
+        ShardedRetriever([])
