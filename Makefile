@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test lint test-web test-addons clean
+.PHONY: quickstart test lint test-clients test-web test-addons clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -15,6 +15,15 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch).
+test-clients: .venv-clients/installed
+	.venv-clients/bin/python -m pytest tests/export
+
+.venv-clients/installed: setup.cfg
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip install --quiet -e '.[clients,search,test]'
+	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
@@ -44,4 +53,4 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-addons .venv-clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from export.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.quiet import quiet
 from kdistill.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
 
 _HELP = {

@@ -8,17 +8,16 @@ Average-pooled MobileNetV2 1.0 features, L2-normalised, then linear discriminant
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from export.files import whole_file
 from kdistill import students
 from kdistill.data import ImageSet
 from kdistill.data.lists import read_list
-from kdistill.errors import KdistillError
+from kdistill.errors import run_command
 from kdistill.evaluation import embed_images, evaluate_leave_one_out
+from kdistill.files import whole_file
 
 SHRINKAGE = 0.3
 
@@ -90,8 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    run_command(main)

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from export.files import sha256_of, whole_file
 from export.runtime import open_tflite
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, run_command
+from kdistill.files import sha256_of, whole_file
 from kdistill.progress import progress_bar
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -185,8 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    run_command(main)

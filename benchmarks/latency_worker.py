@@ -88,7 +88,7 @@ def _onnx(path: str, num_threads: int) -> Run:
 
 def _keras(path: str, num_threads: int) -> Run:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from export.quiet import quiet
+    from kdistill.quiet import quiet
 
     with quiet():
         import keras

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.latency_worker import peak_memory_mib
 from export.build import build_search
-from export.files import whole_file
 from export.update import update_retriever
+from kdistill.files import whole_file
 
 CHANGED = 1000
 

@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +27,9 @@ import numpy as np
 
 from benchmarks.search_peers import Search, peers
 from export.build import build_search
-from export.files import whole_file
 from export.runtime import open_tflite
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, run_command
+from kdistill.files import whole_file
 
 K, DIMENSION, BATCH = 10, 128, 32
 HELD_OUT = 200
@@ -196,8 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    run_command(main)

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export.quiet import quiet
 from kdistill.data import Image, resize
 from kdistill.errors import KdistillError
+from kdistill.quiet import quiet
 
 DRIVER = Path(__file__).with_name("web_driver.mjs")
 MODULES = Path(__file__).parents[1] / "export/web/node_modules/playwright-core"

@@ -13,7 +13,6 @@ import argparse
 import io
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,11 +23,11 @@ import numpy as np
 import PIL.Image
 
 from export.build import build_retriever
-from export.files import whole_file
-from export.quiet import quiet
 from export.runtime import open_tflite
 from kdistill.data import decode, resize
-from kdistill.errors import KdistillError
+from kdistill.errors import run_command
+from kdistill.files import whole_file
+from kdistill.quiet import quiet
 
 SIZES = {"whole_search_speedup": 10_000, "whole_search_speedup_100k": 100_000}
 TEACHER_SIZE = 224
@@ -126,8 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    run_command(main)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from export import handover
-from export.quiet import quiet
 from export.update import read_retriever, update_retriever
 from export.web import command as web
 from kdistill.errors import KdistillError
+from kdistill.quiet import quiet
 
 
 def main(arguments: list[str] | None = None) -> int:

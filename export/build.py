@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.files import sha256_of
 from export.flatbuffer import AlignedBuffer, add_metadata, read_model, refuse_unportable, signatures, write_model
 from export.gallery import Gallery, build_gallery
 from export.graph import GraphBuilder
 from export.search_graph import SearchGraph
 from export.sidecar import Sidecar
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files import sha256_of
 
 METADATA_KEY = "kdistill_retriever"
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from export.files import whole_file
 from export.verify import FileCheck
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files import whole_file
 from kdistill.version import __version__
 
 RESIZE = "Pillow bilinear with antialiasing, to the square input, aspect ratio not kept"

@@ -12,8 +12,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.files import whole_file
 from kdistill.errors import KdistillError
+from kdistill.files import whole_file
 
 FILE_IDENTIFIER = b"TFL3"
 MAX_BYTES = 2**31 - 2**20

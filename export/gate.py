@@ -10,7 +10,6 @@ from absl import logging
 
 from export.bundle import CALIBRATION_IMAGES, tflite_name
 from export.card import update_card
-from export.files import whole_file
 from export.metadata import file_metadata
 from export.resizers import resizer_table
 from export.stage import MAX_VERIFIED, images_to_check
@@ -18,6 +17,7 @@ from export.tflite import export_tflite
 from export.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files import whole_file
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, read_images
 from kdistill.stages.evaluate import load_student

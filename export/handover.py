@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from export.files import whole_file
 from export.gallery import Gallery
 from kdistill.errors import KdistillError
+from kdistill.files import whole_file
 
 _CHUNK = 65536
 

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from export.files import whole_file
 from export.onnx_precision import to_float16, to_int8
-from export.quiet import quiet
 from export.tflite import checked_calibration
 from kdistill.errors import ArgumentError
+from kdistill.files import whole_file
+from kdistill.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "int8")
 OPSET = 17

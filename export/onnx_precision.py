@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from export.quiet import quiet
+from kdistill.quiet import quiet
 
 _INT8_OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "Clip"]
 """What becomes int8; the pooling's result and the normalisation stay in float32."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from export.quiet import quiet
 from export.runtime import open_tflite
 from export.sidecar import read_sidecar
 from kdistill.data.images import UnreadableImage, decode, resize
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.quiet import quiet
 
 SIGNATURES = ("search_embedding", "embed", "search")
 """A file without a student has only the first."""

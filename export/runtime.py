@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from export.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.progress import progress_bar
+from kdistill.quiet import quiet
 
 Embedder = Callable[[np.ndarray], np.ndarray]
 

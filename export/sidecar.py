@@ -4,8 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from export.files import sha256_of, whole_file
 from kdistill.errors import KdistillError
+from kdistill.files import sha256_of, whole_file
 
 FORMAT = 1
 

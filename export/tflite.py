@@ -20,9 +20,9 @@ from export.flatbuffer import (
     write_model,
 )
 from export.graph import GraphBuilder
-from export.quiet import quiet
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
 MIN_CALIBRATION = 8

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from export.files import sha256_of
 from export.metadata import stored_precision
 from export.runtime import embed_pixels
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.evaluation.agreement import teacher_agreement
+from kdistill.files import sha256_of
 from kdistill.progress import progress_bar
 
 MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5}

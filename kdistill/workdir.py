@@ -3,13 +3,12 @@
 import dataclasses
 import datetime
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files import write_whole
 from kdistill.settings import STAGE_SETTINGS, Settings
 
 
@@ -98,7 +97,7 @@ class Workdir:
 
     def update_metrics(self, **values: Any) -> None:
         """Sets top-level entries of metrics.json and keeps the others."""
-        write_atomically(self.metrics, json.dumps(self.read_metrics() | values, indent=2) + "\n")
+        write_whole(self.metrics, json.dumps(self.read_metrics() | values, indent=2) + "\n")
 
     def write_flags(self, settings: Settings) -> None:
         """Writes the flagfile that reproduces the run."""
@@ -107,7 +106,7 @@ class Workdir:
             value = getattr(settings, field.name)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
             lines.append(f"--{field.name}={text}")
-        write_atomically(self.flags, "\n".join(lines) + "\n")
+        write_whole(self.flags, "\n".join(lines) + "\n")
 
     def forget(self, stage: str) -> None:
         """Removes what a stage would continue from, so that it starts anew; the ledger always stays.
@@ -152,32 +151,7 @@ class Workdir:
             "settings": {name: _plain(getattr(settings, name)) for name in STAGE_SETTINGS[stage]},
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        write_atomically(file, json.dumps(done, indent=2) + "\n")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file so that readers see the old content or the new one, never a part.
-
-    Raises:
-        KdistillError: the disk is full or the folder cannot be written.
-    """
-    replace_atomically(path, lambda file: file.write_bytes(content.encode() if isinstance(content, str) else content))
-
-
-def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets `write` make a file beside `path` (same suffix) and puts it in place when it is whole.
-
-    Raises:
-        KdistillError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise KdistillError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(file, json.dumps(done, indent=2) + "\n")
 
 
 def settings_of(workdir: str | Path) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from kdistill.errors import KdistillError
+from kdistill.files import write_whole
 from kdistill.report import charts, tables
 from kdistill.report.neighbours import NeighbourRow, picture
 from kdistill.report.tables import number
@@ -36,7 +34,7 @@ def write_report(
     """Writes the page; a reader never sees a half-written one.
 
     Args:
-        path: where the page goes; its folder must exist.
+        path: where the page goes; its folder is made where it is missing.
         title: heading of the page.
         summary: label to value, shown as they are under the heading (dataset, teacher, image size, ...).
         rows: the `rows` of metrics.json; those named teacher, student and untouched make the headline.
@@ -52,18 +50,7 @@ def write_report(
     page = render_report(
         title=title, summary=summary, rows=rows, files=files, history=history, neighbours=neighbours, flags=flags
     )
-    path = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            file.write(page)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise KdistillError(f"the report {path} cannot be written: {error.strerror or error}") from error
+    write_whole(Path(path), page)
 
 
 def render_report(

@@ -10,10 +10,11 @@ from kdistill import students
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
+from kdistill.files import write_whole
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
-from kdistill.workdir import Workdir, write_atomically
+from kdistill.workdir import Workdir
 
 
 def ask_teacher(settings: Settings, workdir: Workdir) -> None:
@@ -54,7 +55,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
     buffer = io.BytesIO()
     ids = np.array([data.pool.ids[index] for index in answers.indices])
     np.savez(buffer, ids=ids, embeddings=answers.embeddings)
-    write_atomically(workdir.answers, buffer.getvalue())
+    write_whole(workdir.answers, buffer.getvalue())
     workdir.update_metrics(
         queries=int(spent),
         cost=spent * settings.price_per_query,

@@ -14,11 +14,12 @@ from kdistill.data import ImageSet
 from kdistill.data.pipeline import training_batches
 from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files import whole_file
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, read_images, start_student
 from kdistill.teachers.whitening import fit_whitening
-from kdistill.workdir import Workdir, replace_atomically
+from kdistill.workdir import Workdir
 
 SOURCE_MARGIN = 1.25
 """Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""
@@ -79,7 +80,8 @@ def distill(settings: Settings, workdir: Workdir) -> None:
             shuffle=False,
             verbose=2,
         )
-    replace_atomically(workdir.student, student.save)
+    with whole_file(workdir.student) as temporary:
+        student.save(temporary)
     logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), settings.embedding_dim)
 
 

@@ -12,13 +12,14 @@ from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
+from kdistill.files import write_whole
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.judge import Judge, Vectors
 from kdistill.stages.postprocess import postprocessed, row_name
 from kdistill.teachers import Teacher
-from kdistill.workdir import Workdir, write_atomically
+from kdistill.workdir import Workdir
 
 NEIGHBOUR_QUERIES = 12
 
@@ -56,12 +57,12 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
 
     buffer = io.BytesIO()
     np.savez(buffer, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
-    write_atomically(workdir.gallery, buffer.getvalue())
+    write_whole(workdir.gallery, buffer.getvalue())
     searching = len(data.gallery if data.queries is None else data.queries)
     count = min(NEIGHBOUR_QUERIES, searching)
     shown = np.sort(np.random.default_rng(settings.seed).choice(searching, count, replace=False))
     columns = {"teacher": teacher, "student": searched}
-    write_atomically(
+    write_whole(
         workdir.neighbours,
         json.dumps({name: judge.neighbours(vectors, shown) for name, vectors in columns.items() if vectors}),
     )

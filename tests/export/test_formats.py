@@ -103,7 +103,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(student, tmp_path, mon
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("export.files.os.replace", full_disk)
+    monkeypatch.setattr("kdistill.files.os.replace", full_disk)
     with pytest.raises(KdistillError, match="No space left"):
         export_tflite(student, path)
     assert path.read_bytes() == b"the old file"

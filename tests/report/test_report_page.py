@@ -271,6 +271,7 @@ def test_the_page_replaces_an_older_one_and_leaves_nothing_else(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path: Path):
-    with pytest.raises(KdistillError, match=r"absent.report\.html cannot be written"):
-        write_report(tmp_path / "absent" / "report.html", **EMPTY)
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path):
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    with pytest.raises(KdistillError, match=r"taken.report\.html cannot be written"):
+        write_report(tmp_path / "taken" / "report.html", **EMPTY)

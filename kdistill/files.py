@@ -11,13 +11,13 @@ from kdistill.errors import KdistillError
 
 @contextlib.contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path in the same folder; it gets the name `path` only when the block ends well.
+    """Yields a temporary path in the same folder, of the same suffix; it becomes `path` only when the block ends well.
 
     Raises:
         KdistillError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,3 +33,13 @@ def sha256_of(path: Path | str) -> str:
     """Returns the sha256 (hex) of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file so that readers see the old content or the new one, never a part.
+
+    Raises:
+        KdistillError: the folder cannot be written or the disk is full.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
