@@ -1,4 +1,4 @@
-"""Builds `retriever.tflite`: the student and a gallery in one file, with the ids in a JSON file beside it."""
+"""Builds a retriever: the student and a gallery in one file (TFLite or ONNX), with the ids in a JSON file beside it."""
 
 import json
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from export.flatbuffer import AlignedBuffer, add_metadata, read_model, refuse_un
 from export.gallery import Gallery, build_gallery
 from export.graph import GraphBuilder
 from export.search_graph import SearchGraph
-from export.sidecar import Sidecar
+from export.sidecar import RETRIEVER_KEY, Sidecar
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import sha256_of
 
-METADATA_KEY = "kdistill_retriever"
+SUFFIXES = (".tflite", ".onnx")
 
 
 def build_retriever(
@@ -28,38 +28,50 @@ def build_retriever(
     k: int = 10,
     precision: str = "float32",
 ) -> None:
-    """Writes a retriever and its sidecar (`path` with the suffix .json).
+    """Writes a retriever and its sidecar (see `export.sidecar.sidecar_path`); the suffix of `path` picks the format.
 
-    Signatures of the file: `embed` (image uint8 [1, H, W, 3] -> embedding float32 [1, D]), `search` (image ->
-    scores float32 [k], ids int32 [k]), `search_embedding` (embedding -> scores [1, k], ids [1, k]). `ids` are row
-    numbers of the gallery; the sidecar maps them to names.
+    Inputs and outputs of an .onnx file: see `export/onnx_retriever.py`. Signatures of a .tflite file: `embed` (image
+    uint8 [1, H, W, 3] -> embedding float32 [1, D]), `search` (image -> scores float32 [k], ids int32 [k]),
+    `search_embedding` (embedding -> scores [1, k], ids [1, k]). `ids` are row numbers of the gallery; the sidecar maps
+    them to names.
 
     Args:
-        student: a Keras student, or the path of a .tflite file written by `export_tflite`.
+        student: a Keras student, or the path of a file of the same format written by `export_tflite` or `export_onnx`
+            (with an open batch).
         embeddings: float [G, D], the student's own embeddings of the gallery; may be memory-mapped.
         ids: G unique names.
-        path: where to write; the name ends in .tflite.
+        path: where to write; the name ends in .tflite or .onnx.
         k: neighbours in an answer.
         precision: how the gallery is stored: "float32", "float16" or "int8".
 
     Raises:
-        ArgumentError: k outside 1 to G, an unknown precision, or a path that does not end in .tflite.
+        ArgumentError: k outside 1 to G, an unknown precision, or a path of another suffix.
         KdistillError: see `build_gallery`; another dimension than the student's; a file above 2 GiB.
     """
-    _check_suffix(path)
+    suffix = _checked_suffix(path)
     gallery = build_gallery(embeddings, ids, precision)
-    write_retriever(_student_model(student), gallery, path, k=k)
+    if suffix == ".onnx":
+        from export.onnx_retriever import open_student, write_onnx_retriever
+
+        write_onnx_retriever(open_student(student), gallery, path, k=k)
+    else:
+        write_retriever(_student_model(student), gallery, path, k=k)
 
 
 def build_search(
     embeddings: np.ndarray, ids: Sequence[str], path: Path | str, *, k: int = 10, precision: str = "float32"
 ) -> None:
-    """Writes a file with the signature `search_embedding` alone, and its sidecar: for embeddings made elsewhere.
+    """Writes a file that searches embeddings alone, and its sidecar: for embeddings made elsewhere.
 
     Arguments and errors as in `build_retriever`.
     """
-    _check_suffix(path)
+    suffix = _checked_suffix(path)
     gallery = build_gallery(embeddings, ids, precision)
+    if suffix == ".onnx":
+        from export.onnx_retriever import write_onnx_retriever
+
+        write_onnx_retriever(None, gallery, path, k=k)
+        return
     model = schema.ModelT(
         version=3, description="kdistill", operatorCodes=[], subgraphs=[], buffers=[AlignedBuffer(data=None)]
     )
@@ -91,7 +103,7 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
     by_embedding.finish(graph.add(by_embedding, query), ["embedding"], ["scores", "ids"])
 
     description = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
-    add_metadata(model, {METADATA_KEY: json.dumps(description)})
+    add_metadata(model, {RETRIEVER_KEY: json.dumps(description)})
     refuse_unportable(model, str(path))
     write_model(model, path)
     Sidecar(gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path)).write(path)
@@ -111,6 +123,8 @@ def _student_model(student: Any) -> Any:
     return model
 
 
-def _check_suffix(path: Path | str) -> None:
-    if Path(path).suffix != ".tflite":
-        raise ArgumentError(f"a retriever's file name ends in .tflite, {str(path)!r} does not")
+def _checked_suffix(path: Path | str) -> str:
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise ArgumentError(f"a retriever's file name ends in {' or '.join(SUFFIXES)}, {str(path)!r} does not")
+    return suffix

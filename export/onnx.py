@@ -40,6 +40,17 @@ def export_onnx(
     Raises:
         ArgumentError: an unknown precision, or "int8" without calibration images of the right shape.
     """
+    model = convert_student(student, batch=batch, precision=precision, calibration=calibration)
+    onnx.helper.set_model_props(model, metadata or {})
+    onnx.checker.check_model(model, full_check=True)
+    with whole_file(path) as temporary:
+        onnx.save(model, str(temporary))
+
+
+def convert_student(
+    student: Any, *, batch: int | None = None, precision: str = "float32", calibration: np.ndarray | None = None
+) -> onnx.ModelProto:
+    """Returns the student as a graph; arguments as in `export_onnx`."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"ONNX precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
     images = checked_calibration(calibration, student.input_shape) if precision == "int8" else None
@@ -66,7 +77,4 @@ def export_onnx(
             axis.dim_value = batch
     # Shapes in the middle still carry the converter's own name for the axis.
     del model.graph.value_info[:]
-    onnx.helper.set_model_props(model, metadata or {})
-    onnx.checker.check_model(model, full_check=True)
-    with whole_file(path) as temporary:
-        onnx.save(model, str(temporary))
+    return model

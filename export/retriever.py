@@ -1,4 +1,4 @@
-"""The client of `retriever.tflite`: an image in, names and scores out; no TensorFlow."""
+"""The client of `retriever.tflite` and `retriever.onnx`: an image in, names and scores out; no TensorFlow."""
 
 import dataclasses
 from pathlib import Path
@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from export.runtime import open_tflite
+from export.engine import open_engine
 from export.sidecar import read_sidecar
 from kdistill.data.images import UnreadableImage, decode, resize
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.quiet import quiet
 
-SIGNATURES = ("search_embedding", "embed", "search")
-"""A file without a student has only the first."""
 Photo = PIL.Image.Image | np.ndarray | Path | str | bytes
 """What a client may be given: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB."""
 
@@ -41,8 +38,8 @@ class Retriever:
         """Opens the file and its sidecar.
 
         Args:
-            path: the .tflite file; the sidecar is the .json of the same stem.
-            num_threads: of the interpreter.
+            path: the .tflite or .onnx file; the sidecar stands beside it (see `export.sidecar.sidecar_path`).
+            num_threads: of the runtime.
             check_sha256: compare the file with the sidecar's checksum (about a second for a gigabyte).
 
         Raises:
@@ -53,18 +50,13 @@ class Retriever:
         self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
         if check_sha256:
             sidecar.check_file(path)
-        interpreter = open_tflite(path, num_threads=num_threads)
-        keys = [key for key in SIGNATURES if key in interpreter.get_signature_list()]
-        if SIGNATURES[0] not in keys:
-            raise KdistillError(f"{path} is not a retriever: it lacks the signature {SIGNATURES[0]}")
-        with quiet():
-            self._runners = {key: interpreter.get_signature_runner(key) for key in keys}
-        self.image_size = self._read_image_size() if "search" in keys else None
+        self._engine = open_engine(path, num_threads)
+        self.image_size = self._read_image_size()
 
     def embed(self, image: Photo) -> np.ndarray:
         """Returns float32 [D], the student's embedding of one image (see `search` for what an image may be)."""
         pixels = self._pixels(image)
-        return self._runners["embed"](image=pixels)["embedding"][0]
+        return self._engine.embed(pixels)[0]
 
     def search(self, image: Photo) -> list[Match]:
         """Returns the k nearest rows of the gallery, best first.
@@ -76,8 +68,8 @@ class Retriever:
             UnreadableImage: it cannot be read or decoded.
         """
         pixels = self._pixels(image)
-        answer = self._runners["search"](image=pixels)
-        return self._matches(answer["scores"], answer["ids"])
+        scores, rows = self._engine.search(pixels)
+        return self._matches(scores[0], rows[0])
 
     def search_embedding(self, embedding: np.ndarray) -> list[Match]:
         """Returns the k nearest rows to an embedding, float [D] of norm 1, best first."""
@@ -103,11 +95,9 @@ class Retriever:
             )
         if not np.isfinite(queries).all():
             raise ArgumentError("the query's embedding holds values that are not finite")
-        search = self._runners["search_embedding"]
-        answers = [search(embedding=query[None]) for query in queries]
-        scores = np.concatenate([answer["scores"] for answer in answers]) if answers else np.empty((0, self.k))
-        rows = np.concatenate([answer["ids"] for answer in answers]) if answers else np.empty((0, self.k))
-        return scores.astype(np.float32), rows.astype(np.int32)
+        if not len(queries):
+            return np.empty((0, self.k), np.float32), np.empty((0, self.k), np.int32)
+        return self._engine.search_embeddings(queries)
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
         return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
@@ -117,8 +107,10 @@ class Retriever:
             raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
         return resize(to_rgb(image), self.image_size)[None]
 
-    def _read_image_size(self) -> int:
-        _, height, width, _ = (int(side) for side in self._runners["search"].get_input_details()["image"]["shape"])
+    def _read_image_size(self) -> int | None:
+        if self._engine.input_shape is None:
+            return None
+        height, width = self._engine.input_shape
         if height != width:
             raise KdistillError(f"this client takes students with square inputs, this one takes {width} x {height}")
         return height

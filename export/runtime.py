@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -28,10 +29,28 @@ def open_tflite(path: Path | str, *, num_threads: int = 2) -> Interpreter:
         raise KdistillError(f"{path} cannot be loaded as TFLite: {str(error).splitlines()[0]}") from error
 
 
+def open_onnx(path: Path | str, *, num_threads: int = 2) -> Any:
+    """Returns an onnxruntime.InferenceSession for an .onnx file, on the processor.
+
+    Raises:
+        KdistillError: the file is missing, damaged or not ONNX.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # onnxruntime raises classes of its own that share no base but Exception.
+    except Exception as error:
+        raise KdistillError(f"{path} cannot be loaded as ONNX: {str(error).splitlines()[0]}") from error
+
+
 def open_embedder(path: Path | str, *, num_threads: int = 2) -> Embedder:
     """Returns a function from uint8 [1, H, W, 3] to float32 [1, D] that runs a .tflite or .onnx file.
 
-    A retriever is run through its signature `embed`.
+    A .tflite retriever is run through its signature `embed`.
 
     Raises:
         ArgumentError: another kind of file.
@@ -64,17 +83,8 @@ def _tflite_embedder(path: Path | str, num_threads: int) -> Embedder:
 
 
 def _onnx_embedder(path: Path | str, num_threads: int) -> Embedder:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    # onnxruntime raises classes of its own that share no base but Exception.
-    except Exception as error:
-        raise KdistillError(f"{path} cannot be loaded as ONNX: {str(error).splitlines()[0]}") from error
-    names = [value.name for value in session.get_inputs()], [value.name for value in session.get_outputs()]
-    if names != (["image"], ["embedding"]):
-        raise KdistillError(f"{path} has no input 'image' with an output 'embedding'; it has {names[0]} and {names[1]}")
+    session = open_onnx(path, num_threads=num_threads)
+    inputs, outputs = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
+    if inputs != ["image"] or "embedding" not in outputs:
+        raise KdistillError(f"{path} has no input 'image' with an output 'embedding'; it has {inputs} and {outputs}")
     return lambda image: session.run(["embedding"], {"image": image})[0]

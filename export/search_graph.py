@@ -3,61 +3,21 @@
 Three ideas, each measured by `python -m benchmarks.search`:
 
 - A gallery as the weights of a dense layer is read once, by the fastest kernel that the runtime has.
-- The top k of G scores costs more than the scores themselves when it is taken over all rows. Here scores are laid out
-  as a matrix of blocks; the k best rows lie in the k blocks with the largest maxima, and only these are looked into.
-  This is exact.
+- The top k is found block by block (see `export/layout.py`), which is exact.
 - int8 rows blur the order of near neighbours. Each row keeps a second int8 code of what the first one lost, which is
   read for a shortlist only: 15 bits of accuracy at the speed of 8. Codes are of differences from the mean row.
 """
 
-import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 
 from export.gallery import RESIDUAL_STEPS, Gallery
 from export.graph import GraphBuilder, store
+from export.layout import layout, shortlist
 
-MIN_SHORTLIST = 16
-_SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
-"""Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
-`benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
-_PADDING = -1e4  # score of rows that only fill up the last block; cosines are at least -1
 # Versions of FULLY_CONNECTED: 1 float, 12 float input with int8 weights that have one scale a row.
 _DENSE_VERSION = {"float32": 1, "float16": 1, "int8": 12}
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """Scores as a matrix [rows_per_block, blocks]: row r of the gallery is at [r // blocks, r % blocks].
-
-    Attributes:
-        blocks: number of blocks.
-        rows_per_block: 1 when all rows are looked at directly.
-    """
-
-    blocks: int
-    rows_per_block: int
-
-    @property
-    def padded(self) -> int:
-        """Rows including those that fill up the last block."""
-        return self.blocks * self.rows_per_block
-
-
-def layout(gallery_size: int, count: int) -> Layout:
-    """Returns the layout that makes the two small top-k about equal: one over the blocks, one inside the best."""
-    rows_per_block = max(1, round(math.sqrt(gallery_size / count)))
-    if rows_per_block < 4:
-        return Layout(gallery_size, 1)
-    return Layout(math.ceil(gallery_size / rows_per_block), rows_per_block)
-
-
-def shortlist(gallery_size: int, k: int) -> int:
-    """Returns how many rows are ranked again: the denser the gallery, the more of them lie within the first error."""
-    factor = next(factor for limit, factor in _SHORTLIST_FACTORS if gallery_size <= limit)
-    return min(gallery_size, max(MIN_SHORTLIST, factor * k))
 
 
 class SearchGraph:
@@ -69,16 +29,13 @@ class SearchGraph:
         self.k = k
         self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k)
         self.layout = layout(len(gallery.ids), self.count)
-        self.values = _padded(gallery.values, self.layout.padded)
+        self.values = self.layout.pad(gallery.values)
         self.buffers = {"gallery": store(model, self.values)}
-        padding = self.layout.padded - len(gallery.ids)
-        if padding:
-            bias = np.zeros(self.layout.padded, np.float32)
-            bias[-padding:] = _PADDING
-            self.bias = bias
-            self.buffers["padding"] = store(model, bias)
+        self.bias = self.layout.bias(len(gallery.ids))
+        if self.bias is not None:
+            self.buffers["padding"] = store(model, self.bias)
         if gallery.scale is not None:
-            self.scale = np.concatenate([gallery.scale, np.ones(padding, np.float32)])
+            self.scale = self.layout.pad(gallery.scale, 1)
             self.buffers["scale"] = store(model, self.scale)
         if gallery.residual is not None and gallery.centre is not None:
             self.buffers["residual"] = store(model, gallery.residual)
@@ -111,7 +68,7 @@ class SearchGraph:
         if precision == "float16":
             weights = builder.dequantize(weights)
         bias = -1
-        if "padding" in self.buffers:
+        if self.bias is not None:
             bias = builder.constant(self.bias, "padding", buffer=self.buffers["padding"])
         scores = builder.tensor((1, self.layout.padded), np.float32, "scores")
         builder.operator(
@@ -161,10 +118,3 @@ class SearchGraph:
         builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
         best = builder.binary("ADD", best, shift, "AddOptions")
         return [best, builder.gather(flat, places, (1, self.k))]
-
-
-def _padded(values: np.ndarray, rows: int) -> np.ndarray:
-    missing = rows - len(values)
-    if not missing:
-        return values
-    return np.concatenate([values, np.zeros((missing, values.shape[1]), values.dtype)])

@@ -8,6 +8,8 @@ from kdistill.errors import KdistillError
 from kdistill.files import sha256_of, whole_file
 
 FORMAT = 1
+RETRIEVER_KEY = "kdistill_retriever"
+"""Name of the metadata entry by which a file says that it is a retriever."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Sidecar:
         k: neighbours in an answer.
         dimension: D.
         precision: of the stored gallery.
-        buffers: which buffers of the file hold the gallery, by role.
+        buffers: which buffers of a .tflite file hold the gallery, by role.
         sha256: of the file.
         format: version of this layout.
     """
@@ -50,8 +52,9 @@ class Sidecar:
 
 
 def sidecar_path(path: Path | str) -> Path:
-    """Returns the name of the JSON file that belongs to a retriever."""
-    return Path(path).with_suffix(".json")
+    """Returns the name of the JSON file that belongs to a retriever: NAME.json for NAME.tflite, else NAME.onnx.json."""
+    path = Path(path)
+    return path.with_suffix(".json") if path.suffix == ".tflite" else path.with_name(f"{path.name}.json")
 
 
 def read_sidecar(path: Path | str) -> Sidecar:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from export.build import METADATA_KEY, write_retriever
+from export.build import write_retriever
 from export.flatbuffer import drop_unused_buffers, read_metadata, read_model, signatures
 from export.gallery import Gallery
-from export.sidecar import Sidecar, read_sidecar
+from export.sidecar import RETRIEVER_KEY, Sidecar, read_sidecar
 from kdistill.errors import ArgumentError, KdistillError
 
 
@@ -53,7 +53,7 @@ def read_retriever(path: Path | str) -> tuple[Any, Gallery, Sidecar]:
     sidecar = read_sidecar(path)
     sidecar.check_file(path)
     model = read_model(path)
-    if read_metadata(model, METADATA_KEY) is None:
+    if read_metadata(model, RETRIEVER_KEY) is None:
         raise KdistillError(f"{path} is not a retriever written by this program")
     gallery = _gallery(model, sidecar)
     embed = signatures(model).get("embed")
@@ -61,7 +61,7 @@ def read_retriever(path: Path | str) -> tuple[Any, Gallery, Sidecar]:
     model.signatureDefs = [embed] if embed else []
     if embed:
         embed.signatureKey = "serving_default"
-    model.metadata = [entry for entry in model.metadata if entry.name not in (METADATA_KEY, METADATA_KEY.encode())]
+    model.metadata = [entry for entry in model.metadata if entry.name not in (RETRIEVER_KEY, RETRIEVER_KEY.encode())]
     drop_unused_buffers(model)
     return model, gallery, sidecar
 

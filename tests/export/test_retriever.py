@@ -12,8 +12,8 @@ import pytest
 from export.build import build_retriever
 from export.flatbuffer import operator_names, read_model
 from export.gallery import RESIDUAL_STEPS, build_gallery
+from export.layout import layout
 from export.retriever import Retriever
-from export.search_graph import layout
 from export.tflite import export_tflite
 from kdistill.errors import ArgumentError, KdistillError
 

@@ -1,0 +1,60 @@
+"""How the scores of a gallery are laid out, so that the best k are found without sorting all: shared by both formats.
+
+The top k of G scores costs more than the scores themselves when it is taken over all rows. Laid out as a matrix of
+blocks, the k best rows lie in the k blocks with the largest maxima, and only these are looked into. This is exact.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+MIN_SHORTLIST = 16
+_SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
+"""Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
+`benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
+PADDING = -1e4
+"""Score of rows that only fill up the last block; cosines are at least -1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Scores as a matrix [rows_per_block, blocks]: row r of the gallery is at [r // blocks, r % blocks].
+
+    Attributes:
+        blocks: number of blocks.
+        rows_per_block: 1 when all rows are looked at directly.
+    """
+
+    blocks: int
+    rows_per_block: int
+
+    @property
+    def padded(self) -> int:
+        """Rows including those that fill up the last block."""
+        return self.blocks * self.rows_per_block
+
+    def pad(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Returns `values` [G, ...] with rows of `fill` up to [padded, ...]."""
+        missing = self.padded - len(values)
+        if not missing:
+            return values
+        return np.concatenate([values, np.full((missing, *values.shape[1:]), fill, values.dtype)])
+
+    def bias(self, gallery_size: int) -> np.ndarray | None:
+        """Returns float32 [padded], what to add to all scores so that padding is never found; None without padding."""
+        return None if self.padded == gallery_size else self.pad(np.zeros(gallery_size, np.float32), PADDING)
+
+
+def layout(gallery_size: int, count: int) -> Layout:
+    """Returns the layout that makes the two small top-k about equal: one over the blocks, one inside the best."""
+    rows_per_block = max(1, round(math.sqrt(gallery_size / count)))
+    if rows_per_block < 4:
+        return Layout(gallery_size, 1)
+    return Layout(math.ceil(gallery_size / rows_per_block), rows_per_block)
+
+
+def shortlist(gallery_size: int, k: int) -> int:
+    """Returns how many rows are ranked again: the denser the gallery, the more of them lie within the first error."""
+    factor = next(factor for limit, factor in _SHORTLIST_FACTORS if gallery_size <= limit)
+    return min(gallery_size, max(MIN_SHORTLIST, factor * k))

@@ -1,0 +1,116 @@
+"""The search as ONNX operators; the same three ideas as in `export/search_graph.py`, for any number of queries at once.
+
+The int8 scan is DynamicQuantizeLinear, MatMulInteger and a scale for each row: the pattern that ONNX Runtime fuses
+into one kernel. Codes are stored as uint8 around 128, since kernels without VNNI sum uint8 by int8 in 16 bits, where
+they saturate.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.gallery import RESIDUAL_STEPS, Gallery
+from export.layout import layout, shortlist
+
+ZERO = 128
+_FLOAT = {"to": TensorProto.FLOAT}
+
+
+class OnnxSearch:
+    """Adds the search of one gallery to a graph. Q is the number of queries, C of the shortlist, P of padded rows."""
+
+    def __init__(self, graph: onnx.GraphProto, gallery: Gallery, k: int) -> None:
+        """Notes the plan; `add` appends the constants and nodes."""
+        self.graph = graph
+        self.gallery = gallery
+        self.k = k
+        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k)
+        self.layout = layout(len(gallery.ids), self.count)
+
+    def add(self, query: str) -> tuple[str, str]:
+        """Adds the search.
+
+        Args:
+            query: name of a value float32 [Q, D].
+
+        Returns:
+            Names of scores float32 [Q, k], best first, and row numbers int64 [Q, k].
+        """
+        scores = self._scan_int8(query) if self.gallery.scale is not None else self._scan_float(query)
+        best, rows = self._top_blockwise(scores) if self.layout.rows_per_block > 1 else self._top_k(scores, self.count)
+        return (best, rows) if self.gallery.residual is None else self._rank_again(query, rows)
+
+    def _scan_float(self, query: str) -> str:
+        rows = self._constant(self.layout.pad(self.gallery.values))
+        if self.gallery.values.dtype == np.float16:
+            rows = self._node("Cast", rows, **_FLOAT)
+        bias = self.layout.bias(len(self.gallery.ids))
+        inputs = [query, rows] if bias is None else [query, rows, self._constant(bias)]
+        return self._node("Gemm", *inputs, transB=1)
+
+    def _scan_int8(self, query: str) -> str:
+        """Adds scores that lack what the gallery's centre adds, the same for all rows of a query."""
+        codes, query_scale, query_zero = self._nodes(3, "DynamicQuantizeLinear", query)
+        self.columns = self._constant(self.layout.pad(self.gallery.values).T.view(np.uint8) ^ np.uint8(ZERO))
+        zero = self._constant(np.uint8(ZERO))
+        products = self._node("MatMulInteger", codes, self.columns, query_zero, zero)
+        scale = self._constant(self.layout.pad(np.asarray(self.gallery.scale), 1))
+        scores = self._node("Mul", self._node("Cast", products, **_FLOAT), self._node("Mul", query_scale, scale))
+        bias = self.layout.bias(len(self.gallery.ids))
+        return scores if bias is None else self._node("Add", scores, self._constant(bias))
+
+    def _top_blockwise(self, scores: str) -> tuple[str, str]:
+        """Adds the exact top C of all scores by way of the best C blocks."""
+        blocks, depth, count = self.layout.blocks, self.layout.rows_per_block, self.count
+        matrix = self._reshape(scores, 0, depth, blocks)
+        _, chosen = self._top_k(self._node("ReduceMax", matrix, axes=[1], keepdims=0), count)
+        columns = self._node("Expand", self._reshape(chosen, 0, 1, count), self._constant(np.array([1, depth, 1])))
+        candidates = self._node("GatherElements", matrix, columns, axis=2)
+        best, places = self._top_k(self._reshape(candidates, 0, depth * count), count)
+        # place p is at [p // C, p % C] of the candidates, in row (p // C) * blocks + chosen[p % C].
+        width = self._constant(np.int64(count))
+        start = self._node("Mul", self._node("Div", places, width), self._constant(np.int64(blocks)))
+        column = self._node("GatherElements", chosen, self._node("Mod", places, width), axis=1)
+        return best, self._node("Add", start, column)
+
+    def _rank_again(self, query: str, rows: str) -> tuple[str, str]:
+        """Adds the exact scores of the shortlist, from both codes and the query in float32, and their top k."""
+        gallery, dimension = self.gallery, self.gallery.values.shape[1]
+        coarse = self._node("Gather", self.columns, rows, axis=1)  # [D, Q, C]
+        coarse = self._node("Cast", self._node("Transpose", coarse, perm=[1, 2, 0]), **_FLOAT)
+        coarse = self._node("Sub", coarse, self._constant(np.float32(ZERO)))
+        fine = self._node("Gather", self._constant(np.asarray(gallery.residual)), rows, axis=0)  # [Q, C, D]
+        fine = self._node("Div", self._node("Cast", fine, **_FLOAT), self._constant(np.float32(RESIDUAL_STEPS)))
+        products = self._node("MatMul", self._node("Add", coarse, fine), self._reshape(query, 0, dimension, 1))
+        scale = self._node("Gather", self._constant(np.asarray(gallery.scale)), rows, axis=0)
+        exact = self._node("Mul", self._reshape(products, 0, self.count), scale)
+        best, places = self._top_k(exact, self.k)
+        shift = self._node("MatMul", query, self._constant(np.asarray(gallery.centre)[:, None]))
+        return self._node("Add", best, shift), self._node("GatherElements", rows, places, axis=1)
+
+    def _top_k(self, scores: str, count: int) -> tuple[str, str]:
+        best, places = self._nodes(2, "TopK", scores, self._constant(np.array([count])))
+        return best, places
+
+    def _reshape(self, value: str, *shape: int) -> str:
+        """Adds a reshape; 0 keeps the axis."""
+        return self._node("Reshape", value, self._constant(np.array(shape)))
+
+    def _constant(self, array: Any) -> str:
+        name = f"search/constant_{len(self.graph.initializer)}"
+        self.graph.initializer.append(
+            numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name)
+        )
+        return name
+
+    def _node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        return self._nodes(1, operator, *inputs, **attributes)[0]
+
+    def _nodes(self, outputs: int, operator: str, *inputs: str, **attributes: Any) -> list[str]:
+        """Appends a node and returns the names of its outputs."""
+        name = f"search/{operator}_{len(self.graph.node)}"
+        names = [f"{name}:{number}" for number in range(outputs)]
+        self.graph.node.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
+        return names
