@@ -9,10 +9,11 @@ SIZE = 32
 """Side in pixels to which the 8 x 8 scans are enlarged."""
 STUDENT_CLASSES = (0, 1, 2, 3, 4, 5, 6)
 """The pool shows these; the others are searched in the test and never seen by the student."""
+VALIDATION_SCANS = 100
 
 
 def digits_data(seed: int = 0) -> RetrievalData:
-    """Returns the pool (about 600 scans of 0 to 6) and the gallery (about 270 scans of 7, 8, 9, leave-one-out).
+    """Returns the pool (about 520 scans of 0 to 6), 100 more to validate on, and the gallery (about 270 of 7, 8, 9).
 
     The other half of the scans is the teacher's own: see `teacher_digits`. Source: "Optical Recognition of
     Handwritten Digits" (UCI, CC BY 4.0) as bundled by scikit-learn.
@@ -20,10 +21,12 @@ def digits_data(seed: int = 0) -> RetrievalData:
     images, half = _split(seed)
     assert images.labels is not None
     known = np.isin(images.labels, STUDENT_CLASSES)
+    seen = np.flatnonzero(half & known)
     return RetrievalData(
         name="digits",
-        pool=images.subset(np.flatnonzero(half & known)).without_labels(),
+        pool=images.subset(seen[VALIDATION_SCANS:]).without_labels(),
         gallery=images.subset(np.flatnonzero(half & ~known)),
+        validation=images.subset(seen[:VALIDATION_SCANS]),
     )
 
 

@@ -21,6 +21,7 @@ def test_digits_keep_teacher_and_student_apart():
     assert not pool & own
     assert not gallery & own
     assert not pool & gallery
+    assert not set(data.validation.ids) & (pool | gallery | own)
     assert data.pool.labels is None
     assert not set(data.gallery.labels) & set(STUDENT_CLASSES)
     assert set(private.labels) == set(range(10))
