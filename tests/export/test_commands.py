@@ -99,6 +99,18 @@ def test_resizer_pairs_are_measured_against_their_matching_pair(student):
         resizer_table(embed, blocky(20).without_labels(), 16)
 
 
+def test_mediapipe_looks_at_two_neighbours_from_the_pixels_corners():
+    pytest.importorskip("mediapipe")
+    ramp = np.arange(100)[None, :, None] * 2 + np.arange(60)[:, None, None] // 2 + np.array([0, 5, 20])
+    small = resizers()["mediapipe"](ramp.astype(np.uint8), 16)
+    across, down = np.arange(16) * 100 / 16, np.arange(16) * 60 / 16
+    lines = np.interp(down, np.arange(60), np.arange(60) // 2)
+    expected = 2 * across[None, :, None] + lines[:, None, None] + np.array([0, 5, 20])
+    np.testing.assert_allclose(small, expected, atol=1.01)
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resizers()["mediapipe"](noise, 16), noise)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A finished run on the embedded digits, as short as a run can be."""
