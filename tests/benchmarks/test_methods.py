@@ -1,0 +1,307 @@
+"""The benchmark of methods: equal terms, choice on validation alone, runs that survive a kill, figures by formula."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from benchmarks import methods_data, methods_omniglot, methods_train
+from benchmarks.methods import run_plan
+from benchmarks.methods_plan import METHODS, Plan, Run, choose, chosen_settings
+from benchmarks.methods_report import figures_of, markdown_table
+from benchmarks.methods_results import FIELDS, Results
+from kdistill import losses
+from kdistill.data import Image, ImageSet
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.stages.distill import loss_of, parse_options
+
+
+def small_plan(**changes):
+    given = {"methods": ("softmax_ranking", "contrastive"), "budgets": (4, 8), "seeds": 2, "choice_seeds": 1}
+    return Plan(**{**given, "learning_rates": (1e-4, 1e-3), "pool": 16, **changes})
+
+
+def score(run):
+    """Stands for a training: a fixed mAP for each run, best at the learning rate 1e-3 and the last strength."""
+    best = run.learning_rate == 1e-3 and run.options == METHODS[run.method].strengths[-1].options
+    return {"map": 0.5 + 0.1 * best + 0.001 * run.budget, "recall_at_1": 0.5}
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return methods_data.generated()
+
+
+def test_the_smoke_form_writes_csv_table_picture_and_figures(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.methods", "--smoke", f"--results={tmp_path}"]
+    command.append(f"--json={tmp_path / 'methods.json'}")
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "methods.json").read_text())
+    assert content["complete"]
+    figures = content["figures"]
+    assert {"map_teacher", "map_untouched", "map_softmax_ranking_8", "map_regression_8"} <= set(figures)
+    assert figures["margin_rival_8"] == pytest.approx(figures["map_softmax_ranking_8"] - figures["map_regression_8"])
+    assert all(0 <= value <= 1 for name, value in figures.items() if name.startswith("map_"))
+    rows = list(csv.DictReader((tmp_path / "methods_generated.csv").open()))
+    # Two references, three strengths of two methods, and one test of each.
+    assert len(rows) == 2 + 2 * 3 + 2
+    assert {row["judged_on"] for row in rows[2:8]} == {"validation"}
+    assert "| regression |" in (tmp_path / "methods_generated.md").read_text()
+    with PIL.Image.open(tmp_path / "methods_generated.png") as picture:
+        assert picture.width > 500
+
+
+def test_every_method_has_a_grid_of_equal_size_whose_options_its_loss_takes():
+    plan = small_plan(methods=tuple(METHODS))
+    assert {len(plan.trials(name)) for name in METHODS} == {6}
+    for method in METHODS.values():
+        assert len(set(method.strengths)) == 3
+        for strength in method.strengths:
+            loss = losses.get(method.loss, **parse_options(strength.options))
+            assert method.mixing <= loss.joint
+            assert loss.needs_labels == (method.kind == "supervised")
+
+
+def test_every_loss_of_the_library_is_compared():
+    assert {method.loss for method in METHODS.values()} == set(losses.names())
+
+
+def test_choosing_uses_validation_images_and_seeds_of_its_own():
+    plan = small_plan(choice_seeds=2)
+    trials = [run for name in plan.methods for trial in plan.trials(name) for run in trial]
+    tests = [run for name in plan.methods for run in plan.tests(plan.trials(name)[0][0])]
+    assert {run.judged_on for run in trials} == {"validation"}
+    assert {run.judged_on for run in tests} == {"test"}
+    assert not {run.seed for run in trials} & {run.seed for run in tests}
+
+
+def test_supervised_methods_are_tested_on_all_images_too():
+    plan = small_plan()
+    assert plan.budgets_of("softmax_ranking") == [4, 8]
+    assert plan.budgets_of("contrastive") == [4, 8, 16]
+
+
+@pytest.mark.parametrize("changes", [{"methods": ("nothing",)}, {"budgets": (17,)}, {"budgets": ()}, {"seeds": 0}])
+def test_a_plan_that_cannot_be_is_refused(changes):
+    with pytest.raises(ArgumentError):
+        small_plan(**changes)
+
+
+def test_the_highest_mean_is_chosen_and_a_diverged_trial_is_not():
+    trials = [[Run("pkt", 4, seed, "validation", rate) for seed in (0, 1)] for rate in (1e-4, 2e-4, 4e-4)]
+    values = [0.5, 0.7, 0.65, 0.66, 0.9, math.nan]
+    maps = dict(zip([run for trial in trials for run in trial], values, strict=True))
+    run, mean = choose(trials, maps)
+    assert (run.learning_rate, mean) == (2e-4, pytest.approx(0.655))
+    with pytest.raises(KdistillError, match="diverged"):
+        choose(trials, dict.fromkeys(maps, math.nan))
+
+
+def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
+    plan = small_plan()
+    ran = []
+
+    def execute(run):
+        if len(ran) == 9:
+            raise KeyboardInterrupt
+        ran.append(run)
+        return score(run)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(plan, Results(tmp_path / "runs.csv", "a"), execute)
+    # The line of a process that was killed while it wrote.
+    with (tmp_path / "runs.csv").open("a") as file:
+        file.write("a,softmax_ranking,4,0,te")
+    again = []
+    results = Results(tmp_path / "runs.csv", "a")
+    assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1])
+    assert len(ran) == 9
+    assert not set(ran) & set(again)
+    assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size()
+    assert run_plan(plan, Results(tmp_path / "runs.csv", "a"), None)
+    tests = [run for run in again if run.judged_on == "test" and run.method in METHODS]
+    assert {(run.learning_rate, run.options) for run in tests if run.method == "contrastive"} == {(1e-3, "margin=1")}
+    rows = list(csv.DictReader((tmp_path / "runs.csv").open()))
+    assert len(rows) == plan.size()
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_the_time_limit_stops_between_runs(tmp_path):
+    results = Results(tmp_path / "runs.csv", "a")
+    assert not run_plan(small_plan(), results, score, max_minutes=0)
+    assert not results.maps
+
+
+def test_lines_of_another_setup_are_kept_and_not_counted(tmp_path):
+    run = Run("teacher", 0, 0)
+    Results(tmp_path / "runs.csv", "a").add(run, {"map": 0.25, "recall_at_1": 0.5}, 1.0)
+    other = Results(tmp_path / "runs.csv", "b")
+    assert not other.maps
+    other.add(run, {"map": math.nan, "recall_at_1": math.nan}, 1.0)
+    assert Results(tmp_path / "runs.csv", "a").maps == {run: 0.25}
+    assert math.isnan(Results(tmp_path / "runs.csv", "b").maps[run])
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "runs.csv").write_text("name,value\n")
+    with pytest.raises(KdistillError, match=FIELDS[0]):
+        Results(tmp_path / "runs.csv", "a")
+
+
+def test_figures_follow_their_formulas():
+    maps = {
+        ("untouched", 0): {0: 0.2, 1: 0.3},
+        ("softmax_ranking", 8): {0: 0.5, 1: 0.6},
+        ("softmax_ranking_unmixed", 8): {0: 0.45, 1: 0.5},
+        ("rkd", 8): {0: 0.4, 1: 0.45},
+        ("pkt", 8): {0: 0.44, 1: 0.4},
+        ("list_mle", 8): {0: 0.9, 1: 0.9},
+        ("contrastive", 8): {0: 0.3, 1: 0.7},
+        ("contrastive", 16): {0: 0.6, 1: 0.8},
+    }
+    figures, best = figures_of(maps, 16)
+    assert best == {8: "rkd"}
+    assert figures["map_untouched"] == pytest.approx(0.25)
+    assert figures["margin_rival_8"] == pytest.approx((0.1 + 0.15) / 2)
+    assert figures["margin_rival_std_8"] == pytest.approx(np.std([0.1, 0.15], ddof=1))
+    assert figures["margin_control_8"] == pytest.approx((0.05 + 0.1) / 2)
+    assert figures["margin_supervised_8"] == pytest.approx((0.2 - 0.1) / 2)
+    assert figures["closed_8"] == pytest.approx(((0.5 - 0.2) / (0.6 - 0.2) + (0.6 - 0.3) / (0.8 - 0.3)) / 2)
+
+
+def test_the_table_shows_unfinished_methods_as_missing():
+    plan = small_plan()
+    finished = {run: score(run)["map"] for trial in plan.trials("softmax_ranking") for run in trial}
+    chosen, _ = chosen_settings(plan, finished)["softmax_ranking"]
+    finished |= {run: 0.5 + 0.1 * run.seed for run in plan.tests(chosen) if run.budget == 4}
+    table = markdown_table(plan, finished, "title")
+    assert "| softmax ranking, mixtures | 55.0 ± 7.1 | 0.001 | student_temperature=0.1 |" in table
+    assert "contrastive" not in table
+
+
+def test_images_are_nested_and_the_same_for_every_method(generated):
+    few, many = (methods_train.chosen_images(generated, Run("pkt", budget, 3)) for budget in (4, 12))
+    assert np.array_equal(few, many[:4])
+    assert np.array_equal(many, methods_train.chosen_images(generated, Run("contrastive", 12, 3)))
+    assert len(set(many.tolist())) == 12
+
+
+def test_the_control_differs_from_the_default_by_its_mixtures_alone(generated):
+    default, control = (
+        methods_train.settings_of(generated, Run(name, 8, 1, "test", 1e-3, "student_temperature=0.1"))
+        for name in ("softmax_ranking", "softmax_ranking_unmixed")
+    )
+    assert (default.mixtures, control.mixtures) == (generated.settings.mixtures, 0)
+    assert {**vars(default), "mixtures": 0} == vars(control)
+    assert loss_of(control).options["student_temperature"] == 0.1
+
+
+def test_a_weighted_loss_is_the_loss_times_its_weight():
+    rows = tf.constant(np.random.default_rng(0).standard_normal((5, 4)), tf.float32)
+    answers = tf.constant(np.random.default_rng(1).standard_normal((5, 6)), tf.float32)
+    for name in ("gram", "pkt"):
+        loss = losses.get(name)
+        weighted = methods_train.WeightedLoss(loss, 100.0)
+        assert weighted.joint == loss.joint
+        assert float(weighted(answers, rows)) == pytest.approx(100 * float(loss(answers, rows)), rel=1e-5)
+
+
+def test_equal_runs_give_equal_results_and_labels_train_too(generated):
+    run = Run("contrastive", 8, 0, "test", 1e-3, "margin=0.7")
+    first, second = (methods_train.execute(generated, run) for _ in range(2))
+    assert first == second
+    assert 0 < first["map"] <= 1
+
+
+def test_the_setup_changes_with_what_all_methods_share(generated):
+    def setup(**changes):
+        settings = dataclasses.replace(generated.settings, **changes)
+        return dataclasses.replace(generated, settings=settings).setup()
+
+    assert setup(seed=5, learning_rate=1.0, loss="pkt", data_dir="elsewhere") == generated.setup()
+    assert setup(steps=3) != generated.setup()
+    moved = dataclasses.replace(generated, pool=generated.validation)
+    assert moved.setup() != generated.setup()
+
+
+def test_pixels_are_decoded_once(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        PIL.Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    images = ImageSet([Image(f"{name}.png", path=tmp_path / f"{name}.png") for name in ("a", "b")])
+    first = methods_data.cached_pixels(images, 8, tmp_path / "kept" / "pixels.npz")
+    assert first.shape == (2, 8, 8, 3)
+    (tmp_path / "a.png").unlink()
+    assert np.array_equal(methods_data.cached_pixels(images, 8, tmp_path / "kept" / "pixels.npz"), first)
+    only = methods_data.cached_pixels(images.subset([1]), 8, tmp_path / "kept" / "pixels.npz")
+    assert np.array_equal(only, first[1:])
+
+
+def test_grocery_gives_the_pool_its_labels_and_the_teachers_rows(tmp_path):
+    names = [f"{index}.png" for index in range(9)]
+    for name in names:
+        PIL.Image.fromarray(np.full((10, 10, 3), 28 * int(name[0]), np.uint8)).save(tmp_path / name)
+    (tmp_path / "pool.txt").write_text("4.png\n1.png\n")
+    for file, rows in (("train.txt", range(6)), ("val.txt", (6, 7)), ("test.txt", (7, 8))):
+        (tmp_path / file).write_text("".join(f"{names[row]}, {row % 3}, 0\n" for row in rows))
+    np.savez(tmp_path / "teacher_expert.npz", ids=names, embeddings=np.eye(9, dtype=np.float32))
+    problem = methods_data.grocery(tmp_path, None, tmp_path / "cache", image_size=32, steps=7)
+    assert problem.pool.labels.tolist() == [1, 1]
+    assert problem.pool.teacher.argmax(axis=1).tolist() == [4, 1]
+    assert problem.pool.pixels[:, 0, 0, 0].tolist() == [112, 28]
+    assert problem.sources.shape == (2, 40, 40, 3)
+    assert problem.settings.steps == 7
+    (tmp_path / "train.txt").write_text("1.png, 0\n")
+    with pytest.raises(KdistillError, match=r"4\.png"):
+        methods_data.grocery(tmp_path, None, tmp_path / "cache", image_size=32, steps=7)
+
+
+def write_omniglot(folder, alphabets, file="one.zip", drawings=2):
+    random = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / file, "w") as archive:
+        for alphabet in alphabets:
+            for character in ("character01", "character02"):
+                for drawing in range(drawings):
+                    path = folder / "drawing.png"
+                    PIL.Image.fromarray(random.integers(0, 2, (40, 40), np.uint8).astype(bool)).save(path)
+                    archive.write(path, f"set/{alphabet}/{character}/{alphabet}_{character}_{drawing}.png")
+
+
+def test_omniglot_roles_share_no_alphabet_and_repeated_drawings_count_once(tmp_path):
+    every = [alphabet for alphabets in methods_omniglot.ALPHABETS.values() for alphabet in alphabets]
+    assert len(every) == len(set(every))
+    write_omniglot(tmp_path, every)
+    write_omniglot(tmp_path, every[:1], "two.zip")
+    sets = methods_omniglot.read_drawings(tmp_path)
+    assert {role: len(images) for role, images in sets.items()} == dict.fromkeys(sets, 2 * 2 * 2)
+    assert sets["pool"].labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sets["test"][0].pixels().shape == (40, 40, 3)
+
+
+def test_a_missing_alphabet_is_named(tmp_path):
+    write_omniglot(tmp_path, ["Greek"], drawings=1)
+    with pytest.raises(KdistillError, match="Korean"):
+        methods_omniglot.read_drawings(tmp_path)
+
+
+def test_the_omniglot_teacher_is_trained_once(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    file = tmp_path / "teacher.keras"
+    teacher = methods_omniglot.trained_teacher(file, pixels, np.array([0, 0, 1, 1]), epochs=1)
+    vectors = teacher.predict(pixels, verbose=0)
+    assert vectors.shape == (4, 128)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+    stamp = file.stat().st_mtime_ns
+    kept = methods_omniglot.trained_teacher(file, pixels, np.array([0, 0, 1, 1]), epochs=1)
+    assert np.allclose(kept.predict(pixels, verbose=0), vectors, atol=1e-6)
+    assert file.stat().st_mtime_ns == stamp
