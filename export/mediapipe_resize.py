@@ -1,7 +1,5 @@
-"""MediaPipe's resize, which it has no call for: a model that returns its own input shows what MediaPipe feeds a model."""
+"""MediaPipe's resize, which it has no call for: a model that returns its input shows what MediaPipe feeds a model."""
 
-import atexit
-import functools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,36 +12,47 @@ from export.graph import GraphBuilder
 from kdistill.quiet import quiet
 
 
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Returns uint8 [size, size, 3]: what `ImageEmbedder` makes of uint8 [H, W, 3] before a model sees it.
+class MediaPipeResize:
+    """Resizes as MediaPipe's `ImageEmbedder` does before a model sees the image.
 
-    Raises:
-        ImportError: mediapipe is not installed.
+    Close it before Python ends: MediaPipe cannot then do it itself.
     """
-    import mediapipe
 
-    with quiet():  # it greets from native code
+    def __init__(self) -> None:
+        """Opens nothing yet: each size has an embedder of its own."""
+        self._embedders: dict[int, Any] = {}
+
+    def __call__(self, pixels: np.ndarray, size: int) -> np.ndarray:
+        """Returns uint8 [size, size, 3] for uint8 [H, W, 3].
+
+        Raises:
+            ImportError: mediapipe is not installed.
+        """
+        import mediapipe
+
+        if size not in self._embedders:
+            self._embedders[size] = _open_embedder(size)
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-        answer = _embedder(size).embed(image)
-    return np.asarray(answer.embeddings[0].embedding).reshape(size, size, 3).astype(np.uint8)
+        values = self._embedders[size].embed(image).embeddings[0].embedding
+        return np.asarray(values).reshape(size, size, 3).astype(np.uint8)
+
+    def close(self) -> None:
+        """Closes the embedders."""
+        while self._embedders:
+            self._embedders.popitem()[1].close()
 
 
-@functools.cache
-def _embedder(size: int) -> Any:
-    from mediapipe.tasks import python as tasks
-    from mediapipe.tasks.python import vision
+def _open_embedder(size: int) -> Any:
+    with quiet():  # it greets from native code
+        from mediapipe.tasks import python as tasks
+        from mediapipe.tasks.python import vision
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pixels.tflite"
-        _write_identity(size, path)
-        options = vision.ImageEmbedderOptions(base_options=tasks.BaseOptions(model_asset_buffer=path.read_bytes()))
-    embedder = vision.ImageEmbedder.create_from_options(options)
-    atexit.register(embedder.close)  # its own destructor fails when the interpreter is half gone
-    return embedder
+        options = vision.ImageEmbedderOptions(base_options=tasks.BaseOptions(model_asset_buffer=_identity(size)))
+        return vision.ImageEmbedder.create_from_options(options)
 
 
-def _write_identity(size: int, path: Path) -> None:
-    """Writes a model from uint8 [1, size, size, 3] to the same numbers, float32 [1, size * size * 3]."""
+def _identity(size: int) -> bytes:
+    """Returns a .tflite file from uint8 [1, size, size, 3] to the same numbers, float32 [1, size * size * 3]."""
     model = schema.ModelT(
         version=3, description="kdistill", operatorCodes=[], subgraphs=[], buffers=[AlignedBuffer(data=None)]
     )
@@ -52,4 +61,7 @@ def _write_identity(size: int, path: Path) -> None:
     values = builder.tensor((1, size, size, 3), np.float32, "values")
     builder.operator("CAST", [image], [values], "CastOptions")
     builder.finish([builder.reshape(values, (1, size * size * 3))], ["image"], ["pixels"])
-    write_model(model, path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pixels.tflite"
+        write_model(model, path)
+        return path.read_bytes()

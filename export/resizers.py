@@ -5,13 +5,14 @@ Runtimes differ most where an image is made much smaller: Pillow averages over t
 counts from the pixels' corners instead of their centres, which shifts the picture by up to half a step.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from export import mediapipe_resize
+from export.mediapipe_resize import MediaPipeResize
 from kdistill.data import ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
@@ -24,17 +25,19 @@ MAX_DROP = 1.0
 """Points of mAP that a pair of resizers may lose against the matching pair."""
 
 
-def resizers() -> dict[str, Resize]:
-    """Returns the resizers of the libraries that are installed; `pillow`, the library's own, comes first."""
+@contextlib.contextmanager
+def open_resizers() -> Iterator[dict[str, Resize]]:
+    """Yields the resizers of the libraries that are installed; `pillow`, the library's own, comes first."""
     known: dict[str, Resize] = {"pillow": resize, "tf.image": _tf_image}
     if find_spec("cv2"):
         import cv2
 
         known["opencv"] = lambda pixels, size: cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR)
         known["opencv area"] = lambda pixels, size: cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
-    if find_spec("mediapipe"):
-        known["mediapipe"] = mediapipe_resize.resize
-    return known
+    with contextlib.closing(MediaPipeResize()) as by_mediapipe:
+        if find_spec("mediapipe"):
+            known["mediapipe"] = by_mediapipe
+        yield known
 
 
 def resizer_table(
@@ -57,16 +60,17 @@ def resizer_table(
     """
     if images.labels is None:
         raise ArgumentError("resizers are compared by mAP, which needs labelled images")
-    available = resizers()
-    chosen = list(available) if names is None else list(names)
-    unknown = [name for name in chosen if name not in available]
-    if unknown:
-        raise ArgumentError(f"resizer {unknown[0]!r} is not known or not installed; there are {', '.join(available)}")
-    pixels = {name: np.empty((len(images), size, size, 3), np.uint8) for name in chosen}
-    for row, image in enumerate(progress_bar(images, total=len(images), description="resizing")):
-        full = image.pixels()
-        for name in chosen:
-            pixels[name][row] = available[name](full, size)
+    with open_resizers() as available:
+        chosen = list(available) if names is None else list(names)
+        unknown = [name for name in chosen if name not in available]
+        if unknown:
+            known = ", ".join(available)
+            raise ArgumentError(f"resizer {unknown[0]!r} is not known or not installed; there are {known}")
+        pixels = {name: np.empty((len(images), size, size, 3), np.uint8) for name in chosen}
+        for row, image in enumerate(progress_bar(images, total=len(images), description="resizing")):
+            full = image.pixels()
+            for name in chosen:
+                pixels[name][row] = available[name](full, size)
     embeddings = {name: embed(stack) for name, stack in pixels.items()}
     maps = {
         (gallery, queries): evaluate_query_gallery(
