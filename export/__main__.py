@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = command("convert", _convert, "Write one more .tflite file of a run's student, and check it.")
     convert.add_argument("--run", type=Path, required=True, help="work folder of the run")
-    convert.add_argument("--precision", required=True, help="float32, float16, dynamic_int8 or int8 (calibrated)")
+    convert.add_argument("--precision", required=True, help="float32, float16, dynamic_int8, int8 or int8_float_head")
 
     web.add_arguments(command("web", web.run, web.DESCRIPTION))
 

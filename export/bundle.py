@@ -10,7 +10,7 @@ from export.build import build_retriever
 from export.card import write_card
 from export.metadata import file_metadata
 from export.onnx import export_onnx
-from export.tflite import export_tflite
+from export.tflite import CALIBRATED, export_tflite
 from export.verify import Judge, Limits, verify_files
 from kdistill.progress import progress_bar
 
@@ -44,7 +44,7 @@ def export_student(
         k: neighbours in an answer of the retriever (at most G).
         card: facts of the run for the card.
         precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
-        calibration: uint8 [n, s, s, 3] for "int8", images of the pool; None leaves "int8" without (an error).
+        calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
         limits: of the quality gate.
 
     Returns:
@@ -76,7 +76,7 @@ def tflite_name(precision: str) -> str:
 
 
 def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None) -> Callable[[Path], None]:
-    images = calibration if precision == "int8" else None
+    images = calibration if precision in CALIBRATED else None
     return lambda path: export_tflite(
         student, path, precision=precision, calibration=images, metadata=file_metadata(student, precision)
     )

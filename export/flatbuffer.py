@@ -155,6 +155,19 @@ def drop_unused_buffers(model: Any) -> None:
     model.buffers = [model.buffers[old] for old in kept]
 
 
+def append_model(model: Any, other: Any) -> None:
+    """Moves the subgraphs of `other` behind those of `model`, with their operators and buffers; signatures are lost."""
+    operators, buffers = len(model.operatorCodes), len(model.buffers)
+    for graph in other.subgraphs:
+        for operator in graph.operators:
+            operator.opcodeIndex += operators
+        for tensor in graph.tensors:
+            tensor.buffer += buffers
+    model.operatorCodes += other.operatorCodes
+    model.buffers += other.buffers
+    model.subgraphs += other.subgraphs
+
+
 def signatures(model: Any) -> dict[str, Any]:
     """Returns the signatures by their key."""
     return {as_text(signature.signatureKey): signature for signature in model.signatureDefs or []}

@@ -13,7 +13,7 @@ from export.card import update_card
 from export.metadata import file_metadata
 from export.resizers import resizer_table
 from export.stage import MAX_VERIFIED, images_to_check
-from export.tflite import export_tflite
+from export.tflite import CALIBRATED, export_tflite
 from export.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
@@ -69,7 +69,7 @@ def convert_run(run: Path, precision: str) -> int:
     settings, student = _opened(run)
     data, size = data_of(settings), students.image_size(student)
     calibration = None
-    if precision == "int8":
+    if precision in CALIBRATED:
         chosen = np.random.default_rng(settings.seed).permutation(len(data.pool))[:CALIBRATION_IMAGES]
         calibration = read_images(data.pool.subset(chosen), size, settings, "reading for calibration").pixels
     path = run / tflite_name(precision)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export import float_head
 from export.flatbuffer import (
     add_metadata,
     name_signature,
@@ -24,7 +25,8 @@ from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.quiet import quiet
 
-PRECISIONS = ("float32", "float16", "dynamic_int8", "int8")
+CALIBRATED = ("int8", "int8_float_head")
+PRECISIONS = ("float32", "float16", "dynamic_int8", *CALIBRATED)
 MIN_CALIBRATION = 8
 
 
@@ -42,12 +44,13 @@ def export_tflite(
         student: Functional model, `image` uint8 [batch, H, W, 3] to float32 [batch, D], L2-normalised.
         path: where to write.
         precision: "float32"; "float16" (weights of two bytes); "dynamic_int8" (weights of one byte, sums in
-            float32); "int8" (weights and activations of one byte, the normalisation in float32).
-        calibration: uint8 [n, H, W, 3], real images whose activations set the ranges of "int8".
+            float32); "int8" (weights and activations of one byte, the normalisation in float32); "int8_float_head"
+            (the same up to the feature map; pooling and projection in float32 too, for GeM heads).
+        calibration: uint8 [n, H, W, 3], real images whose activations set the ranges of both kinds of "int8".
         metadata: texts to store in the file.
 
     Raises:
-        ArgumentError: an unknown precision, or "int8" without calibration images of the right shape.
+        ArgumentError: an unknown precision, or int8 without calibration images of the right shape.
         KdistillError: the model needs operators that plain runtimes lack, or the disk is full.
     """
     model = convert_student(student, precision=precision, calibration=calibration)
@@ -61,21 +64,33 @@ def convert_student(student: Any, *, precision: str = "float32", calibration: np
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
     fixed = students.at_batch(student, 1)
-    images = checked_calibration(calibration, fixed.input_shape) if precision == "int8" else None
-    if images is not None:
-        fixed = _before_normalisation(fixed, images)
+    if precision == "int8":
+        images = checked_calibration(calibration, fixed.input_shape)
+        model = _converted(_before_normalisation(fixed, images), precision, images)
+        _normalise_output(model)
+    elif precision == "int8_float_head":
+        images = checked_calibration(calibration, fixed.input_shape)
+        backbone, head = float_head.split(fixed, images)
+        model = float_head.join(_converted(backbone, precision, images), _converted(head, "float32"))
+    else:
+        model = _converted(fixed, precision)
+    name_signature(model, inputs=["image"], outputs=["embedding"])
+    return model
+
+
+def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None) -> Any:
+    """Returns a Keras model with a fixed batch as a `ModelT`; with calibration images its activations are int8."""
     converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if images is not None:
-        converter.representative_dataset = lambda: ([image[None]] for image in images)
+    if calibration is not None:
+        converter.representative_dataset = lambda: ([image[None]] for image in calibration)
     with quiet():
         model = read_model(bytes(converter.convert()))
-    if precision == "int8":
-        _normalise_output(model)
-    name_signature(model, inputs=["image"], outputs=["embedding"])
+    if calibration is not None and "DEQUANTIZE" not in operator_names(model):
+        raise KdistillError("the converter returned a float model although int8 was asked for")
     return model
 
 
@@ -102,8 +117,6 @@ def _normalise_output(model: Any) -> None:
     embedding = builder.tensor(shape, np.float32, "embedding")
     builder.operator("L2_NORMALIZATION", [raw], [embedding], "L2NormOptions")
     builder.graph.outputs = [embedding]
-    if "DEQUANTIZE" not in operator_names(model):
-        raise KdistillError("the converter returned a float model although int8 was asked for")
 
 
 def checked_calibration(images: np.ndarray | None, input_shape: tuple[int, ...]) -> np.ndarray:

@@ -20,7 +20,7 @@ from kdistill.evaluation.agreement import teacher_agreement
 from kdistill.files import sha256_of
 from kdistill.progress import progress_bar
 
-MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5}
+MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5, "int8_float_head": 1.5}
 """Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""
 CONSTANT_COSINE = 0.99999
 Judge = Callable[[np.ndarray], float]

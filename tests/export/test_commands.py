@@ -136,13 +136,15 @@ def run(tmp_path_factory):
 
 
 def test_the_gate_passes_a_run_and_adds_int8_to_it(run, tmp_path, capsys):
-    assert main(["convert", f"--run={run}", "--precision=int8"]) == 0
-    assert "student_int8.tflite" in capsys.readouterr().out
+    for precision in ("int8", "int8_float_head"):
+        assert main(["convert", f"--run={run}", f"--precision={precision}"]) == 0
+        assert f"student_{precision}.tflite" in capsys.readouterr().out
     assert "student_int8.tflite" in {file["name"] for file in json.loads((run / "card.json").read_text())["files"]}
     report = tmp_path / "report.json"
     assert main(["verify", f"--run={run}", f"--json={report}", "--max_map_drop", "int8=100"]) == 0
     names = {file["name"] for file in json.loads(report.read_text())["files"] if file["passed"]}
     assert {"student.tflite", "student.onnx", "student_int8.tflite", "retriever.tflite"} <= names
+    assert "student_int8_float_head.tflite" in names
 
 
 def test_the_gate_stops_a_spoilt_file(run, capsys):

@@ -15,7 +15,7 @@ from export.runtime import embed_pixels, open_tflite
 from export.tflite import PRECISIONS, export_tflite
 from kdistill.errors import ArgumentError, KdistillError
 
-LEAST_COSINE = {"float32": 0.99999, "float16": 0.9999, "dynamic_int8": 0.999, "int8": 0.99}
+LEAST_COSINE = {"float32": 0.99999, "float16": 0.9999, "dynamic_int8": 0.999, "int8": 0.99, "int8_float_head": 0.99}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -42,7 +42,7 @@ def test_smaller_precisions_make_smaller_files(student, pixels, tmp_path):
     features = keras.layers.Dense(400)(keras.layers.Flatten()(wide(image)))
     model = keras.Model(image, keras.layers.UnitNormalization(name="embedding")(features))
     sizes = {}
-    for precision in PRECISIONS:
+    for precision in PRECISIONS[:-1]:  # the last one needs a pooling
         export_tflite(model, tmp_path / "m.tflite", precision=precision, calibration=pixels[:, :8, :8])
         sizes[precision] = (tmp_path / "m.tflite").stat().st_size
     assert sizes["float16"] < 0.55 * sizes["float32"]
