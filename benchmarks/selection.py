@@ -99,7 +99,12 @@ def measure(flags: list[str], workdir: Path, strategies: list[str], budgets: lis
         own = [f"--selection={strategy}", f"--query_budget={budget}", f"--seed={seed}"]
         maps[strategy, budget].append(run(workdir / f"{strategy}-{budget}-{seed}", [*flags, *own]))
     runs = [{"selection": strategy, "budget": budget, "maps": values} for (strategy, budget), values in maps.items()]
-    return {"figures": figures_of(maps), "runs": runs, "seeds": seeds, "flags": flags}
+    return {
+        "figures": figures_of(maps),
+        "runs": runs,
+        "seeds": seeds,
+        "flags": [flag for flag in flags if not flag.startswith("--data_dir")],
+    }
 
 
 def main() -> None:
