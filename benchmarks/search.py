@@ -72,19 +72,27 @@ def read_embeddings(path: Path | None, rng: np.random.Generator) -> np.ndarray:
 
 
 def ours(gallery: np.ndarray, precision: str, folder: Path, num_threads: int) -> Search:
-    """Returns the search of a file built from the gallery, by the interpreter's own calls, a query at a time."""
+    """Returns the search of a file built from the gallery, by the interpreter's own calls, BATCH queries at most."""
     path = folder / f"{precision}.tflite"
     build_search(gallery, [str(row) for row in range(len(gallery))], path, k=K, precision=precision)
     interpreter = open_tflite(path, num_threads=num_threads)
     query = interpreter.get_input_details()[0]["index"]
     rows = next(out["index"] for out in interpreter.get_output_details() if out["name"] == "ids")
 
+    held = 1  # queries that the interpreter is sized for
+
     def search(queries: np.ndarray) -> np.ndarray:
+        nonlocal held
         found = np.empty((len(queries), K), np.int32)
-        for index, embedding in enumerate(queries):
-            interpreter.set_tensor(query, embedding[None])
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
+            if len(part) != held:
+                interpreter.resize_tensor_input(query, part.shape)
+                interpreter.allocate_tensors()
+                held = len(part)
+            interpreter.set_tensor(query, part)
             interpreter.invoke()
-            found[index] = interpreter.get_tensor(rows)[0]
+            found[start : start + BATCH] = interpreter.get_tensor(rows)
         return found
 
     return search

@@ -32,8 +32,8 @@ def build_retriever(
 
     Inputs and outputs of an .onnx file: see `export/onnx_retriever.py`. Signatures of a .tflite file: `embed` (image
     uint8 [1, H, W, 3] -> embedding float32 [1, D]), `search` (image -> scores float32 [k], ids int32 [k]),
-    `search_embedding` (embedding -> scores [1, k], ids [1, k]). `ids` are row numbers of the gallery; the sidecar maps
-    them to names.
+    `search_embedding` (embedding -> scores [1, k], ids [1, k]; resized to [Q, D], for Q queries). `ids` are row numbers
+    of the gallery; the sidecar maps them to names.
 
     Args:
         student: a Keras student, or the path of a file of the same format written by `export_tflite` or `export_onnx`
@@ -106,7 +106,7 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
     add_metadata(model, {RETRIEVER_KEY: json.dumps(description)})
     refuse_unportable(model, str(path))
     write_model(model, path)
-    Sidecar(gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path)).write(path)
+    Sidecar(gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), batches=True).write(path)
 
 
 def _student_model(student: Any) -> Any:

@@ -1,5 +1,6 @@
 """What runs a retriever file: one small class a format, with the same three calls."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -28,20 +29,21 @@ class Engine(Protocol):
         """Returns the neighbours of float32 [Q, D]."""
 
 
-def open_engine(path: Path, num_threads: int) -> Engine:
-    """Opens a .tflite or .onnx retriever.
+def open_engine(path: Path, num_threads: int, batch: int) -> Engine:
+    """Opens a .tflite or .onnx retriever that answers at most `batch` queries at once.
 
     Raises:
         KdistillError: the file is missing, damaged or not a retriever.
     """
-    return (OnnxEngine if path.suffix == ".onnx" else TFLiteEngine)(path, num_threads)
+    return (OnnxEngine if path.suffix == ".onnx" else TFLiteEngine)(path, num_threads, batch)
 
 
 class TFLiteEngine:
     """Runs the signatures of a .tflite file."""
 
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: Path, num_threads: int, batch: int) -> None:
         """Opens the file; errors as in `open_engine`."""
+        self._batch = batch
         interpreter = open_tflite(path, num_threads=num_threads)
         keys = interpreter.get_signature_list()
         if "search_embedding" not in keys:
@@ -64,17 +66,18 @@ class TFLiteEngine:
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""
-        answers = [self._runners["search_embedding"](embedding=query[None]) for query in queries]
-        return np.concatenate([answer["scores"] for answer in answers]), np.concatenate(
-            [answer["ids"] for answer in answers]
-        )
+        # A runner resizes its input to what it is given.
+        search = self._runners["search_embedding"]
+        answers = [search(embedding=part) for part in _parts(queries, self._batch)]
+        return _joined([(answer["scores"], answer["ids"]) for answer in answers])
 
 
 class OnnxEngine:
     """Runs an .onnx file."""
 
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: Path, num_threads: int, batch: int) -> None:
         """Opens the file; errors as in `open_engine`."""
+        self._batch = batch
         self._session = open_onnx(path, num_threads=num_threads)
         if [value.name for value in self._session.get_outputs()] != ["embedding", "scores", "ids"]:
             raise KdistillError(f"{path} is not a retriever: its outputs are not embedding, scores and ids")
@@ -91,7 +94,17 @@ class OnnxEngine:
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""
-        inputs = {"query": queries}
+        inputs = {}
         if self.input_shape is not None:
             inputs["image"] = np.empty((0, *self.input_shape, 3), np.uint8)
-        return self._session.run(["scores", "ids"], inputs)
+        parts = _parts(queries, self._batch)
+        return _joined([self._session.run(["scores", "ids"], {"query": part, **inputs}) for part in parts])
+
+
+def _parts(queries: np.ndarray, batch: int) -> list[np.ndarray]:
+    return [queries[start : start + batch] for start in range(0, len(queries), batch)]
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    scores, rows = zip(*answers, strict=True)
+    return np.concatenate(scores), np.concatenate(rows)

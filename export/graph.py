@@ -101,16 +101,19 @@ class GraphBuilder:
         """Adds an int32 constant."""
         return self.constant(np.asarray(values, np.int32), "integers")
 
-    def reshape(self, tensor: int, shape: Sequence[int]) -> int:
-        """Adds a reshape and returns its result."""
+    def reshape(self, tensor: int, shape: Sequence[int], *, free: bool = False) -> int:
+        """Adds a reshape and returns its result; with `free`, the first axis follows an input that is resized."""
         source = self.graph.tensors[tensor]
         result = self.tensor(shape, np.float32, f"{as_text(source.name)}_reshaped", type=source.type)
-        size = list(shape)
+        size = [-1, *shape[1:]] if free else list(shape)
         self.operator("RESHAPE", [tensor, self.integers(size)], [result], "ReshapeOptions", newShape=size)
         return result
 
-    def gather(self, table: int, indices: int, shape: Sequence[int], *, axis: int = 0) -> int:
-        """Adds the gathering of parts of `table` along `axis`; returns its result, of the given shape."""
+    def gather(self, table: int, indices: int, shape: Sequence[int], *, axis: int = 0, batch_dims: int = 0) -> int:
+        """Adds the gathering of parts of `table` along `axis`; returns its result, of the given shape.
+
+        With `batch_dims` 1, row i of the indices gathers from row i of the table.
+        """
         source = self.graph.tensors[table]
         result = self.tensor(
             shape,
@@ -119,8 +122,9 @@ class GraphBuilder:
             type=source.type,
             quantization=source.quantization,
         )
-        version = 2 if source.type == schema.TensorType.INT8 else 1
-        self.operator("GATHER", [table, indices], [result], "GatherOptions", version=version, axis=axis)
+        version = 5 if batch_dims else 2 if source.type == schema.TensorType.INT8 else 1
+        fields = {"axis": axis, "batchDims": batch_dims}
+        self.operator("GATHER", [table, indices], [result], "GatherOptions", version=version, **fields)
         return result
 
     def dequantize(self, tensor: int) -> int:
@@ -132,7 +136,7 @@ class GraphBuilder:
         return result
 
     def binary(self, name: str, left: int, right: int, options: str) -> int:
-        """Adds an operator on two tensors, the second of the same shape or a scalar."""
+        """Adds an operator on two tensors, the second of the same shape or broadcast to it."""
         source = self.graph.tensors[left]
         result = self.tensor(source.shape, np.float32, name.lower(), type=source.type)
         self.operator(name, [left, right], [result], options)

@@ -63,7 +63,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     onnx.checker.check_model(model)
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
-    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path)).write(path)
+    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), batches=True).write(path)
 
 
 def open_student(student: Any) -> onnx.ModelProto:

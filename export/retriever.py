@@ -11,6 +11,8 @@ from export.sidecar import read_sidecar
 from kdistill.data.images import UnreadableImage, decode, resize
 from kdistill.errors import ArgumentError, KdistillError
 
+MAX_BATCH, MAX_SCORES = 32, 2**25
+"""Queries that are answered at once, and scores that may stand in memory for them (of four bytes)."""
 Photo = PIL.Image.Image | np.ndarray | Path | str | bytes
 """What a client may be given: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB."""
 
@@ -50,7 +52,8 @@ class Retriever:
         self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
         if check_sha256:
             sidecar.check_file(path)
-        self._engine = open_engine(path, num_threads)
+        batch = min(MAX_BATCH, max(1, MAX_SCORES // len(self.ids))) if sidecar.batches else 1
+        self._engine = open_engine(path, num_threads, batch)
         self.image_size = self._read_image_size()
 
     def embed(self, image: Photo) -> np.ndarray:
@@ -77,7 +80,7 @@ class Retriever:
         return self._matches(scores[0], rows[0])
 
     def search_embeddings(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Searches for many queries.
+        """Searches for many queries, up to MAX_BATCH of them at once.
 
         Args:
             embeddings: float [Q, D] of norm 1.

@@ -6,6 +6,9 @@ Three ideas, each measured by `python -m benchmarks.search`:
 - The top k is found block by block (see `export/layout.py`), which is exact.
 - int8 rows blur the order of near neighbours. Each row keeps a second int8 code of what the first one lost, which is
   read for a shortlist only: 15 bits of accuracy at the speed of 8. Codes are of differences from the mean row.
+
+The graph is written for one query, since some runtimes refuse open axes; where the input is resized to [Q, D], all
+shapes follow, and one product of matrices serves the batch.
 """
 
 from typing import Any
@@ -81,40 +84,41 @@ class SearchGraph:
         return scores
 
     def _top_blockwise(self, builder: GraphBuilder, scores: int) -> tuple[int, int]:
-        """Adds the exact top `count` of all scores by way of the best `count` blocks."""
+        """Adds the exact top C of all scores by way of the best C blocks."""
         blocks, depth, count = self.layout.blocks, self.layout.rows_per_block, self.count
-        matrix = builder.reshape(scores, (depth, blocks))
+        matrix = builder.reshape(scores, (1, depth, blocks), free=True)
         maxima = builder.tensor((1, blocks), np.float32, "maxima")
-        builder.operator("REDUCE_MAX", [matrix, builder.integers([0])], [maxima], "ReducerOptions", keepDims=True)
+        builder.operator("REDUCE_MAX", [matrix, builder.integers([1])], [maxima], "ReducerOptions", keepDims=False)
         _, chosen = builder.top_k(maxima, count)
-        chosen = builder.reshape(chosen, (count,))
-        candidates = builder.gather(matrix, chosen, (depth, count), axis=1)
-        best, places = builder.top_k(builder.reshape(candidates, (1, depth * count)), count)
-        # place p is at [p // count, p % count] of the candidates, in row (p // count) * blocks + chosen[p % count].
+        candidates = builder.gather(matrix, chosen, (1, depth, count), axis=2, batch_dims=1)
+        best, places = builder.top_k(builder.reshape(candidates, (1, depth * count), free=True), count)
+        # place p is at [p // C, p % C] of the candidates, in row (p // C) * blocks + chosen[p % C].
         width = builder.integers(count)
         line = builder.binary("FLOOR_DIV", places, width, "FloorDivOptions")
         column = builder.binary("FLOOR_MOD", places, width, "FloorModOptions")
         start = builder.binary("MUL", line, builder.integers(blocks), "MulOptions")
-        rows = builder.binary("ADD", start, builder.gather(chosen, column, (1, count)), "AddOptions")
-        return best, rows
+        block = builder.gather(chosen, column, (1, count), axis=1, batch_dims=1)
+        return best, builder.binary("ADD", start, block, "AddOptions")
 
     def _rank_again(self, builder: GraphBuilder, query: int, rows: int, residual: np.ndarray) -> list[int]:
         """Adds the exact scores of the shortlist, from both codes and the query in float32, and their top k."""
-        flat = builder.reshape(rows, (self.count,))
-        shape = (self.count, residual.shape[1])
+        dimension = residual.shape[1]
+        shape = (1, self.count, dimension)
         parts = []
         for name, codes, step in (("gallery", self.values, 1.0), ("residual", residual, 1 / RESIDUAL_STEPS)):
             table = builder.constant(codes, f"{name}_codes", scale=np.array([step]), buffer=self.buffers[name])
-            parts.append(builder.dequantize(builder.gather(table, flat, shape)))
+            parts.append(builder.dequantize(builder.gather(table, rows, shape)))
         weights = builder.binary("ADD", parts[0], parts[1], "AddOptions")
-        cosines = builder.tensor((1, self.count), np.float32, "exact_unscaled")
-        builder.operator("FULLY_CONNECTED", [query, weights, -1], [cosines], "FullyConnectedOptions")
+        lines = builder.reshape(query, (1, 1, dimension), free=True)
+        products = builder.tensor((1, 1, self.count), np.float32, "exact_unscaled")
+        builder.operator("BATCH_MATMUL", [lines, weights], [products], "BatchMatMulOptions", adjY=True)
+        cosines = builder.reshape(products, (1, self.count), free=True)
         scale = builder.constant(self.scale, "scale", buffer=self.buffers["scale"])
         exact = builder.binary("MUL", cosines, builder.gather(scale, rows, (1, self.count)), "MulOptions")
         best, places = builder.top_k(exact, self.k)
-        # The gallery's centre was taken off every row: what it adds to all scores of this query.
+        # The gallery's centre was taken off every row: what it adds to all scores of a query.
         centre = builder.constant(self.centre, "centre", buffer=self.buffers["centre"])
         shift = builder.tensor((1, 1), np.float32, "shift")
         builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
         best = builder.binary("ADD", best, shift, "AddOptions")
-        return [best, builder.gather(flat, places, (1, self.k))]
+        return [best, builder.gather(rows, places, (1, self.k), axis=1, batch_dims=1)]

@@ -23,6 +23,7 @@ class Sidecar:
         precision: of the stored gallery.
         buffers: which buffers of a .tflite file hold the gallery, by role.
         sha256: of the file.
+        batches: whether the search takes any number of queries at once; files of older versions take one.
         format: version of this layout.
     """
 
@@ -32,6 +33,7 @@ class Sidecar:
     precision: str
     buffers: dict[str, int]
     sha256: str
+    batches: bool = False
     format: int = FORMAT
 
     def write(self, path: Path | str) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.build import build_retriever
+from export.build import build_retriever, build_search
 from export.flatbuffer import operator_names, read_model
 from export.gallery import RESIDUAL_STEPS, build_gallery
 from export.layout import layout
-from export.retriever import Retriever
+from export.retriever import MAX_BATCH, Retriever
 from export.tflite import export_tflite
 from kdistill.errors import ArgumentError, KdistillError
 
@@ -220,6 +220,34 @@ def test_blockwise_search_finds_what_brute_force_finds(precision, rows, student_
     shared = [len(set(ours) & set(true)) / 10 for ours, true in zip(found, best, strict=True)]
     assert np.mean(shared) == 1.0 if precision == "float32" else np.mean(shared) > 0.99
     np.testing.assert_allclose(scores, np.take_along_axis(exact, found, axis=1), atol=2e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("rows", [40, 997])  # all rows looked at, and block by block
+def test_a_batch_has_the_answers_of_its_queries(precision, rows, tmp_path):
+    gallery, _ = large_gallery(rows, 12, seed=3)
+    queries = np.random.default_rng(4).normal(size=(2 * MAX_BATCH + 3, 12)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    build_search(gallery, range(rows), tmp_path / "r.tflite", k=10, precision=precision)
+    retriever = Retriever(tmp_path / "r.tflite")
+    scores, found = retriever.search_embeddings(queries)
+    assert scores.shape == found.shape == (len(queries), 10)
+    for index in range(0, len(queries), 9):
+        one_scores, one = retriever.search_embeddings(queries[index : index + 1])
+        np.testing.assert_array_equal(found[index], one[0])
+        np.testing.assert_allclose(scores[index], one_scores[0], atol=1e-5)
+
+
+def test_files_of_older_versions_answer_one_query_at_a_time(tmp_path):
+    gallery, queries = large_gallery(997, 12, seed=3)
+    path = tmp_path / "r.tflite"
+    build_search(gallery, range(997), path, k=10)
+    expected = Retriever(path).search_embeddings(queries)
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    del sidecar["batches"]
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    ours = Retriever(path).search_embeddings(queries)
+    np.testing.assert_array_equal(ours[1], expected[1])
 
 
 def test_rows_that_only_fill_up_a_block_are_never_found(student_file, tmp_path):
