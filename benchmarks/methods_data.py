@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,17 @@ class Problem:
         names = [name for name in STAGE_SETTINGS["distill"] if name not in own | paths | asking]
         return {name: getattr(self.settings, name) for name in names}
 
-    def setup(self) -> str:
-        """Returns 12 hex digits that change with the data, the student's weights or the shared settings."""
+    def setup(self, ignored: Collection[str] = (), **facts: Any) -> str:
+        """Returns 12 hex digits that change with the data, the student's weights, the shared settings and `facts`.
+
+        Args:
+            ignored: settings that do not matter.
+            **facts: more that matters, as JSON knows it.
+        """
         weights = self.settings.student_weights
         known = sha256_of(weights) if weights and Path(weights).is_file() else weights
-        facts = {**self.training_settings(), "weights": known}
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        settings = {name: value for name, value in self.training_settings().items() if name not in ignored}
+        digest = hashlib.sha256(json.dumps({**settings, **facts, "weights": known}, sort_keys=True).encode())
         for part in (self.pool, self.validation, self.test):
             digest.update(np.ascontiguousarray(part.labels, np.int64).tobytes())
             digest.update(np.ascontiguousarray(part.teacher, np.float32).tobytes())

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.methods_plan import Run
@@ -17,19 +18,23 @@ FIELDS = ("setup", *_RUN_FIELDS, "map", "recall_at_1", "seconds")
 class Results:
     """Finished runs in a CSV file with the columns FIELDS.
 
-    Lines of another `setup` (other data, steps or settings) stay in the file and are not counted here.
+    Lines of another setup (other data, steps or settings) stay in the file and are not counted here.
 
     Attributes:
-        maps: mAP of each finished run of this setup; not a number where training diverged.
+        maps: mAP of each finished run of these setups; not a number where training diverged.
     """
 
-    def __init__(self, path: Path, setup: str) -> None:
+    def __init__(self, path: Path, setups: Mapping[str, str]) -> None:
         """Reads the file, or starts it.
+
+        Args:
+            path: the file.
+            setups: for each method, what marks its lines.
 
         Raises:
             KdistillError: it cannot be read or written, or is another kind of file.
         """
-        self.path, self.setup = path, setup
+        self.path, self.setups = path, setups
         self.maps: dict[Run, float] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +52,7 @@ class Results:
         if tuple(rows.fieldnames or ()) != FIELDS:
             raise KdistillError(f"{path} is not a file of this benchmark; its first line should be {','.join(FIELDS)}")
         for row in rows:
-            if row["setup"] == setup:
+            if row["setup"] == setups.get(row["method"]):
                 self.maps[_run(row)] = float(row["map"])
 
     def add(self, run: Run, scores: dict[str, float], seconds: float) -> None:
@@ -64,7 +69,7 @@ class Results:
         values = (scores["map"], scores["recall_at_1"])
         fields = [f"{value:.6f}" if math.isfinite(value) else "nan" for value in values]
         try:
-            self._append((self.setup, *map(str, dataclasses.astuple(run)), *fields, f"{seconds:.1f}"))
+            self._append((self.setups[run.method], *map(str, dataclasses.astuple(run)), *fields, f"{seconds:.1f}"))
         except OSError as error:
             raise KdistillError(f"{self.path} cannot be written: {error.strerror or error}") from error
         self.maps[run] = float(fields[0])

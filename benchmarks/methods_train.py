@@ -7,14 +7,17 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.methods_data import Problem
-from benchmarks.methods_plan import METHODS, Run
-from kdistill import students
+from benchmarks.methods_plan import METHODS, REFERENCES, Run
+from kdistill import losses, students
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.settings import Settings
 from kdistill.stages.common import start_student
 from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
 from kdistill.teachers import select
+
+_MIXING = {"mixtures", "mixing", "mixing_alpha", "pairing", "renormalise"}
+_JOINT = {"anchors", "rank_against", "rank_parents", "bank_size"}
 
 
 class WeightedLoss(keras.losses.Loss):
@@ -45,6 +48,16 @@ def execute(problem: Problem, run: Run) -> dict[str, float]:
     if not np.isfinite(embeddings).all():
         return {"map": float("nan"), "recall_at_1": float("nan")}
     return evaluate_leave_one_out(embeddings, judged.labels).as_dict()
+
+
+def setups(problem: Problem) -> dict[str, str]:
+    """Returns for each method and reference digits that change with whatever its runs depend on, beside the run."""
+    found = {name: problem.setup(_MIXING | _JOINT) for name in REFERENCES}
+    for name, method in METHODS.items():
+        loss = losses.get(method.loss)
+        ignored = (set() if method.mixing else _MIXING) | (set() if loss.joint else _JOINT)
+        found[name] = problem.setup(ignored, loss=method.loss, options=loss.options)
+    return found
 
 
 def settings_of(problem: Problem, run: Run) -> Settings:

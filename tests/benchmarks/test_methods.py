@@ -15,14 +15,16 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import methods_data, methods_omniglot, methods_train
-from benchmarks.methods import run_plan
-from benchmarks.methods_plan import METHODS, Plan, Run, choose, chosen_settings
+from benchmarks.methods import restart_command, run_plan
+from benchmarks.methods_plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings
 from benchmarks.methods_report import figures_of, markdown_table
 from benchmarks.methods_results import FIELDS, Results
 from kdistill import losses
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.stages.distill import loss_of, parse_options
+
+SETUPS = dict.fromkeys((*METHODS, *REFERENCES), "a")
 
 
 def small_plan(**changes):
@@ -118,17 +120,17 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
         return score(run)
 
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan, Results(tmp_path / "runs.csv", "a"), execute)
+        run_plan(plan, Results(tmp_path / "runs.csv", SETUPS), execute)
     # The line of a process that was killed while it wrote.
     with (tmp_path / "runs.csv").open("a") as file:
         file.write("a,softmax_ranking,4,0,te")
     again = []
-    results = Results(tmp_path / "runs.csv", "a")
+    results = Results(tmp_path / "runs.csv", SETUPS)
     assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1])
     assert len(ran) == 9
     assert not set(ran) & set(again)
     assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size()
-    assert run_plan(plan, Results(tmp_path / "runs.csv", "a"), None)
+    assert run_plan(plan, Results(tmp_path / "runs.csv", SETUPS), None)
     tests = [run for run in again if run.judged_on == "test" and run.method in METHODS]
     assert {(run.learning_rate, run.options) for run in tests if run.method == "contrastive"} == {(1e-3, "margin=1")}
     rows = list(csv.DictReader((tmp_path / "runs.csv").open()))
@@ -137,25 +139,34 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
 
 
 def test_the_time_limit_stops_between_runs(tmp_path):
-    results = Results(tmp_path / "runs.csv", "a")
+    results = Results(tmp_path / "runs.csv", SETUPS)
     assert not run_plan(small_plan(), results, score, max_minutes=0)
     assert not results.maps
 
 
+def test_a_process_that_did_its_share_goes_on_as_another_with_the_time_left(tmp_path):
+    results = Results(tmp_path / "runs.csv", SETUPS)
+    assert not run_plan(small_plan(), results, score, max_runs=3)
+    assert len(results.maps) == 3
+    command = ["python", "-m", "benchmarks.methods", "--max_minutes=30"]
+    assert restart_command(command, 30.0, 600.0) == [*command, "--max_minutes=20.000"]
+    assert restart_command(command, None, 600.0) == command
+
+
 def test_lines_of_another_setup_are_kept_and_not_counted(tmp_path):
     run = Run("teacher", 0, 0)
-    Results(tmp_path / "runs.csv", "a").add(run, {"map": 0.25, "recall_at_1": 0.5}, 1.0)
-    other = Results(tmp_path / "runs.csv", "b")
+    Results(tmp_path / "runs.csv", SETUPS).add(run, {"map": 0.25, "recall_at_1": 0.5}, 1.0)
+    other = Results(tmp_path / "runs.csv", dict.fromkeys(SETUPS, "b"))
     assert not other.maps
     other.add(run, {"map": math.nan, "recall_at_1": math.nan}, 1.0)
-    assert Results(tmp_path / "runs.csv", "a").maps == {run: 0.25}
-    assert math.isnan(Results(tmp_path / "runs.csv", "b").maps[run])
+    assert Results(tmp_path / "runs.csv", SETUPS).maps == {run: 0.25}
+    assert math.isnan(Results(tmp_path / "runs.csv", dict.fromkeys(SETUPS, "b")).maps[run])
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "runs.csv").write_text("name,value\n")
     with pytest.raises(KdistillError, match=FIELDS[0]):
-        Results(tmp_path / "runs.csv", "a")
+        Results(tmp_path / "runs.csv", SETUPS)
 
 
 def test_figures_follow_their_formulas():
@@ -223,13 +234,17 @@ def test_equal_runs_give_equal_results_and_labels_train_too(generated):
     assert 0 < first["map"] <= 1
 
 
-def test_the_setup_changes_with_what_all_methods_share(generated):
-    def setup(**changes):
+def test_setups_change_with_what_a_method_depends_on(generated):
+    def changed(**changes):
         settings = dataclasses.replace(generated.settings, **changes)
-        return dataclasses.replace(generated, settings=settings).setup()
+        other = methods_train.setups(dataclasses.replace(generated, settings=settings))
+        return {name for name, setup in methods_train.setups(generated).items() if setup != other[name]}
 
-    assert setup(seed=5, learning_rate=1.0, loss="pkt", data_dir="elsewhere") == generated.setup()
-    assert setup(steps=3) != generated.setup()
+    mixing = {name for name, method in METHODS.items() if method.mixing}
+    assert not changed(seed=5, learning_rate=1.0, loss="pkt", data_dir="elsewhere")
+    assert changed(steps=3) == {*METHODS, *REFERENCES}
+    assert changed(mixing_alpha=0.9) == mixing
+    assert changed(bank_size=64) == {*mixing, "softmax_ranking_unmixed"}
     moved = dataclasses.replace(generated, pool=generated.validation)
     assert moved.setup() != generated.setup()
 
