@@ -126,13 +126,12 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     # Each run traces functions of its own, which TensorFlow takes for a mistake.
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
-    problem = _problem(arguments)
     methods = tuple(METHODS) if arguments.only is None else tuple(arguments.only.split(","))
-    pool = len(problem.pool.labels)
     seeds, choice_seeds = arguments.seeds, arguments.choice_seeds
     budgets = tuple(sorted({int(budget) for budget in _numbers("--budgets", arguments.budgets)}))
     rates = _numbers("--learning_rates", arguments.learning_rates) if arguments.learning_rates else None
-    rates = rates or problem.learning_rates
+    problem = _problem(arguments)
+    rates, pool = rates or problem.learning_rates, len(problem.pool.labels)
     plan = Plan(methods, budgets, seeds, choice_seeds, rates, pool)
     stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
     results = Results(stem.with_suffix(".csv"), setups(problem))

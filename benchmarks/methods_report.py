@@ -9,7 +9,12 @@ from benchmarks.methods_plan import METHODS, Plan, Run, chosen_settings
 Maps = dict[tuple[str, int], dict[int, float]]
 """(method, budget) -> seed -> mAP on the test images."""
 
-_COLOURS = {"default": "#c0392b", "control": "#e59866", "supervised": "#2c3e50"}
+_COLOURS = {
+    "softmax_ranking": "#c0392b",
+    "softmax_ranking_unmixed": "#e59866",
+    "contrastive": "#1b2631",
+    "triplet_semihard": "#85929e",
+}
 
 
 def test_maps(plan: Plan, finished: dict[Run, float]) -> Maps:
@@ -103,11 +108,11 @@ def markdown_table(plan: Plan, finished: dict[Run, float], title: str) -> str:
 
 
 def _points(values: dict[int, float]) -> str:
-    """Returns mean ± deviation in points."""
+    """Returns mean ± deviation in points, and no deviation for one seed."""
     if not values:
         return "–"
     points = 100 * np.array(list(values.values()))
-    return f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points[0]:.1f} (one seed)"
+    return f"{points.mean():.1f} ± {points.std(ddof=1):.1f}" if len(points) > 1 else f"{points[0]:.1f}"
 
 
 def draw(plan: Plan, maps: Maps, title: str, path: Path) -> None:
@@ -132,7 +137,7 @@ def draw(plan: Plan, maps: Maps, title: str, path: Path) -> None:
             marker="o",
             markersize=3,
             capsize=2,
-            color=_COLOURS.get(method.kind) or next(thin),
+            color=_COLOURS.get(name) or next(thin),
             linewidth=2.5 if method.kind in ("default", "control") else 1.0,
             linestyle={"supervised": "--", "joint": "-."}.get(method.kind, "-"),
             label=method.title,
