@@ -29,10 +29,9 @@ def count_before(scores: np.ndarray, start: int, values: np.ndarray, columns: np
         position = columns - (start + first)
         in_order = np.sort(part)
         up_to = np.searchsorted(in_order, values, side="right")
-        ties = up_to - np.searchsorted(in_order, values, side="left")
         counts += len(part) - up_to
-        counts += np.where(position >= len(part), ties, 0)
-        # A target ties with itself; where it is not alone, those in front of it in this chunk count.
-        for target in np.flatnonzero((ties > 1) & (position > 0) & (position < len(part))):
-            counts[target] += np.count_nonzero(part[: position[target]] == values[target])
+        # Equal scores are rare: only a target that meets its own value, at itself or at a tie, is looked at again.
+        for target in np.flatnonzero(in_order[np.maximum(up_to - 1, 0)] == values):
+            in_front = part[: max(0, position[target])]
+            counts[target] += np.count_nonzero(in_front == values[target])
     return counts

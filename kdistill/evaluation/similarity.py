@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 import numpy as np
-import tensorflow as tf
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation.product import inner_products
 from kdistill.evaluation.stacked import StackedRows
 
 Rows = np.ndarray | StackedRows
@@ -120,15 +120,12 @@ def map_blocks(
     Raises:
         KdistillError: an embedding that is not finite.
     """
-    queries = prepared(queries, similarity)
+    queries = np.ascontiguousarray(prepared(queries, similarity))
     _check_finite(queries, "query", 0)
 
     def work(start: int) -> Result:
         rows = prepared(gallery[start : start + cut.block_rows], similarity)
-        # On the host: TensorFlow's product is faster than numpy's on many processors, and on a GPU it would not
-        # have full float32 precision.
-        with tf.device("/CPU:0"):
-            scores = tf.matmul(queries, rows, transpose_b=True).numpy()
+        scores = inner_products(queries, rows)
         if not np.isfinite(scores.sum()):
             _check_finite(rows, "gallery row", start)
         release_pages(gallery, start, start + cut.block_rows)

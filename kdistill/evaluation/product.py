@@ -1,0 +1,34 @@
+"""The product behind every score: queries times gallery, by onnxruntime's matrix kernel.
+
+It was twice as fast here as TensorFlow's and three times as fast as numpy's on wide, short products, gives the same
+bits each time, and several threads may call it at once.
+"""
+
+import functools
+
+import numpy as np
+import onnxruntime
+from onnx import TensorProto, helper
+
+
+def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns float32 [Q, n], the inner products of float32 [Q, D] and [n, D] (C-contiguous, possibly mapped)."""
+    return _session().run(None, {"queries": queries, "rows": np.ascontiguousarray(rows)})[0]
+
+
+@functools.cache
+def _session() -> onnxruntime.InferenceSession:
+    def matrix(name: str, *shape: str) -> object:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["queries", "rows"], ["scores"], transB=1)],
+        "inner_products",
+        [matrix("queries", "Q", "D"), matrix("rows", "n", "D")],
+        [matrix("scores", "Q", "n")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    # Callers work on one block a core, so a call keeps to one thread; the order of additions is then fixed as well.
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
