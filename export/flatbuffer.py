@@ -46,6 +46,44 @@ class AlignedBuffer(schema.BufferT):
         return schema.BufferEnd(builder)
 
 
+class SharingBuilder(flatbuffers.Builder):
+    """A builder that remembers the vectors of quantisation parameters that it has written."""
+
+    def __init__(self, initial_size: int) -> None:
+        """Starts with room for that many bytes."""
+        super().__init__(initial_size)
+        self.vectors: dict[tuple[type, bytes], int] = {}
+
+    def vector(self, values: Any, dtype: type) -> int | None:
+        """Returns the offset of a vector with these values, None for None."""
+        if values is None:
+            return None
+        content = np.asarray(values, dtype)
+        key = (dtype, content.tobytes())
+        if key not in self.vectors:
+            self.vectors[key] = self.CreateNumpyVector(content)
+        return self.vectors[key]
+
+
+class SharedQuantization(schema.QuantizationParametersT):
+    """Quantisation whose vectors are written once when they are equal: most are zero points, eight bytes a channel."""
+
+    def Pack(self, builder: SharingBuilder) -> int:
+        """Writes the parameters and returns their offset."""
+        vectors = {
+            schema.QuantizationParametersAddMin: builder.vector(self.min, np.float32),
+            schema.QuantizationParametersAddMax: builder.vector(self.max, np.float32),
+            schema.QuantizationParametersAddScale: builder.vector(self.scale, np.float32),
+            schema.QuantizationParametersAddZeroPoint: builder.vector(self.zeroPoint, np.int64),
+        }
+        schema.QuantizationParametersStart(builder)
+        for add, offset in vectors.items():
+            if offset is not None:
+                add(builder, offset)
+        schema.QuantizationParametersAddQuantizedDimension(builder, self.quantizedDimension)
+        return schema.QuantizationParametersEnd(builder)
+
+
 def read_model(source: Path | str | bytes) -> Any:
     """Returns the file as a `ModelT`; arrays point into the bytes read.
 
@@ -75,12 +113,17 @@ def write_model(model: Any, path: Path | str) -> None:
     Raises:
         KdistillError: the model does not fit into one flatbuffer (2 GiB), or the disk is full.
     """
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        if tensor.quantization is not None and tensor.quantization.details is None:
+            fields = vars(tensor.quantization)
+            tensor.quantization = SharedQuantization()
+            vars(tensor.quantization).update(fields)
     size = sum(0 if buffer.data is None else np.asarray(buffer.data).nbytes for buffer in model.buffers)
     if size > MAX_BYTES:
         raise KdistillError(
             f"{path} would hold {size / 2**30:.2f} GiB, more than the 2 GiB of one TFLite file: use shards or int8"
         )
-    builder = flatbuffers.Builder(size + size // 8 + 2**16)
+    builder = SharingBuilder(size + size // 8 + 2**16)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         file.write(memoryview(builder.Bytes)[builder.head :])
@@ -153,6 +196,13 @@ def drop_unused_buffers(model: Any) -> None:
     for holder in holders:
         holder.buffer = place[holder.buffer]
     model.buffers = [model.buffers[old] for old in kept]
+
+
+def shorten_names(model: Any) -> None:
+    """Numbers the tensors: the converter names each after all layers that went into it."""
+    for graph in model.subgraphs:
+        for number, tensor in enumerate(graph.tensors):
+            tensor.name = f"t{number}"
 
 
 def append_model(model: Any, other: Any) -> None:

@@ -18,6 +18,7 @@ from export.flatbuffer import (
     operator_names,
     read_model,
     refuse_unportable,
+    shorten_names,
     write_model,
 )
 from export.graph import GraphBuilder
@@ -91,6 +92,8 @@ def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None
         model = read_model(bytes(converter.convert()))
     if calibration is not None and "DEQUANTIZE" not in operator_names(model):
         raise KdistillError("the converter returned a float model although int8 was asked for")
+    if calibration is not None:
+        shorten_names(model)
     return model
 
 

@@ -1,5 +1,6 @@
 """ONNX and TFLite files give the Keras student's embeddings, and nothing half-written is left behind."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from export.flatbuffer import operator_names, read_metadata, read_model, refuse_unportable
+from export.build import build_search
+from export.flatbuffer import operator_names, read_metadata, read_model, refuse_unportable, write_model
 from export.metadata import METADATA_KEY, file_metadata, stored_precision
 from export.onnx import export_onnx
 from export.runtime import embed_pixels, open_tflite
@@ -48,6 +50,25 @@ def test_smaller_precisions_make_smaller_files(student, pixels, tmp_path):
     assert sizes["float16"] < 0.55 * sizes["float32"]
     assert sizes["dynamic_int8"] < 0.3 * sizes["float32"]
     assert sizes["int8"] < 0.3 * sizes["float32"]
+
+
+def test_equal_quantisation_vectors_are_written_once(tmp_path):
+    rows = np.eye(1000, 16, dtype=np.float32)
+    rows[:, 0] += 1
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    build_search(rows, range(1000), tmp_path / "r.tflite", k=1, precision="int8")
+    model = read_model(tmp_path / "r.tflite")
+    write_model(model, tmp_path / "once.tflite")
+    graph = model.subgraphs[0]
+    gallery = next(tensor for tensor in graph.tensors if tensor.quantization and np.size(tensor.quantization.scale) > 1)
+    graph.tensors.append(copy.deepcopy(gallery))
+    write_model(model, tmp_path / "twice.tflite")
+    grown = (tmp_path / "twice.tflite").stat().st_size - (tmp_path / "once.tflite").stat().st_size
+    assert grown < 200  # a scale and a zero point for each of the rows would be 12,000 bytes
+    twin = read_model(tmp_path / "twice.tflite").subgraphs[0].tensors[-1]
+    np.testing.assert_array_equal(twin.quantization.scale, gallery.quantization.scale)
+    np.testing.assert_array_equal(twin.quantization.zeroPoint, gallery.quantization.zeroPoint)
+    assert twin.quantization.quantizedDimension == gallery.quantization.quantizedDimension
 
 
 def test_int8_computes_its_convolutions_in_int8(student, pixels, tmp_path):
