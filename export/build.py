@@ -83,8 +83,7 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
 
     Subgraph 0, where there is one, is a student: the file then has `embed` and `search` too.
     """
-    if not 1 <= k <= len(gallery.ids):
-        raise ArgumentError(f"k={k} was asked of a gallery of {len(gallery.ids)} rows; it must be between 1 and that")
+    gallery.check_k(k)
     dimension = gallery.values.shape[1]
     graph = SearchGraph(model, gallery, k)
     if model.subgraphs:

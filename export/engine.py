@@ -35,7 +35,9 @@ def open_engine(path: Path, num_threads: int, batch: int) -> Engine:
     Raises:
         KdistillError: the file is missing, damaged or not a retriever.
     """
-    return (OnnxEngine if path.suffix == ".onnx" else TFLiteEngine)(path, num_threads, batch)
+    if path.suffix == ".onnx":
+        return OnnxEngine(path, num_threads, batch)
+    return TFLiteEngine(path, num_threads, batch)
 
 
 class TFLiteEngine:
@@ -50,7 +52,7 @@ class TFLiteEngine:
             raise KdistillError(f"{path} is not a retriever: it lacks the signature search_embedding")
         with quiet():
             self._runners = {key: interpreter.get_signature_runner(key) for key in keys}
-        self.input_shape = None
+        self.input_shape: tuple[int, int] | None = None
         if "search" in keys:
             _, height, width, _ = self._runners["search"].get_input_details()["image"]["shape"]
             self.input_shape = int(height), int(width)
@@ -82,7 +84,10 @@ class OnnxEngine:
         if [value.name for value in self._session.get_outputs()] != ["embedding", "scores", "ids"]:
             raise KdistillError(f"{path} is not a retriever: its outputs are not embedding, scores and ids")
         image = next((value for value in self._session.get_inputs() if value.name == "image"), None)
-        self.input_shape = None if image is None else tuple(image.shape[1:3])
+        self.input_shape: tuple[int, int] | None = None
+        if image is not None:
+            _, height, width, _ = image.shape
+            self.input_shape = int(height), int(width)
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """See `Engine`."""
@@ -94,7 +99,7 @@ class OnnxEngine:
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""
-        inputs = {}
+        inputs: dict[str, np.ndarray] = {}
         if self.input_shape is not None:
             inputs["image"] = np.empty((0, *self.input_shape, 3), np.uint8)
         parts = _parts(queries, self._batch)

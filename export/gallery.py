@@ -46,6 +46,11 @@ class Gallery:
         part += self.residual[start:stop] / np.float32(RESIDUAL_STEPS)
         return part * self.scale[start:stop, None] + self.centre
 
+    def check_k(self, k: int) -> None:
+        """Raises ArgumentError when no answer of k neighbours can come from this gallery."""
+        if not 1 <= k <= len(self.ids):
+            raise ArgumentError(f"k={k} was asked of a gallery of {len(self.ids)} rows; it must be between 1 and that")
+
     def with_rows(self, embeddings: np.ndarray, ids: Sequence[str]) -> "Gallery":
         """Returns a gallery with rows appended; rows that are there already keep their bytes.
 

@@ -8,14 +8,13 @@ import onnx
 import tensorflow as tf
 
 from export.onnx_precision import to_float16, to_int8
+from export.onnx_search import OPSET
 from export.tflite import checked_calibration
 from kdistill.errors import ArgumentError
 from kdistill.files import whole_file
 from kdistill.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "int8")
-OPSET = 17
-"""Read by every ONNX Runtime since 1.12 and by OpenVINO and OpenCV."""
 
 
 def export_onnx(

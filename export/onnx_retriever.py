@@ -15,10 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.gallery import Gallery
-from export.onnx import OPSET
-from export.onnx_search import OnnxSearch
+from export.onnx_search import OPSET, OnnxSearch
 from export.sidecar import RETRIEVER_KEY, Sidecar
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import KdistillError
 from kdistill.files import sha256_of, whole_file
 
 MAX_BYTES = 2**31 - 2**20
@@ -38,8 +37,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
         ArgumentError: k outside 1 to G.
         KdistillError: another dimension than the student's, a fixed batch, or more than the 2 GiB of one file.
     """
-    if not 1 <= k <= len(gallery.ids):
-        raise ArgumentError(f"k={k} was asked of a gallery of {len(gallery.ids)} rows; it must be between 1 and that")
+    gallery.check_k(k)
     if sum(codes.nbytes for codes in (gallery.values, gallery.residual) if codes is not None) > MAX_BYTES:
         raise KdistillError(f"{path} would hold more than the 2 GiB of one ONNX file: use shards or int8")
     dimension = gallery.values.shape[1]

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from export.gallery import RESIDUAL_STEPS, Gallery
 from export.layout import layout, shortlist
 
+OPSET = 17
+"""Of all our ONNX files; read by every ONNX Runtime since 1.12 and by OpenVINO and OpenCV."""
 ZERO = 128
 _FLOAT = {"to": TensorProto.FLOAT}
 
