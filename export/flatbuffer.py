@@ -58,7 +58,7 @@ class SharingBuilder(flatbuffers.Builder):
         """Returns the offset of a vector with these values, None for None."""
         if values is None:
             return None
-        content = np.asarray(values, dtype)
+        content: np.ndarray = np.asarray(values, dtype)
         key = (dtype, content.tobytes())
         if key not in self.vectors:
             self.vectors[key] = self.CreateNumpyVector(content)
