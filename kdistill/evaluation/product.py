@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 
 def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _session() -> onnxruntime.InferenceSession:
-    def matrix(name: str, *shape: str) -> object:
+    def matrix(name: str, *shape: str) -> ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     graph = helper.make_graph(
