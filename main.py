@@ -45,7 +45,7 @@ _HELP = {
     "backbone": "small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2.",
     "alpha": "Width multiplier of the backbone.",
     "image_size": "Side in pixels of the student's input.",
-    "embedding_dim": "Dimensions of the student's embedding.",
+    "embedding_dim": "Dimensions of the student's embedding; 0 leaves out the projection behind the pooled features.",
     "pooling": "avg or gem.",
     "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), or empty (random).",
     "loss": "The loss, by name; an unknown name lists them all.",

@@ -69,11 +69,11 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
         settings.backbone,
         alpha=settings.alpha,
         image_size=settings.image_size,
-        embedding_dim=settings.embedding_dim,
+        embedding_dim=settings.embedding_dim or None,
         pooling=settings.pooling,
         weights=settings.student_weights,
     )
-    if pixels is not None:
+    if pixels is not None and settings.embedding_dim:
         students.initialise_projection(student, students.pooled_features(student).predict(pixels, verbose=0))
     return student
 

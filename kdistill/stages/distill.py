@@ -82,7 +82,8 @@ def distill(settings: Settings, workdir: Workdir) -> None:
         )
     with whole_file(workdir.student) as temporary:
         student.save(temporary)
-    logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), settings.embedding_dim)
+    dimension = students.embedding_dim(student)
+    logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), dimension)
 
 
 def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) -> Distiller:
