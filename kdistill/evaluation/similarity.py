@@ -5,7 +5,6 @@ of a read-only mapping are handed back after use.
 """
 
 import dataclasses
-import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,8 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation.blocks import BlockReader, Rows
 from kdistill.evaluation.product import inner_products
-from kdistill.evaluation.stacked import StackedRows
-
-Rows = np.ndarray | StackedRows
-"""A gallery [G, D]: one array, possibly memory-mapped, or several seen as one."""
 
 Similarity = Literal["cosine", "dot"]
 Result = TypeVar("Result")
@@ -124,41 +120,20 @@ def map_blocks(
     _check_finite(queries, "query", 0)
 
     def work(start: int) -> Result:
-        rows = prepared(gallery[start : start + cut.block_rows], similarity)
+        rows = prepared(reader.rows(start, start + cut.block_rows), similarity)
         scores = inner_products(queries, rows)
         if not np.isfinite(scores.sum()):
             _check_finite(rows, "gallery row", start)
-        release_pages(gallery, start, start + cut.block_rows)
+        reader.done(start, start + cut.block_rows)
         return function(start, scores)
 
+    reader = BlockReader(gallery)
     pool = ThreadPoolExecutor(cut.workers)
     try:
         yield from pool.map(work, cut.starts(gallery.shape[0]) if starts is None else starts)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def release_pages(rows: Rows, start: int, stop: int) -> None:
-    """Tells the system that rows [start, stop) of read-only memory mappings are not needed any more.
-
-    The pages stay in the file cache; they only stop counting as memory of this process. Writable arrays are left
-    alone: for a copy-on-write mapping the same advice would discard changes.
-    """
-    if isinstance(rows, StackedRows):
-        for part, first, last in rows.pieces(start, stop):
-            release_pages(part, first, last)
-        return
-    mapping = rows.base
-    while isinstance(mapping, np.ndarray):
-        mapping = mapping.base
-    if rows.flags.writeable or not isinstance(mapping, mmap.mmap) or not rows.flags.c_contiguous:
-        return
-    offset = rows.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
-    first_byte = offset + start * rows.strides[0]
-    first_byte -= first_byte % mmap.PAGESIZE
-    length = min(offset + stop * rows.strides[0], len(mapping)) - first_byte
-    if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED, first_byte, length)
+        reader.close()
 
 
 def _check_finite(rows: np.ndarray, name: str, start: int) -> None:

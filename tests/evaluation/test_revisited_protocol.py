@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kdistill.data.revisited import GRADES, RevisitedTruth
 from kdistill.errors import KdistillError
 from kdistill.evaluation import StackedRows, evaluate_revisited, measures
+from kdistill.evaluation.blocks import BlockReader, release_pages
 from kdistill.evaluation.revisited import LEVELS, level_ranks
-from kdistill.evaluation.similarity import release_pages
 
 KS = (1, 5, 10)
 
@@ -116,3 +116,26 @@ def test_a_level_without_queries_has_no_figures():
     figures = evaluate_revisited(np.ones((1, 2)), np.ones((3, 2)), truth).as_dict()
     assert "map_hard" not in figures
     assert figures["map_easy"] == 1.0
+
+
+def test_blocks_of_a_mapped_file_are_its_rows(tmp_path):
+    matrix = np.random.default_rng(0).normal(size=(5000, 7)).astype(np.float32)
+    np.save(tmp_path / "gallery.npy", matrix)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    for view, expected in ((mapped, matrix), (mapped[1234:4321], matrix[1234:4321])):
+        reader = BlockReader(view)
+        assert reader._descriptor is not None
+        for start in range(0, len(expected), 900):
+            np.testing.assert_array_equal(reader.rows(start, start + 900), expected[start : start + 900])
+        reader.close()
+        np.testing.assert_array_equal(reader.rows(3, 9), expected[3:9])
+
+
+def test_a_file_that_was_replaced_is_not_read(tmp_path):
+    matrix = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
+    np.save(tmp_path / "gallery.npy", matrix)
+    mapped = np.load(tmp_path / "gallery.npy", mmap_mode="r")
+    np.save(tmp_path / "other.npy", matrix + 1)
+    (tmp_path / "other.npy").replace(tmp_path / "gallery.npy")
+    reader = BlockReader(mapped)
+    np.testing.assert_array_equal(reader.rows(0, 50), matrix)
