@@ -76,7 +76,6 @@ _HELP = {
     "This asks it about the test images, outside the budget.",
     "max_memory_mb": "MiB that an evaluation may take beside its inputs.",
     "top_k": "Neighbours that the exported retriever returns.",
-    "calibration_images": "Images of the pool that calibrate full int8.",
     "benchmark_runs": "Timed runs for each file.",
     "benchmark_threads": "Threads of each runtime.",
 }

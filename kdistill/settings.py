@@ -70,7 +70,6 @@ class Settings:
     max_memory_mb: int = 512
     score_teacher: str = "auto"
     top_k: int = 10
-    calibration_images: int = 100
     benchmark_runs: int = 50
     benchmark_threads: int = 1
 
@@ -128,7 +127,7 @@ _EVALUATE = (
     "whiten_shrinkage",
     "score_teacher",
 )
-_EXPORT = (*_EVALUATE, "top_k", "calibration_images")
+_EXPORT = (*_EVALUATE, "top_k")
 _BENCHMARK = (*_EXPORT, "benchmark_runs", "benchmark_threads")
 
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
