@@ -1,11 +1,10 @@
 """Ranks of a few gallery rows for each query, by counting over gallery blocks instead of sorting."""
 
-import itertools
 from collections import deque
 
 import numpy as np
 
-from kdistill.evaluation.counting import CHUNK, count_before
+from kdistill.evaluation.counting import Targets, count_before
 from kdistill.evaluation.similarity import Plan, Rows, Similarity, map_blocks
 
 
@@ -39,34 +38,24 @@ def ranks_of(
         inside = np.flatnonzero((columns >= start) & (columns < start + scores.shape[1]))
         values[inside] = scores[rows[inside], columns[inside] - start]
 
-    def count(start: int, scores: np.ndarray) -> np.ndarray:
+    def count(start: int, scores: np.ndarray, targets: Targets) -> np.ndarray:
         leave_out(scores, start, exclude)
-        counts = np.zeros(len(rows), np.int64)
-        for first in range(0, scores.shape[1], CHUNK):
-            chunk = scores[:, first : first + CHUNK]
-            # All queries in one call: sorting lets other threads run, the few lines for each query do not.
-            in_order = np.sort(chunk, axis=1)
-            for query, targets in zip(searching, targets_of, strict=True):
-                counts[targets] += count_before(
-                    chunk[query], in_order[query], start + first, values[targets], columns[targets]
-                )
-        return counts
+        return count_before(scores, start, targets)
 
-    def collect_and_count(start: int, scores: np.ndarray) -> np.ndarray:
-        collect(start, scores)
-        return count(start, scores)
-
-    searching, firsts = np.unique(rows, return_index=True)
-    targets_of = [slice(*edges) for edges in itertools.pairwise([*firsts, len(rows)])]
     starts = cut.starts(gallery.shape[0])
+    ranks = np.zeros(len(rows), np.int64)
     if len(starts) == 1:
-        (ranks,) = map_blocks(collect_and_count, queries, gallery, cut, similarity)
+        # One block: the scores that hold the targets are kept and counted.
+        (scores,) = map_blocks(lambda _, scores: scores, queries, gallery, cut, similarity)
+        collect(0, scores)
+        targets = Targets(rows, columns, values)
+        ranks[targets.order] = count(0, scores, targets)
         return ranks
     holding = sorted({starts[int(block)] for block in np.unique(columns // cut.block_rows)})
     deque(map_blocks(collect, queries, gallery, cut, similarity, holding), maxlen=0)
-    ranks = np.zeros(len(rows), np.int64)
-    for counts in map_blocks(count, queries, gallery, cut, similarity):
-        ranks += counts
+    targets = Targets(rows, columns, values)
+    for counts in map_blocks(lambda start, scores: count(start, scores, targets), queries, gallery, cut, similarity):
+        ranks[targets.order] += counts
     return ranks
 
 

@@ -5,6 +5,7 @@ of a read-only mapping are handed back after use.
 """
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ Result = TypeVar("Result")
 
 BLOCK_BYTES = 16 * 2**20
 """Bytes of gallery in one block when the budget allows: enough to make the work around a product small."""
+
+PIECE_BYTES = 2 * 2**20
+"""Bytes of gallery that are read and multiplied at once: they are still in a core's cache when the product begins."""
 
 WORKERS = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 """Blocks that are worked on at the same time: one a core."""
@@ -119,14 +123,21 @@ def map_blocks(
     queries = np.ascontiguousarray(prepared(queries, similarity))
     _check_finite(queries, "query", 0)
 
-    def work(start: int) -> Result:
-        rows = prepared(reader.rows(start, start + cut.block_rows), similarity)
+    def piece(start: int, stop: int) -> np.ndarray:
+        rows = prepared(reader.rows(start, stop), similarity)
         scores = inner_products(queries, rows)
         if not np.isfinite(scores.sum()):
             _check_finite(rows, "gallery row", start)
-        reader.done(start, start + cut.block_rows)
+        return scores
+
+    def work(start: int) -> Result:
+        stop = min(start + cut.block_rows, gallery.shape[0])
+        edges = itertools.pairwise([*range(start, stop, piece_rows), stop])
+        scores = np.concatenate([piece(*edge) for edge in edges], axis=1)
+        reader.done(start, stop)
         return function(start, scores)
 
+    piece_rows = max(1, PIECE_BYTES // (4 * gallery.shape[1]))
     reader = BlockReader(gallery)
     pool = ThreadPoolExecutor(cut.workers)
     try:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kdistill.evaluation import ranks as ranks_module
-from kdistill.evaluation.counting import count_before
+from kdistill.evaluation import counting, similarity
+from kdistill.evaluation.counting import Targets, count_before
 from kdistill.evaluation.ranks import ranks_of
 from kdistill.evaluation.similarity import Plan
 
@@ -18,22 +18,22 @@ def sorted_ranks(scores: np.ndarray) -> np.ndarray:
 
 
 @given(
-    hnp.arrays(np.float32, st.integers(1, 60), elements=st.integers(-3, 3)),
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 60)), elements=st.integers(-3, 3)),
     st.integers(1, 20),
 )
-def test_counts_over_chunks_equal_a_stable_sort(scores, size):
-    columns = np.arange(len(scores))
-    total = np.zeros(len(scores), np.int64)
-    for start in range(0, len(scores), size):
-        chunk = scores[start : start + size]
-        total += count_before(chunk, np.sort(chunk), start, scores, columns)
-    np.testing.assert_array_equal(total, sorted_ranks(scores))
+def test_counts_over_blocks_equal_a_stable_sort(scores, size):
+    rows, columns = (index.ravel() for index in np.indices(scores.shape))
+    targets = Targets(rows, columns, scores.ravel())
+    total = np.zeros(scores.size, np.int64)
+    for start in range(0, scores.shape[1], size):
+        total[targets.order] += count_before(scores[:, start : start + size], start, targets)
+    np.testing.assert_array_equal(total, np.concatenate([sorted_ranks(row) for row in scores]))
 
 
 def test_minus_infinity_takes_no_part():
-    scores = np.array([0.5, -np.inf, 0.5, 0.9], np.float32)
-    counts = count_before(scores, np.sort(scores), 0, np.array([0.5], np.float32), np.array([2]))
-    assert counts.tolist() == [2]
+    scores = np.array([[0.5, -np.inf, 0.5, 0.9]], np.float32)
+    targets = Targets(np.array([0]), np.array([2]), np.array([0.5], np.float32))
+    assert count_before(scores, 0, targets).tolist() == [2]
 
 
 def test_ranks_do_not_depend_on_the_blocks(monkeypatch):
@@ -48,8 +48,9 @@ def test_ranks_do_not_depend_on_the_blocks(monkeypatch):
         if left_out >= 0:
             scores[left_out] = -np.inf
         expected.append(sorted_ranks(scores))
-    for block_rows, workers, chunk in ((90, 1, 8192), (90, 1, 16), (7, 2, 3), (1, 3, 8192)):
-        monkeypatch.setattr(ranks_module, "CHUNK", chunk)
+    for block_rows, workers, chunk, piece in ((90, 1, 8192, 90), (90, 1, 16, 90), (7, 2, 3, 2), (1, 3, 8192, 90)):
+        monkeypatch.setattr(counting, "CHUNK", chunk)
+        monkeypatch.setattr(similarity, "PIECE_BYTES", 4 * 6 * piece)
         cut = Plan(query_rows=4, block_rows=block_rows, workers=workers)
         ranks = ranks_of(queries, gallery, rows, columns, cut, exclude=exclude, similarity="dot")
         keep = columns != exclude[rows]
