@@ -58,8 +58,8 @@ def ask(
 
     Can be stopped and started again at any time, and run by several processes on one ledger: what was
     answered is not asked again, and together they spend at most the budget. Images of equal content are one
-    question. A question whose answer was lost is asked again (it then counts twice); one that was badly
-    answered is not.
+    question. A question whose answer was lost is asked again (it then counts twice, unless the teacher is
+    `repeatable`); one that was badly answered is not.
 
     Args:
         teacher: the black box.
@@ -114,6 +114,10 @@ class _Run:
     spent: int = 0
     fruitless: int = 0
 
+    @property
+    def repeatable(self) -> bool:
+        return bool(getattr(self.teacher, "repeatable", False))
+
     def ask_all(self) -> set[str]:
         """Asks what is open; returns the contents that the budget does not reach."""
         pending = self._open_questions()
@@ -124,7 +128,12 @@ class _Run:
             while pending:
                 window, rest = pending[:ahead], pending[ahead:]
                 reserved = self.ledger.reserve(
-                    window, budget=self.budget, limit=self.batch_size, price=self.price, retry_bad=self.retry_bad
+                    window,
+                    budget=self.budget,
+                    limit=self.batch_size,
+                    price=self.price,
+                    retry_bad=self.retry_bad,
+                    repeatable=self.repeatable,
                 )
                 if reserved.granted:
                     self.spent += len(reserved.granted)
@@ -165,9 +174,12 @@ class _Run:
         try:
             return self._settle(granted)
         except BaseException as error:
-            # Whatever happened, what was not settled may have been charged.
+            # Whatever happened, what was not settled may have been charged, unless nothing ever is.
             with contextlib.suppress(KdistillError):
-                self.ledger.mark(granted, UNKNOWN)
+                if self.repeatable:
+                    self.ledger.release(granted, price=self.price)
+                else:
+                    self.ledger.mark(granted, UNKNOWN)
             if isinstance(error, Exception) and not isinstance(error, KdistillError):
                 raise KdistillError(
                     f"the teacher {self.teacher.name!r} failed: {type(error).__name__}: {error}"

@@ -14,7 +14,8 @@ class FunctionTeacher:
     """Calls a function of a sequence of Image that returns float [n, Dt].
 
     The function reads what it needs of each image (`pixels()`, `encoded()`, `id`). It may raise NotAsked or NoAnswer;
-    any other exception ends the run, and the batch counts as perhaps charged.
+    any other exception ends the run, and the batch counts as perhaps charged. A service that charges may stand behind a
+    function; where none does, the function says so by an attribute `repeatable` that is True (see Teacher).
     """
 
     view = "image"
@@ -23,6 +24,7 @@ class FunctionTeacher:
         """Wraps `function`; `name` is None for its module and qualified name, which a change of its code keeps."""
         named = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
         self.name = name or named
+        self.repeatable = bool(getattr(function, "repeatable", False))
         self._function = function
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:

@@ -21,6 +21,8 @@ _TRUSTED_MODULES = ("keras", "kdistill", "builtins", "tensorflow")
 class KerasTeacher:
     """A Functional or Sequential Keras model with one square image input [n, S, S, 3]."""
 
+    repeatable = True
+
     def __init__(self, model: "keras.Model", *, scaling: str = "none", name: str | None = None) -> None:
         """Wraps a model in memory.
 
@@ -55,6 +57,8 @@ class KerasTeacher:
 
 class SavedModelTeacher:
     """A TensorFlow SavedModel folder with a `serving_default` signature of one input [n, S, S, 3]."""
+
+    repeatable = True
 
     def __init__(self, path: Path, *, scaling: str = "none") -> None:
         """Loads the folder.

@@ -5,6 +5,7 @@ A question is a content hash seen through a view. All but one that was never ask
     (absent) --reserve--> in flight --store---> answered    the vector is on disk, for good
                           in flight --release-> (absent)    certainly not charged: the budget is given back
                           in flight --mark, or its asker died--> unknown   perhaps charged; asked again it counts twice
+                          in flight --its asker died--> (absent)  where the teacher is repeatable, so charges nothing
                           in flight --store or mark--> bad  charged, but no usable vector: never in the cache
 """
 
@@ -75,7 +76,14 @@ class Ledger:
                 connection.execute(sa.update(source).values(dimension=dimension))
 
     def reserve(
-        self, asked: Sequence[Question], *, budget: int, limit: int, price: float = 0.0, retry_bad: bool = False
+        self,
+        asked: Sequence[Question],
+        *,
+        budget: int,
+        limit: int,
+        price: float = 0.0,
+        retry_bad: bool = False,
+        repeatable: bool = False,
     ) -> Reservation:
         """Counts up to `limit` of the questions against the budget, in one transaction.
 
@@ -87,6 +95,8 @@ class Ledger:
             limit: the most that may be granted.
             price: cost of one question.
             retry_bad: whether a question that got a bad answer may be asked, and counted, again.
+            repeatable: whether the teacher charges nothing (see Teacher): what lost askers had in flight is then
+                given back to the budget instead of counted as perhaps charged.
 
         Raises:
             KdistillError: the ledger is not bound, or the disk is all but full (nothing is reserved).
@@ -105,8 +115,14 @@ class Ledger:
             in_flight = {row.asker for row in rows.values() if row.state == IN_FLIGHT}
             # An asker asks one batch at a time: what it finds in flight under its own id was left by a fault.
             lost = {asker for asker in in_flight if asker == self._askers.id or not self._askers.living(asker)}
+            spent = bound.spent
             for asker in lost:
-                statements.lose(connection, asker)
+                if repeatable:
+                    spent -= statements.give_back(connection, asker)
+                else:
+                    statements.lose(connection, asker)
+            if lost:
+                rows = statements.question_rows(connection, bound.view, [question.content for question in asked])
             free: list[Question] = []
             busy: list[Question] = []
             for question in asked:
@@ -114,16 +130,16 @@ class Ledger:
                 if row is None or row.state == UNKNOWN or (row.state == BAD and retry_bad):
                     free.append(question)
                 elif row.state == IN_FLIGHT:
-                    (free if row.asker in lost else busy).append(question)
-            granted = free[: max(0, min(limit, budget - bound.spent))]
+                    busy.append(question)
+            granted = free[: max(0, min(limit, budget - spent))]
             new = [question for question in granted if question.content not in rows]
             again = [question for question in granted if question.content in rows]
             values = dict(asker=self._askers.id, asked_at=time.time(), state=IN_FLIGHT)
             statements.insert(connection, bound.view, new, values | dict(asked=1, cost=price))
             counted = dict(asked=questions.c.asked + 1, cost=questions.c.cost + price)
             statements.update(connection, bound.view, again, values | counted)
-            if granted:
-                connection.execute(sa.update(source).values(spent=source.c.spent + len(granted)))
+            if granted or spent != bound.spent:
+                connection.execute(sa.update(source).values(spent=spent + len(granted)))
         return Reservation(tuple(granted), tuple(busy), tuple(free[len(granted) :]))
 
     def store(self, asked: Sequence[Question], embeddings: np.ndarray) -> dict[str, str]:

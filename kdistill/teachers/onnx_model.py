@@ -20,6 +20,8 @@ _TYPES: dict[str, np.dtype] = {
 class OnnxTeacher:
     """An ONNX model with one input [n, S, S, 3] or [n, 3, S, S] of floats or uint8, run by onnxruntime."""
 
+    repeatable = True
+
     def __init__(self, path: Path, *, scaling: str = "none") -> None:
         """Loads the file; which axis holds the colours is read from the input's shape.
 

@@ -88,6 +88,16 @@ def lose(connection: sa.Connection, asker: str) -> None:
     connection.execute(sa.update(questions).where(orphans).values(state=UNKNOWN))
 
 
+def give_back(connection: sa.Connection, asker: str) -> int:
+    """Takes what a lost asker had in flight out of the count, cost included; returns how many questions that were."""
+    columns = questions.c
+    orphans = (columns.asker == asker) & (columns.state == IN_FLIGHT)
+    # What was asked before, and counted then, stays as an unknown question.
+    once = connection.execute(sa.delete(questions).where(orphans, columns.asked == 1)).rowcount
+    discounted = dict(asked=columns.asked - 1, cost=columns.cost - columns.cost / columns.asked, state=UNKNOWN)
+    return once + connection.execute(sa.update(questions).where(orphans).values(discounted)).rowcount
+
+
 def summarise(connection: sa.Connection, living: Callable[[str], bool]) -> LedgerSummary:
     """Counts the questions by state; what is in flight for an asker that is not living counts as unknown."""
     columns = questions.c

@@ -20,6 +20,7 @@ class TableTeacher:
     """
 
     view = "id"
+    repeatable = True
 
     def __init__(self, path: str | Path) -> None:
         """Reads the table.

@@ -19,6 +19,9 @@ class Teacher(Protocol):
 
     A teacher whose answers have a length that is known before the first question may have an attribute
     `dimension` (int), so that a mismatch with the ledger is refused before anything is spent.
+
+    A teacher that charges nothing and answers the same when it is asked again, because it runs on this machine, says so
+    by an attribute `repeatable` (True): a question whose answer was lost with its process does not count then.
     """
 
     name: str

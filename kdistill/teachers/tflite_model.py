@@ -14,6 +14,8 @@ from kdistill.teachers import fingerprint, preprocessing
 class TFLiteTeacher:
     """A LiteRT model with one input [n, S, S, 3]: float32, raw uint8, or quantised to 8 bits."""
 
+    repeatable = True
+
     def __init__(self, path: Path, *, scaling: str = "none") -> None:
         """Loads the file.
 
