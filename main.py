@@ -42,6 +42,10 @@ _HELP = {
     "selection": "How the images to ask about are chosen: random, k-center, k-means++ or density.",
     "price_per_query": "What one answer costs, in your currency.",
     "dry_run": "With --stages=ask: say what would be asked and at what cost, and ask nothing.",
+    "ledger": "Where the answers are kept: a file, or a postgresql+psycopg:// address that several machines share (the "
+    "password stands better in PGPASSWORD or ~/.pgpass); empty: ledger.sqlite in --workdir.",
+    "engine": "What asks the teacher: local (this process), or ray (actors, on all machines of a Ray cluster).",
+    "actors": "ray: processes that ask; 0 for one a core of the cluster.",
     "backbone": "small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2.",
     "alpha": "Width multiplier of the backbone.",
     "image_size": "Side in pixels of the student's input.",

@@ -34,6 +34,9 @@ class Settings:
     selection: str = "random"
     price_per_query: float = 0.0
     dry_run: bool = False
+    ledger: str | None = None
+    engine: str = "local"
+    actors: int = 0
     # Student
     backbone: str = "small_cnn"
     alpha: float = 1.0

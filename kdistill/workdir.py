@@ -10,6 +10,7 @@ from typing import Any
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import write_whole
 from kdistill.settings import STAGE_SETTINGS, Settings
+from kdistill.teachers.locations import without_secrets
 
 
 class Workdir:
@@ -100,10 +101,12 @@ class Workdir:
         write_whole(self.metrics, json.dumps(self.read_metrics() | values, indent=2) + "\n")
 
     def write_flags(self, settings: Settings) -> None:
-        """Writes the flagfile that reproduces the run."""
+        """Writes the flagfile that reproduces the run; a ledger's address stands there without its password."""
         lines = ["# python main.py --flagfile=flags.txt runs this again."]
         for field in dataclasses.fields(settings):
             value = getattr(settings, field.name)
+            if field.name == "ledger" and value is not None:
+                value = without_secrets(value)
             text = ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
             lines.append(f"--{field.name}={text}")
         write_whole(self.flags, "\n".join(lines) + "\n")

@@ -301,6 +301,9 @@ def test_every_setting_has_a_flag_with_help_and_a_place_in_the_stages():
         "teacher_retries",
         "price_per_query",
         "dry_run",
+        "ledger",
+        "engine",
+        "actors",
         "evaluations",
         "max_memory_mb",
     }

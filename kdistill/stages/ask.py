@@ -14,6 +14,7 @@ from kdistill.files import write_whole
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
+from kdistill.teachers.database import NoLedger
 from kdistill.workdir import Workdir
 
 
@@ -32,13 +33,16 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
     check_budget(settings.query_budget, len(data.pool))
     teacher = teacher_of(settings, workdir)
     chosen = choose(settings, data.pool)
+    location = settings.ledger or workdir.ledger
     if settings.dry_run:
         with contextlib.ExitStack() as stack:
-            ledger = stack.enter_context(Ledger(workdir.ledger)) if workdir.ledger.exists() else None
+            ledger = None
+            with contextlib.suppress(NoLedger):
+                ledger = stack.enter_context(Ledger(location, create=False))
             budget, price = settings.query_budget, settings.price_per_query
             print(plan(teacher, data.pool, chosen, ledger, budget=budget, price_per_query=price))
         return
-    with Ledger(workdir.ledger) as ledger:
+    with Ledger(location) as ledger:
         answers = ask(
             teacher,
             data.pool,

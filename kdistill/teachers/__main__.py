@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify": "check every row; exit status 1 when one is damaged",
     }.items():
         command = commands.add_parser(name, help=what, description=what)
-        command.add_argument("ledger", type=Path, help="the ledger's file")
+        command.add_argument("ledger", help="the ledger's file, or its postgresql+psycopg:// address")
         if name in ("export", "import"):
             command.add_argument("table", type=Path, help=".npz")
         if name == "status":

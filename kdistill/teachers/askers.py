@@ -1,4 +1,4 @@
-"""Which askers still live, so that the questions of a killed process do not stay in flight for ever."""
+"""Which processes of this machine still ask, known by the locks that they hold on files."""
 
 import contextlib
 import fcntl
@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 
-class Askers:
+class FileAskers:
     """Tells living askers from lost ones: each holds a lock on a file of its own for as long as it lives.
 
     The operating system releases the lock when the process ends, however it ends, so there is no waiting

@@ -1,22 +1,19 @@
-"""Where a ledger lives: its two tables, and what is particular to SQLite.
+"""What a ledger is kept in: its two tables, and what each engine does in its own way.
 
-Everything that another engine would do differently stands here (how a writing transaction begins, how full the
-disk is, whether the file is whole) and in askers.py. The rest of the ledger is plain SQLAlchemy Core.
+Everything that engines do differently (how a transaction begins, how full the disk is, whether the file is whole,
+which askers live) stands in sqlite.py and postgres.py. The rest of the ledger is plain SQLAlchemy Core.
 """
 
 import contextlib
-import shutil
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
 
 BUSY_SECONDS = 60.0
-"""How long a transaction waits for those of other processes."""
+"""How long a transaction waits for those of other askers."""
 
 metadata = sa.MetaData()
 
@@ -55,78 +52,73 @@ questions = sa.Table(
 )
 
 
+class NoLedger(KdistillError):
+    """There is none at this place, and none was to be made."""
+
+
+class Askers(Protocol):
+    """Tells living askers from lost ones, so that the questions of a killed one do not stay in flight for ever."""
+
+    @property
+    def id(self) -> str:
+        """This asker's name; it may change when `join` is called."""
+
+    def join(self) -> None:
+        """Makes this asker known as living; to be called before each reservation."""
+
+    def living(self, asker: str) -> bool:
+        """Returns whether the one that reserved under this id still runs."""
+
+    def leave(self) -> None:
+        """Makes this asker known as gone."""
+
+
 class Database:
-    """One SQLite file in WAL mode, shared by any number of processes of one machine."""
+    """Two tables behind an SQLAlchemy engine, shared by any number of askers.
 
-    def __init__(self, path: Path, *, create: bool) -> None:
-        """Opens the file; with `create`, makes it and its tables where they are missing.
+    Attributes:
+        name: what errors call it; holds no password.
+        askers: this one and all others.
+    """
 
-        Raises:
-            KdistillError: missing (without `create`), not writable, or not a ledger.
-        """
-        self.path = path
-        if not path.exists() and not create:
-            raise KdistillError(f"there is no ledger at {path}")
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(self._engine, "connect", _prepare_connection)
-        sa.event.listen(self._engine, "begin", _begin)
-        with self.explained():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self.reading() as connection:
-                tables = set(sa.inspect(connection).get_table_names())
-            if tables and not {"source", "questions"} <= tables:
-                raise KdistillError(f"{path} is an SQLite file, but not a ledger of teacher answers")
-            if not tables:
-                with self.writing() as connection:
-                    metadata.create_all(connection)
+    name: str
+    askers: Askers
+    _engine: sa.Engine
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the only write lock from its first statement, durable when it ends."""
+        """A transaction, durable when it ends; the ledger begins each with a lock on the one row of `source`."""
         with self.explained(), self._engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state of the file and holds up nobody."""
-        with self.explained(), self._engine.connect().execution_options(ledger_reading=True) as connection:
-            yield connection
+        """A transaction that sees one state of the tables and holds up nobody."""
+        with self.explained(), self._engine.connect() as connection:
+            yield connection.execution_options(ledger_reading=True)
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns faults of the file into one sentence."""
+        """Turns faults of the database into one sentence."""
         try:
             yield
         except sa.exc.DBAPIError as error:
-            raise KdistillError(f"the ledger {self.path} cannot be used: {error.orig}") from error
-        except (OSError, sqlite3.Error) as error:
-            raise KdistillError(f"the ledger {self.path} cannot be used: {error}") from error
+            raise self._fault(error.orig) from error
+        except OSError as error:
+            raise self._fault(error) from error
 
-    def free_bytes(self) -> int:
-        """Returns the room left for answers."""
-        return shutil.disk_usage(self.path.parent).free
+    def free_bytes(self) -> int | None:
+        """Returns the room left for answers; None where that cannot be known."""
+        raise NotImplementedError
 
     def faults(self) -> list[str]:
-        """Returns what SQLite itself finds wrong with the file; empty when it is whole."""
-        with self.reading() as connection:
-            rows = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        return [str(row) for row in rows if row != "ok"]
+        """Returns what the engine itself finds wrong with its files; empty when they are whole."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Closes all connections; the last one to close folds the write-ahead log into the file."""
+        """Closes all connections; what is in flight is known as lost from then on."""
         self._engine.dispose()
+        self.askers.leave()
 
-
-def _prepare_connection(connection: sqlite3.Connection, _: Any) -> None:
-    # The driver must not begin transactions by itself: `_begin` says how they begin.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # NORMAL would survive a killed process too, but not a power cut: an answer that was paid for must.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("ledger_reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    def _fault(self, reason: object) -> KdistillError:
+        return KdistillError(f"the ledger {self.name} cannot be used: {reason}")

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
 from kdistill.teachers import statements
-from kdistill.teachers.askers import Askers
-from kdistill.teachers.database import Database, questions, source
+from kdistill.teachers.database import questions, source
+from kdistill.teachers.locations import open_database
 from kdistill.teachers.records import BAD, IN_FLIGHT, UNKNOWN, LedgerSummary, Question, Reservation
 from kdistill.teachers.teacher import BadAnswer
 
@@ -32,21 +32,30 @@ MIN_FREE_BYTES = 32 << 20
 
 
 class Ledger:
-    """The record of one teacher's answers in one file; open one in each process (and thread) that asks."""
+    """The record of one teacher's answers in one place; open one in each process (and thread) that asks.
+
+    Attributes:
+        path: where it is, as messages say it: the file, or the address without its password.
+    """
 
     def __init__(self, path: str | Path, *, create: bool = True) -> None:
         """Opens, or with `create` makes, the ledger at `path`.
 
+        Args:
+            path: a file (SQLite; the askers are processes of one machine), or a `postgresql+psycopg://` address
+                (askers on any machine).
+            create: whether one is made where there is none.
+
         Raises:
             KdistillError: missing (without `create`), not writable, or not a ledger.
         """
-        self.path = Path(path)
-        self._database = Database(self.path, create=create)
-        self._askers = Askers(self.path.with_name(self.path.name + "-askers"))
+        self._database = open_database(path, create=create)
+        self._askers = self._database.askers
+        self.path = self._database.name
         with self._database.reading() as connection:
             row = statements.source_row(connection)
         if row is not None and row.format != FORMAT:
-            raise KdistillError(f"the ledger {path} has format {row.format}; this version reads format {FORMAT}")
+            raise KdistillError(f"the ledger {self.path} has format {row.format}; this version reads format {FORMAT}")
 
     def __enter__(self) -> "Ledger":
         return self
@@ -55,9 +64,8 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the file. Questions still in flight are known as lost from then on."""
+        """Closes the file or the connections. Questions still in flight are known as lost from then on."""
         self._database.close()
-        self._askers.leave()
 
     def check(self, teacher: str, view: str, dimension: int | None = None) -> None:
         """Raises KdistillError, saying what differs, unless this ledger is empty or of this teacher, view and Dt."""
@@ -68,11 +76,11 @@ class Ledger:
         """Does as `check`, and makes an empty ledger this teacher's."""
         with self._database.writing() as connection:
             row = statements.source_row(connection)
-            self._compare(row, teacher, view, dimension)
             if row is None:
                 values = dict(id=1, format=FORMAT, teacher=teacher, view=view, spent=0, created_at=time.time())
-                connection.execute(sa.insert(source), values | {"dimension": dimension})
-            elif row.dimension is None and dimension is not None:
+                row = statements.insert_source(connection, values | {"dimension": dimension})
+            self._compare(row, teacher, view, dimension)
+            if row.dimension is None and dimension is not None:
                 connection.execute(sa.update(source).values(dimension=dimension))
 
     def reserve(
@@ -102,7 +110,7 @@ class Ledger:
             KdistillError: the ledger is not bound, or the disk is all but full (nothing is reserved).
         """
         free_bytes = self._database.free_bytes()
-        if free_bytes < MIN_FREE_BYTES:
+        if free_bytes is not None and free_bytes < MIN_FREE_BYTES:
             raise KdistillError(
                 f"the disk of the ledger {self.path} has {free_bytes >> 20} MiB left, "
                 f"less than the {MIN_FREE_BYTES >> 20} MiB that keep answers safe: nothing more is asked"

@@ -1,6 +1,7 @@
 """What is read from and written to the rows of a ledger, inside a transaction that the caller holds."""
 
 import collections
+import contextlib
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,14 @@ def source_row(connection: sa.Connection) -> Any:
         # For engines with row locks; SQLite's transaction has locked the whole file.
         statement = statement.with_for_update()
     return connection.execute(statement).one_or_none()
+
+
+def insert_source(connection: sa.Connection, values: dict[str, Any]) -> Any:
+    """Writes the ledger's row about itself and returns it, or the one that another asker has just written."""
+    # An engine with row locks has no row yet that two askers could queue up at.
+    with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():
+        connection.execute(sa.insert(source), values)
+    return source_row(connection)
 
 
 def question_rows(connection: sa.Connection, view: str, contents: Iterable[str]) -> dict[str, Any]:
@@ -141,8 +150,8 @@ def _keys(asked: Sequence[Question]) -> list[dict[str, Any]]:
 
 
 def _printable(name: str) -> str:
-    # A file's name may hold bytes that are no UTF-8, which a database's text cannot.
-    return name.encode("utf-8", "backslashreplace").decode()
+    # A name may hold bytes that are no UTF-8, or a zero, which a database's text cannot.
+    return name.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def _chunks(contents: Iterable[str]) -> Iterator[list[str]]:

@@ -44,12 +44,12 @@ class CountingTeacher:
 
 
 def ask_all(
-    images: Path, ledger_path: Path, count_path: Path, *, asked: int, budget: int, batch_size: int, seconds: float
+    images: Path, location: str, count_path: Path, *, asked: int, budget: int, batch_size: int, seconds: float
 ) -> None:
     """Asks about the first `asked` images; a process's target."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # progress bars
     teacher = CountingTeacher(count_path, seconds)
-    with Ledger(ledger_path) as ledger:
+    with Ledger(location) as ledger:
         try:
             ask(
                 teacher,
@@ -60,4 +60,4 @@ def ask_all(
                 batch_size=batch_size,
             )
         except KdistillError as error:
-            ledger_path.with_suffix(f".error-{os.getpid()}").write_text(str(error))
+            count_path.with_suffix(f".error-{os.getpid()}").write_text(str(error))

@@ -48,16 +48,14 @@ def check_answers(ledger: Ledger, names: set[str]) -> None:
         np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), asking_process.expected_answer(name))
 
 
-def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, images, tmp_path):
+def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, images, new_ledger, tmp_path):
     asked, budget = 500, 800
-    ledger_path, count_path = tmp_path / "ledger.sqlite", tmp_path / "count"
+    location, count_path = new_ledger(), tmp_path / "count"
     options = dict(asked=asked, budget=budget, batch_size=BATCH, seconds=0.005)
     moments = random.Random(0)
     killed = 0
     while True:
-        process = processes.Process(
-            target=asking_process.ask_all, args=(images, ledger_path, count_path), kwargs=options
-        )
+        process = processes.Process(target=asking_process.ask_all, args=(images, location, count_path), kwargs=options)
         process.start()
         if killed < KILLS:
             # Half of the moments lie anywhere, half shortly after the first question of this life.
@@ -71,7 +69,7 @@ def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, im
         killed += 1
     assert killed >= KILLS
     assert not list(tmp_path.glob("*.error-*"))
-    with Ledger(ledger_path, create=False) as ledger:
+    with Ledger(location, create=False) as ledger:
         assert verify(ledger) == []
         check_answers(ledger, {f"{index:05}.img" for index in range(asked)})
         summary = ledger.summary()
@@ -85,11 +83,11 @@ def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, im
     assert summary.spent > asked
 
 
-def test_eight_processes_share_one_budget(processes, images, tmp_path):
-    ledger_path, count_path = tmp_path / "ledger.sqlite", tmp_path / "count"
+def test_eight_processes_share_one_budget(processes, images, new_ledger, tmp_path):
+    location, count_path = new_ledger(), tmp_path / "count"
     options = dict(asked=2000, budget=500, batch_size=7, seconds=0.001)
     crowd = [
-        processes.Process(target=asking_process.ask_all, args=(images, ledger_path, count_path), kwargs=options)
+        processes.Process(target=asking_process.ask_all, args=(images, location, count_path), kwargs=options)
         for _ in range(8)
     ]
     for process in crowd:
@@ -101,7 +99,7 @@ def test_eight_processes_share_one_budget(processes, images, tmp_path):
     by_teacher = counted(count_path)
     assert len(by_teacher) == 500
     assert set(by_teacher.values()) == {1}
-    with Ledger(ledger_path, create=False) as ledger:
+    with Ledger(location, create=False) as ledger:
         assert ledger.summary().spent == 500
         assert verify(ledger) == []
         check_answers(ledger, set(by_teacher))

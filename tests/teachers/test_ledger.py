@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
 from kdistill.teachers import Ledger
 from kdistill.teachers import ledger as ledger_module
 from kdistill.teachers.__main__ import main
+from kdistill.teachers.database import questions
 from kdistill.teachers.records import UNKNOWN, Question
 from kdistill.teachers.table import TableTeacher
 from kdistill.teachers.transfer import export_table, import_table, verify
@@ -20,8 +22,8 @@ VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "ledger.sqlite"
+def path(new_ledger):
+    return new_ledger()
 
 
 def filled(path) -> Ledger:
@@ -87,8 +89,8 @@ def test_release_returns_a_question_to_what_it_was(path):
         assert verify(ledger) == []
 
 
-def test_nothing_is_reserved_on_a_full_disk(path, monkeypatch):
-    with Ledger(path) as ledger:
+def test_nothing_is_reserved_on_a_full_disk(tmp_path, monkeypatch):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.bind("teacher", "view")
         monkeypatch.setattr(ledger_module, "MIN_FREE_BYTES", 1 << 60)
         with pytest.raises(KdistillError, match="the disk of the ledger"):
@@ -112,12 +114,12 @@ def test_files_that_are_no_ledger_are_refused(tmp_path):
         Ledger(tmp_path / "folder")
 
 
-def test_an_exported_table_is_a_teacher_and_imports_elsewhere(path, tmp_path):
+def test_an_exported_table_is_a_teacher_and_imports_elsewhere(path, new_ledger, tmp_path):
     table = tmp_path / "table.npz"
     with filled(path) as ledger:
         assert export_table(ledger, table) == 3
     assert TableTeacher(table).dimension == 3
-    with Ledger(tmp_path / "second.sqlite") as second:
+    with Ledger(new_ledger()) as second:
         assert import_table(second, table) == 3
         assert import_table(second, table) == 0
         summary = second.summary()
@@ -125,15 +127,15 @@ def test_an_exported_table_is_a_teacher_and_imports_elsewhere(path, tmp_path):
         assert (summary.spent, summary.answered, summary.imported) == (0, 3, 3)
         np.testing.assert_array_equal(second.answers(["hash2"])["hash2"], VECTORS[2])
         assert verify(second) == []
-    with Ledger(tmp_path / "third.sqlite") as third:
+    with Ledger(new_ledger()) as third:
         third.bind("another teacher", "view")
         with pytest.raises(KdistillError, match="teacher 'another teacher', not of 'teacher'"):
             import_table(third, table)
 
 
-def test_an_import_answers_open_questions_that_stay_counted(path, tmp_path):
+def test_an_import_answers_open_questions_that_stay_counted(path, new_ledger, tmp_path):
     table = tmp_path / "table.npz"
-    with filled(tmp_path / "elsewhere.sqlite") as elsewhere:
+    with filled(new_ledger()) as elsewhere:
         elsewhere.reserve(QUESTIONS[3:4], budget=9, limit=1)
         elsewhere.store(QUESTIONS[3:4], VECTORS[3:4])
         export_table(elsewhere, table)
@@ -143,30 +145,32 @@ def test_an_import_answers_open_questions_that_stay_counted(path, tmp_path):
         assert verify(ledger) == []
 
 
-@pytest.mark.parametrize("statement", ["embedding = x'00000000'", "checksum = 0", "state = 'odd'", "asked = 7"])
-def test_verify_finds_a_damaged_row(path, statement, capsys):
+def damage(path: str, **values: object) -> None:
+    """Changes the second row behind the ledger's back."""
+    engine = sa.create_engine(path if "://" in path else f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(sa.update(questions).where(questions.c.name == "name1").values(values))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("values", [{"embedding": bytes(4)}, {"checksum": 0}, {"state": "odd"}, {"asked": 7}])
+def test_verify_finds_a_damaged_row(path, values, capsys):
     filled(path).close()
-    assert main(["verify", str(path)]) == 0
-    database = sqlite3.connect(path)
-    database.execute(f"update questions set {statement} where name = 'name1'")
-    database.commit()
-    database.close()
-    assert main(["verify", str(path)]) == 1
-    assert "name1" in capsys.readouterr().out or statement == "asked = 7"
+    assert main(["verify", path]) == 0
+    damage(path, **values)
+    assert main(["verify", path]) == 1
+    assert "name1" in capsys.readouterr().out or "asked" in values
 
 
 def test_a_damaged_answer_is_never_served(path):
     ledger = filled(path)
-    database = sqlite3.connect(path)
-    database.execute("update questions set embedding = x'000000000000000000000001' where name = 'name1'")
-    database.commit()
-    database.close()
+    damage(path, embedding=bytes(11) + b"\x01")
     with pytest.raises(KdistillError, match=r"'name1' .* is damaged"):
         ledger.answers(["hash0", "hash1"])
     ledger.close()
 
 
-def test_command_line(path, tmp_path):
+def test_command_line(path, new_ledger):
     filled(path).close()
 
     def run(*arguments):
@@ -176,21 +180,22 @@ def test_command_line(path, tmp_path):
     status = run("status", path)
     assert status.returncode == 0, status.stderr
     assert "5 questions, cost 10.00" in status.stdout
-    missing = run("status", tmp_path / "none.sqlite")
+    missing = run("status", new_ledger())
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("error: there is no ledger")
     assert "Traceback" not in missing.stderr
 
 
-def test_command_line_tables(path, tmp_path, capsys):
+def test_command_line_tables(path, new_ledger, tmp_path, capsys):
     filled(path).close()
-    assert main(["export", str(path), str(tmp_path / "table.npz")]) == 0
-    assert main(["import", str(tmp_path / "new.sqlite"), str(tmp_path / "table.npz")]) == 0
+    new = new_ledger()
+    assert main(["export", path, str(tmp_path / "table.npz")]) == 0
+    assert main(["import", new, str(tmp_path / "table.npz")]) == 0
     assert "3 new answers" in capsys.readouterr().out
-    assert main(["status", "--json", str(tmp_path / "new.sqlite")]) == 0
+    assert main(["status", "--json", new]) == 0
     assert '"imported": 3' in capsys.readouterr().out
     (tmp_path / "plain.npz").write_bytes(b"no archive")
-    assert main(["import", str(tmp_path / "new.sqlite"), str(tmp_path / "plain.npz")]) == 1
+    assert main(["import", new, str(tmp_path / "plain.npz")]) == 1
     assert "cannot be read" in capsys.readouterr().err
 
 

@@ -5,9 +5,17 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from kdistill.data import Image, ImageSet
 from kdistill.errors import KdistillError
@@ -57,10 +65,13 @@ FAULTS = ["none", "refused", "lost", "partial", "garbage", "exception", "interru
 
 
 class LedgerMachine(RuleBasedStateMachine):
+    def new_ledger(self) -> str:
+        return f"{tempfile.mkdtemp(dir=self.folder.name)}/ledger.sqlite"
+
     @initialize()
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "ledger.sqlite"
+        self.path = self.new_ledger()
         self.teacher = FaultyTeacher()
         # The last two images repeat the content of the first two under other names.
         pixels = [np.full((1, 1, 3), index % (COUNT - 2), np.uint8) for index in range(COUNT)]
@@ -123,10 +134,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.summary().answered > 0)
     @rule()
     def leave_and_return_by_table(self) -> None:
-        table = self.path.with_name("table.npz")
+        table = Path(self.folder.name) / "table.npz"
         export_table(self.ledger, table)
         assert import_table(self.ledger, table) == 0
-        with Ledger(self.path.with_name("copy.sqlite")) as copy:
+        with Ledger(self.new_ledger()) as copy:
             import_table(copy, table)
             assert verify(copy) == []
             assert set(copy.states(self.contents).values()) == {"answered"}
@@ -150,7 +161,18 @@ class LedgerMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(
-    max_examples=15, stateful_step_count=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_promises_hold(engine, request):
+    kind: type[LedgerMachine] = LedgerMachine
+    if engine == "postgres":
+        new_schema = request.getfixturevalue("new_schema")
+
+        class PostgresLedgerMachine(LedgerMachine):
+            def new_ledger(self) -> str:
+                return new_schema()
+
+        kind = PostgresLedgerMachine
+    checks = [HealthCheck.too_slow]
+    run_state_machine_as_test(
+        kind, settings=settings(max_examples=15, stateful_step_count=10, deadline=None, suppress_health_check=checks)
+    )
