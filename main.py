@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, run_command
 from kdistill.quiet import quiet
 from kdistill.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
 
@@ -166,23 +166,10 @@ def main(arguments: Sequence[str]) -> None:
         close = difflib.get_close_matches(name, _HELP, 1)
         hint = f"; did you mean --{close[0]}?" if close else ""
         raise app.UsageError(f"unexpected argument {arguments[1]!r}: settings are given as --name=value{hint}")
-    try:
-        run_stages(settings_from_flags(), flags.FLAGS.stages, flags.FLAGS.redo)
-    except KeyboardInterrupt:
-        print("interrupted; start the same command again to continue", file=sys.stderr)
-        sys.exit(130)
-    except KdistillError as error:
-        if logging.get_verbosity() >= logging.DEBUG:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        # A full disk or a folder that went away can strike any library that writes.
-        if logging.get_verbosity() >= logging.DEBUG:
-            raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        sys.exit(1)
+    run_command(
+        lambda: run_stages(settings_from_flags(), flags.FLAGS.stages, flags.FLAGS.redo),
+        tracebacks=logging.get_verbosity() >= logging.DEBUG,
+    )
 
 
 def cli() -> None:

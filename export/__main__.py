@@ -12,7 +12,7 @@ import numpy as np
 from export import handover
 from export.update import read_retriever, update_retriever
 from export.web import command as web
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, run_command
 from kdistill.quiet import quiet
 
 
@@ -128,4 +128,4 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(main())
+    run_command(main)

@@ -1,7 +1,13 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and how a command ends: its exit status and its one sentence."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from typing import NoReturn
+
+MAX_SENTENCE = 2000
+"""Characters of an error that are shown: a file's name or a library's message can have any length."""
 
 
 class KdistillError(Exception):
@@ -13,6 +19,10 @@ class KdistillError(Exception):
 
     exit_status = 1
 
+    def __init__(self, message: object = "") -> None:
+        """Takes the sentence; names and reasons in it may come from hostile files, so it is made `one_line`."""
+        super().__init__(one_line(message))
+
 
 class ArgumentError(KdistillError):
     """An argument that cannot be right, whatever the data says (exit status 2)."""
@@ -20,10 +30,43 @@ class ArgumentError(KdistillError):
     exit_status = 2
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Runs a command line's `main`; a KdistillError ends it with its sentence and exit status."""
+def run_command(main: Callable[[], object], *, tracebacks: bool = False) -> None:
+    """Runs a command line's `main`; whatever ends it early becomes one sentence on standard error and an exit status.
+
+    1 for a fault, 2 for wrong arguments, 130 for Ctrl-C and for SIGTERM, which is treated as Ctrl-C: work in hand is
+    settled on the way out (a question in flight becomes known as lost), and what was saved before stays.
+
+    Args:
+        main: the command; what it returns is its exit status when it is an integer other than 0.
+        tracebacks: let the exception through, for debugging.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        main()
-    except KdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+        status = main()
+    except KeyboardInterrupt:
+        _end("interrupted; start the same command again to continue", 130)
+    except (KdistillError, OSError, MemoryError) as error:
+        if tracebacks:
+            raise
+        if isinstance(error, KdistillError):
+            _end(f"error: {error}", error.exit_status)
+        if isinstance(error, MemoryError):
+            _end(f"error: there is not enough memory ({error or 'no more can be had'})", 1)
+        # A full disk or a folder that went away can strike any library that writes.
+        where = f" ({error.filename})" if error.filename else ""
+        _end(f"error: {error.strerror or error}{where}", 1)
+    if isinstance(status, int) and status:
+        sys.exit(status)
+
+
+def one_line(text: object) -> str:
+    """Returns a text of at most MAX_SENTENCE characters without line breaks or control characters (escaped)."""
+    joined = " ".join(str(text)[: 2 * MAX_SENTENCE].split())
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in joined)
+    return shown if len(shown) <= MAX_SENTENCE else shown[:MAX_SENTENCE] + "..."
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    print(one_line(sentence), file=sys.stderr)
+    sys.exit(status)

@@ -16,7 +16,7 @@ from pathlib import Path
 from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
 from kdistill.data.lists import read_list
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, run_command
 from kdistill.evaluation.embed_job import JobResult, Shard, embed_to_folder, merge_shards
 from kdistill.evaluation.embedders import SUFFIXES, open_embedder
 
@@ -98,4 +98,4 @@ def _print(result: JobResult) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, run_command
 from kdistill.teachers.ledger import Ledger
 from kdistill.teachers.records import LedgerSummary
 from kdistill.teachers.transfer import export_table, import_table, verify
@@ -85,4 +85,4 @@ def _time(seconds: float | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
