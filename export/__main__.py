@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         ("handover", _hand_over, "Write a retriever's gallery for another search tool."),
     ):
         added = command(name, run, text)
-        added.add_argument("--retriever", type=Path, required=True, help="the .tflite file, its .json beside it")
+        added.add_argument("--retriever", type=Path, required=True, help="the .tflite or .onnx file")
         if name == "handover":
             added.add_argument("--to", choices=["faiss", "usearch", "parquet"], required=True)
             added.add_argument("--out", type=Path, required=True)

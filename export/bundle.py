@@ -1,5 +1,6 @@
 """All files of a student in one call: export, verify, describe."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def export_student(
     calibration: np.ndarray | None = None,
     limits: Limits | None = None,
 ) -> list[dict[str, Any]]:
-    """Writes and checks student.onnx, the .tflite files, retriever.tflite with its sidecar, and card.json.
+    """Writes and checks student.onnx, the .tflite files, both retrievers with their sidecars, and card.json.
 
     Args:
         student: Functional Keras model with an L2-normalised output.
@@ -58,9 +59,10 @@ def export_student(
     }
     for precision in precisions:
         jobs[tflite_name(precision)] = _tflite_job(student, precision, calibration)
-    jobs["retriever.tflite"] = lambda path: build_retriever(
-        student, gallery_embeddings, gallery_ids, path, k=min(k, len(gallery_ids))
-    )
+    k = min(k, len(gallery_ids))
+    # The ONNX student stands there already, and converting a Keras model is slow.
+    for name, source in (("retriever.tflite", student), ("retriever.onnx", folder / "student.onnx")):
+        jobs[name] = functools.partial(build_retriever, source, gallery_embeddings, gallery_ids, k=k)
     files = []
     for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
         export(folder / name)

@@ -6,6 +6,7 @@ The graph has two inputs whose rows are searched together, so that one set of we
 A file without a student has the input `query` alone.
 """
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.gallery import Gallery
-from export.onnx_search import OPSET, OnnxSearch
+from export.hamming_onnx import OnnxHamming
+from export.onnx_search import OPSET, OnnxSearch, gallery_of
 from export.sidecar import RETRIEVER_KEY, Sidecar
 from kdistill.errors import KdistillError
 from kdistill.files import sha256_of, whole_file
@@ -40,7 +42,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     gallery.check_k(k)
     if sum(codes.nbytes for codes in (gallery.values, gallery.residual) if codes is not None) > MAX_BYTES:
         raise KdistillError(f"{path} would hold more than the 2 GiB of one ONNX file: use shards or int8")
-    dimension = gallery.values.shape[1]
+    dimension = gallery.dimension
     model = _without_student() if student is None else _with_student(student, dimension)
     graph = model.graph
     graph.input.append(helper.make_tensor_value_info("query", TensorProto.FLOAT, ["queries", dimension]))
@@ -50,7 +52,8 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
         graph.initializer.append(numpy_helper.from_array(np.empty((0, dimension), np.float32), "query"))
         queries = "queries"
         graph.node.append(helper.make_node("Concat", ["student/embedding", "query"], [queries], axis=0))
-    scores, ids = OnnxSearch(graph, gallery, k).add(queries)
+    search = OnnxHamming if gallery.precision == "binary" else OnnxSearch
+    scores, ids = search(graph, gallery, k).add(queries)
     types = {"embedding": TensorProto.FLOAT, "scores": TensorProto.FLOAT, "ids": TensorProto.INT32}
     for (name, kind), value, width in zip(types.items(), (queries, scores, ids), (dimension, k, k), strict=True):
         graph.node.append(helper.make_node("Cast", [value], [name], to=kind))
@@ -62,6 +65,24 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
     Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), batches=True).write(path)
+
+
+def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | None, Gallery]:
+    """Returns the student alone, as `open_student` does (None where the file has none), and the gallery, bit for bit.
+
+    Raises:
+        KdistillError: a damaged or foreign file.
+    """
+    model = _loaded(path)
+    if RETRIEVER_KEY not in {entry.key for entry in model.metadata_props}:
+        raise KdistillError(f"{path} is not a retriever written by this program")
+    try:
+        gallery = gallery_of(model.graph, sidecar.ids)
+    except (KeyError, ValueError) as error:
+        raise KdistillError(f"{path} is damaged or of an older version; build it again ({error})") from error
+    if "image" not in {value.name for value in model.graph.input}:
+        return None, gallery
+    return _student_alone(model), gallery
 
 
 def open_student(student: Any) -> onnx.ModelProto:
@@ -77,18 +98,57 @@ def open_student(student: Any) -> onnx.ModelProto:
         model = convert_student(student)
         helper.set_model_props(model, file_metadata(student, "float32"))
         return model
-    try:
-        model = onnx.load(str(student))
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise KdistillError(f"{student} cannot be read: {error.strerror or error}") from error
-    # A damaged protobuf fails in classes that share no base but Exception.
-    except Exception as error:
-        raise KdistillError(f"{student} is not an ONNX file, or it is damaged") from error
+    model = _loaded(student)
     names = [value.name for value in model.graph.input], [value.name for value in model.graph.output]
     if names != (["image"], ["embedding"]):
         raise KdistillError(f"{student} is not a student exported by this program: its inputs and outputs differ")
     return model
+
+
+def _loaded(path: Path | str) -> onnx.ModelProto:
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except OSError as error:
+        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
+    # A damaged protobuf fails in classes that share no base but Exception.
+    except Exception as error:
+        raise KdistillError(f"{path} is not an ONNX file, or it is damaged") from error
+    return model
+
+
+def _student_alone(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Cuts a retriever's graph behind the student's embedding, in place: the reverse of `_with_student`."""
+    graph, needed, nodes = model.graph, {"student/embedding"}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    initializers = [value for value in graph.initializer if value.name in needed]
+    image = [value for value in graph.input if value.name == "image"]
+    embedding = next(value for value in graph.output if value.name == "embedding")
+    embedding.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for field, values in (
+        (graph.node, nodes[::-1]),
+        (graph.initializer, initializers),
+        (graph.input, image),
+        (graph.output, [embedding]),
+    ):
+        kept = [copy.deepcopy(value) for value in values]
+        del field[:]
+        field.extend(kept)
+    _rename(graph, "student/embedding", "embedding")
+    facts = {entry.key: entry.value for entry in model.metadata_props if entry.key != RETRIEVER_KEY}
+    helper.set_model_props(model, facts)
+    return model
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
 
 
 def _with_student(student: onnx.ModelProto, dimension: int) -> onnx.ModelProto:
@@ -100,11 +160,7 @@ def _with_student(student: onnx.ModelProto, dimension: int) -> onnx.ModelProto:
         raise KdistillError(f"the gallery has {dimension} dimensions, the student's embedding has {own.dim_value}")
     if batch.dim_value:
         raise KdistillError(f"the student takes a fixed batch of {batch.dim_value}; export it with an open batch")
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                if name == "embedding":
-                    names[place] = "student/embedding"
+    _rename(model.graph, "embedding", "student/embedding")
     del model.graph.output[:]
     return model
 

@@ -14,10 +14,31 @@ from onnx import TensorProto, helper, numpy_helper
 from export.gallery import RESIDUAL_STEPS, Gallery
 from export.layout import layout, shortlist
 
+STORED = "search/gallery_"
+"""Before the role in the names of the constants that hold the gallery: values, scale, residual, centre."""
 OPSET = 17
 """Of all our ONNX files; read by every ONNX Runtime since 1.12 and by OpenVINO and OpenCV."""
 ZERO = 128
 _FLOAT = {"to": TensorProto.FLOAT}
+
+
+def gallery_of(graph: onnx.GraphProto, ids: tuple[str, ...]) -> Gallery:
+    """Returns the gallery that `OnnxSearch` stored in a graph; `ids` are the names of its G rows.
+
+    Raises:
+        KeyError, ValueError: nothing is stored there, or not for this number of rows.
+    """
+    arrays = {
+        value.name.removeprefix(STORED): numpy_helper.to_array(value)
+        for value in graph.initializer
+        if value.name.startswith(STORED)
+    }
+    values = arrays["values"]
+    if values.dtype != np.uint8:
+        return Gallery(_first(values, len(ids)), None, None, None, ids)
+    codes = np.ascontiguousarray(_first(values.T, len(ids)) ^ np.uint8(ZERO)).view(np.int8)
+    residual, scale = _first(arrays["residual"], len(ids)), _first(arrays["scale"], len(ids))
+    return Gallery(codes, scale, residual, arrays["centre"][:, 0], ids)
 
 
 class OnnxSearch:
@@ -45,7 +66,7 @@ class OnnxSearch:
         return (best, rows) if self.gallery.residual is None else self._rank_again(query, rows)
 
     def _scan_float(self, query: str) -> str:
-        rows = self._constant(self.layout.pad(self.gallery.values))
+        rows = self._stored("values", self.layout.pad(self.gallery.values))
         if self.gallery.values.dtype == np.float16:
             rows = self._node("Cast", rows, **_FLOAT)
         bias = self.layout.bias(len(self.gallery.ids))
@@ -55,7 +76,8 @@ class OnnxSearch:
     def _scan_int8(self, query: str) -> str:
         """Adds scores that lack what the gallery's centre adds, the same for all rows of a query."""
         codes, query_scale, query_zero = self._nodes(3, "DynamicQuantizeLinear", query)
-        self.columns = self._constant(self.layout.pad(self.gallery.values).T.view(np.uint8) ^ np.uint8(ZERO))
+        columns = self.layout.pad(self.gallery.values).T.view(np.uint8) ^ np.uint8(ZERO)
+        self.columns = self._stored("values", columns)
         zero = self._constant(np.uint8(ZERO))
         products = self._node("MatMulInteger", codes, self.columns, query_zero, zero)
         scale = self._constant(self.layout.pad(np.asarray(self.gallery.scale), 1))
@@ -83,13 +105,13 @@ class OnnxSearch:
         coarse = self._node("Gather", self.columns, rows, axis=1)  # [D, Q, C]
         coarse = self._node("Cast", self._node("Transpose", coarse, perm=[1, 2, 0]), **_FLOAT)
         coarse = self._node("Sub", coarse, self._constant(np.float32(ZERO)))
-        fine = self._node("Gather", self._constant(np.asarray(gallery.residual)), rows, axis=0)  # [Q, C, D]
+        fine = self._node("Gather", self._stored("residual", gallery.residual), rows, axis=0)  # [Q, C, D]
         fine = self._node("Div", self._node("Cast", fine, **_FLOAT), self._constant(np.float32(RESIDUAL_STEPS)))
         products = self._node("MatMul", self._node("Add", coarse, fine), self._reshape(query, 0, dimension, 1))
-        scale = self._node("Gather", self._constant(np.asarray(gallery.scale)), rows, axis=0)
+        scale = self._node("Gather", self._stored("scale", gallery.scale), rows, axis=0)
         exact = self._node("Mul", self._reshape(products, 0, self.count), scale)
         best, places = self._top_k(exact, self.k)
-        shift = self._node("MatMul", query, self._constant(np.asarray(gallery.centre)[:, None]))
+        shift = self._node("MatMul", query, self._stored("centre", np.asarray(gallery.centre)[:, None]))
         return self._node("Add", best, shift), self._node("GatherElements", rows, places, axis=1)
 
     def _top_k(self, scores: str, count: int) -> tuple[str, str]:
@@ -100,8 +122,12 @@ class OnnxSearch:
         """Adds a reshape; 0 keeps the axis."""
         return self._node("Reshape", value, self._constant(np.array(shape)))
 
-    def _constant(self, array: Any) -> str:
-        name = f"search/constant_{len(self.graph.initializer)}"
+    def _stored(self, role: str, array: Any) -> str:
+        """Adds a constant from which `gallery_of` reads the gallery back."""
+        return self._constant(array, STORED + role)
+
+    def _constant(self, array: Any, name: str = "") -> str:
+        name = name or f"search/constant_{len(self.graph.initializer)}"
         self.graph.initializer.append(
             numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name)
         )
@@ -116,3 +142,10 @@ class OnnxSearch:
         names = [f"{name}:{number}" for number in range(outputs)]
         self.graph.node.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
         return names
+
+
+def _first(rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns the first rows, without the padding behind them."""
+    if len(rows) < count:
+        raise ValueError(f"{len(rows)} rows are stored, not {count}")
+    return rows[:count]

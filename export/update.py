@@ -1,4 +1,4 @@
-"""Changes the gallery of a retriever file without the student's Keras model and without the other rows' embeddings."""
+"""Changes the gallery of a retriever file (TFLite or ONNX): the student is copied, rows that stay keep their codes."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -25,33 +25,47 @@ def update_retriever(
 
     Args:
         source: a retriever with its sidecar.
-        target: where to write; may be `source`.
+        target: where to write; may be `source`, and ends as it does.
         remove: ids to take out; they may come back in `ids` with new embeddings.
         embeddings: float [n, D], rows of norm 1 to append; None for none.
         ids: their n names.
 
     Raises:
-        ArgumentError: nothing to change, or fewer rows would be left than the file's k.
+        ArgumentError: nothing to change, a target of another format, or fewer rows would be left than the file's k.
         KdistillError: a damaged or foreign file; an id that is not there, or is there already; bad embeddings.
     """
     if not remove and embeddings is None:
         raise ArgumentError("there is nothing to remove and nothing to add")
+    if Path(target).suffix != Path(source).suffix:
+        raise ArgumentError(f"{target} would hold the format of {source}; give it the same suffix")
     model, gallery, sidecar = read_retriever(source)
     if remove:
         gallery = gallery.without_rows(remove)
     if embeddings is not None:
         gallery = gallery.with_rows(embeddings, ids)
-    write_retriever(model, gallery, target, k=sidecar.k)
+    if Path(target).suffix == ".onnx":
+        from export.onnx_retriever import write_onnx_retriever  # onnx, needed for these files only
+
+        write_onnx_retriever(model, gallery, target, k=sidecar.k)
+    else:
+        write_retriever(model, gallery, target, k=sidecar.k)
 
 
 def read_retriever(path: Path | str) -> tuple[Any, Gallery, Sidecar]:
-    """Returns the student alone (a `ModelT`, without subgraphs where the file has no student), gallery and sidecar.
+    """Returns the student alone, gallery and sidecar.
+
+    The student of a .tflite file is a `ModelT`, without subgraphs where the file has no student; of an .onnx file a
+    `ModelProto` or None.
 
     Raises:
         KdistillError: a damaged or foreign file, or a sidecar that belongs to another file.
     """
     sidecar = read_sidecar(path)
     sidecar.check_file(path)
+    if Path(path).suffix == ".onnx":
+        from export.onnx_retriever import take_apart
+
+        return *take_apart(path, sidecar), sidecar
     model = read_model(path)
     if read_metadata(model, RETRIEVER_KEY) is None:
         raise KdistillError(f"{path} is not a retriever written by this program")

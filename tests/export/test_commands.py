@@ -50,24 +50,25 @@ def test_parquet_holds_ids_and_vectors(precision, rows, ids, tmp_path):
     np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), rows, atol=1e-4)
 
 
-def test_rows_are_added_removed_and_handed_over_by_command(rows, ids, tmp_path, capsys):
-    path = tmp_path / "r.tflite"
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_rows_are_added_removed_and_handed_over_by_command(suffix, rows, ids, tmp_path, capsys):
+    path = tmp_path / f"r{suffix}"
     build_search(rows[:200], ids[:200], path, k=5)
     np.savez(tmp_path / "new.npz", ids=np.array(ids[200:]), embeddings=rows[200:])
     assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 0
     assert Retriever(path).search_embedding(rows[250])[0].id == "image 250"
     assert main(["remove", f"--retriever={path}", "--ids", "image 250"]) == 0
     assert Retriever(path).search_embedding(rows[250])[0].id != "image 250"
-    pytest.importorskip("faiss")
-    assert main(["handover", f"--retriever={path}", "--to=faiss", f"--out={tmp_path / 'g.faiss'}"]) == 0
-    import faiss
-
-    assert faiss.read_index(str(tmp_path / "g.faiss")).ntotal == 299
     capsys.readouterr()
     assert main(["remove", f"--retriever={path}", "--ids", "image 250"]) == 1
     assert capsys.readouterr().err.startswith("error: id 'image 250' is not in the gallery")
     assert main(["add", f"--retriever={path}", f"--embeddings={path}"]) == 1
     assert "`ids` and `embeddings`" in capsys.readouterr().err
+    pytest.importorskip("faiss")
+    assert main(["handover", f"--retriever={path}", "--to=faiss", f"--out={tmp_path / 'g.faiss'}"]) == 0
+    import faiss
+
+    assert faiss.read_index(str(tmp_path / "g.faiss")).ntotal == 299
 
 
 def blocky(size: int) -> ImageSet:
@@ -143,7 +144,7 @@ def test_the_gate_passes_a_run_and_adds_int8_to_it(run, tmp_path, capsys):
     report = tmp_path / "report.json"
     assert main(["verify", f"--run={run}", f"--json={report}", "--max_map_drop", "int8=100"]) == 0
     names = {file["name"] for file in json.loads(report.read_text())["files"] if file["passed"]}
-    assert {"student.tflite", "student.onnx", "student_int8.tflite", "retriever.tflite"} <= names
+    assert {"student.tflite", "student.onnx", "student_int8.tflite", "retriever.tflite", "retriever.onnx"} <= names
     assert "student_int8_float_head.tflite" in names
 
 

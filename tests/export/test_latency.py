@@ -33,14 +33,15 @@ def test_a_run_is_measured_with_the_quality_of_each_file(student, pixels, labels
     assert run.returncode == 0, run.stderr
     result = json.loads((tmp_path / "l.json").read_text())
     measured = {row["name"]: row for row in result["rows"]}
-    assert set(measured) == {"student.keras", "student.onnx", "student.tflite", "retriever.tflite"}
+    assert set(measured) == {"student.keras", "student.onnx", "student.tflite", "retriever.tflite", "retriever.onnx"}
     for check in rows:
         assert measured[check["name"]]["map"] == check["map"]
         assert measured[check["name"]]["bytes"] == check["bytes"]
     assert measured["student.keras"]["map"] is None  # not in the card: it is what the others are checked against
     assert all(0 < row["latency_ms_median"] <= row["latency_ms_p90"] <= row["latency_ms_p99"] for row in result["rows"])
     assert measured["student.tflite"]["peak_memory_mib"] < measured["student.keras"]["peak_memory_mib"]
-    assert set(result["figures"]) == {"student_keras_ms", "student_onnx_ms", "student_tflite_ms", "retriever_tflite_ms"}
+    files = ("student_keras", "student_onnx", "student_tflite", "retriever_tflite", "retriever_onnx")
+    assert set(result["figures"]) == {f"{name}_ms" for name in files}
     assert (tmp_path / "l.png").stat().st_size > 1000
 
 

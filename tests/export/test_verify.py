@@ -88,11 +88,17 @@ def test_the_bundle_writes_checks_and_describes_every_file(student, pixels, labe
         "student_dynamic_int8.tflite",
         "student_int8.tflite",
         "retriever.tflite",
+        "retriever.onnx",
     }
     assert {row["name"] for row in rows} == names
     assert all(row["passed"] for row in rows), [row["reason"] for row in rows]
-    assert {entry.name for entry in tmp_path.iterdir()} == names | {"retriever.json", "card.json"}
-    assert Retriever(tmp_path / "retriever.tflite").search(pixels[5])[0].id == "image 5"
+    assert {entry.name for entry in tmp_path.iterdir()} == names | {
+        "retriever.json",
+        "retriever.onnx.json",
+        "card.json",
+    }
+    for name in ("retriever.tflite", "retriever.onnx"):
+        assert Retriever(tmp_path / name).search(pixels[5])[0].id == "image 5"
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["teacher"], card["queries"], card["output"]["dimension"]) == ("table", 36, 12)
     assert {entry["name"] for entry in card["files"]} == names
