@@ -29,6 +29,17 @@ class Settings:
     teacher_headers: tuple[str, ...] = ()
     teacher_timeout: float = 60.0
     teacher_retries: int = 5
+    teacher_answers: str = "vectors"
+    candidates: int = 20
+    pair_queries: int = 100
+    pair_sampler: str = "rr_diff"
+    pair_both_ways: bool = False
+    pair_tie_margin: float = 0.0
+    ranker_backbone: str | None = None
+    ranker_alpha: float = 1.0
+    ranker_image_size: int = 224
+    ranker_weights: str | None = None
+    ranker_steps: int = 300
     query_budget: int = 100
     ask_batch_size: int = 32
     selection: str = "random"
@@ -99,6 +110,15 @@ _ASK = (
     "teacher_image_size",
     "query_budget",
     "selection",
+    "teacher_answers",
+    "candidates",
+    "pair_queries",
+    "pair_sampler",
+    "pair_both_ways",
+    "ranker_backbone",
+    "ranker_alpha",
+    "ranker_image_size",
+    "ranker_weights",
 )
 _DISTILL = (
     *_ASK,
@@ -120,6 +140,8 @@ _DISTILL = (
     "rank_parents",
     "bank_size",
     "whiten_teacher",
+    "ranker_steps",
+    "pair_tie_margin",
 )
 _EVALUATE = (
     *_DISTILL,

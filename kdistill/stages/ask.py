@@ -13,6 +13,7 @@ from kdistill.evaluation import embed_images
 from kdistill.files import write_whole
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
+from kdistill.stages.comparisons import ask_comparisons, compares
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
 from kdistill.teachers.database import NoLedger
 from kdistill.workdir import Workdir
@@ -27,6 +28,9 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
         ArgumentError: a budget that cannot be right.
         KdistillError: the teacher fails, or the ledger belongs to another.
     """
+    if compares(settings):
+        ask_comparisons(settings, workdir)
+        return
     data = data_of(settings)
     if not len(data.pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")

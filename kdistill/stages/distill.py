@@ -11,13 +11,16 @@ from absl import logging
 from kdistill import losses, optimizers, students
 from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.data import ImageSet
+from kdistill.data.order_batches import order_batches
 from kdistill.data.pipeline import training_batches
 from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import whole_file
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.losses.comparisons import ListMLEOfOrders
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, read_images, start_student
+from kdistill.stages.comparisons import compares, learns_orders, ordered_lists, ranked_pool, readable_lists
 from kdistill.teachers.whitening import fit_whitening
 from kdistill.workdir import Workdir
 
@@ -40,6 +43,9 @@ def distill(settings: Settings, workdir: Workdir) -> None:
     student = start_student(settings, start.pixels if settings.student_weights else None)
     if settings.augment:
         start = read_images(pool, round(settings.image_size * SOURCE_MARGIN), settings, "reading for crops")
+    ordered = learns_orders(settings)
+    make_batches = order_batches if ordered else training_batches
+    taught = readable_lists(targets, start.indices) if ordered else targets[start.indices]
     distiller = build_distiller(settings, student, targets.shape[-1])
 
     epochs = min(settings.evaluations, settings.steps)
@@ -60,9 +66,9 @@ def distill(settings: Settings, workdir: Workdir) -> None:
         keras.callbacks.TensorBoard(str(workdir.logs), write_graph=False),
         checkpoint,
     ]
-    batches = training_batches(
+    batches = make_batches(
         start.pixels,
-        targets[start.indices],
+        taught,
         batch_size=settings.batch_size,
         image_size=settings.image_size,
         first_step=done * steps_per_epoch,
@@ -118,7 +124,9 @@ def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) 
 
 
 def loss_of(settings: Settings) -> keras.losses.Loss:
-    """Returns the loss that --loss and --loss_options (`name=value,...`) name."""
+    """Returns the loss that --loss and --loss_options (`name=value,...`) name; ListMLE where orders are learned."""
+    if learns_orders(settings):
+        return ListMLEOfOrders(**parse_options(settings.loss_options))
     return losses.get(settings.loss, **parse_options(settings.loss_options))
 
 
@@ -147,7 +155,9 @@ def parse_options(text: str) -> dict[str, Any]:
 
 
 def _answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[ImageSet, np.ndarray]:
-    """Returns the images with an answer, and their targets, [n, Dt] or labels [n]."""
+    """Returns the images to learn from and their targets: vectors [n, Dt], labels [n], or orders [m, 1 + k]."""
+    if compares(settings):
+        return (ordered_lists if learns_orders(settings) else ranked_pool)(settings, workdir, pool)
     with np.load(workdir.needs(workdir.answers, "ask"), allow_pickle=False) as answers:
         ids, embeddings = answers["ids"].tolist(), answers["embeddings"]
     positions = {name: index for index, name in enumerate(pool.ids)}

@@ -16,9 +16,11 @@ from kdistill.files import write_whole
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
+from kdistill.stages.comparisons import compares
 from kdistill.stages.judge import Judge, Vectors
 from kdistill.stages.postprocess import postprocessed, row_name
 from kdistill.teachers import Teacher
+from kdistill.teachers.function import FunctionTeacher
 from kdistill.workdir import Workdir
 
 NEIGHBOUR_QUERIES = 12
@@ -114,7 +116,9 @@ def _teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
     remote = settings.teacher.startswith(("http://", "https://"))
     if settings.score_teacher == "no" or (settings.score_teacher == "auto" and remote):
         return None
-    return teacher_of(settings, workdir)
+    teacher = teacher_of(settings, workdir)
+    # A function that compares has no vectors to score.
+    return None if compares(settings) and isinstance(teacher, FunctionTeacher) else teacher
 
 
 def _answers(teacher: Teacher, images: ImageSet, description: str) -> np.ndarray:

@@ -25,11 +25,11 @@ class FunctionTeacher:
         named = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
         self.name = name or named
         self.repeatable = bool(getattr(function, "repeatable", False))
-        self._function = function
+        self.function = function
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns what the function returns, as an array."""
-        return np.asarray(self._function(images))
+        return np.asarray(self.function(images))
 
 
 def import_function(spec: str) -> FunctionTeacher:

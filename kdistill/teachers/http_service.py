@@ -7,11 +7,12 @@ Answer, one of:
                                "index": [int, ...], the positions of the images that the entries belong to
     application/octet-stream   little-endian float32 [n, Dt], one row an image, in order
 
+Services that compare images instead are asked as `http_comparisons` says.
+
 The standard library's urllib does all that this needs; a session library would be one more dependency for one
 request a batch. Redirects are not followed: they would carry the key to another host.
 """
 
-import base64
 import email.utils
 import hashlib
 import http.client
@@ -26,13 +27,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import PIL.Image
 from absl import logging
 
 from kdistill.data.images import Image
 from kdistill.errors import ArgumentError
+from kdistill.teachers.http_comparisons import HttpComparisons, base64_of
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked
 
 MAX_ANSWER_BYTES = 64 << 20
@@ -47,8 +49,8 @@ _LOST_BEHIND_GATEWAY = (502, 504)  # the service may have answered a gateway tha
 _NOT_REACHED = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
 
 
-class HttpTeacher:
-    """Asks a service for the embeddings of encoded images."""
+class HttpTeacher(HttpComparisons):
+    """Asks a service for the embeddings of encoded images, for orders of them, or for preferences."""
 
     view = "encoded"
 
@@ -95,16 +97,19 @@ class HttpTeacher:
             NoAnswer: timed out or cut off on the way back, or fewer entries than images.
             BadAnswer: not what the protocol says.
         """
-        encoded = [base64.b64encode(_encoded(image)).decode("ascii") for image in images]
-        body = json.dumps({"images": encoded}).encode()
+        return self._ask({"images": [base64_of(image) for image in images]}, len(images), "embeddings")
+
+    def _ask(self, question: dict[str, Any], count: int, key: str, width: int | None = None) -> np.ndarray:
+        """Returns float [count, ...], what the answer has under `key`; rows of `width` numbers where it is given."""
+        body = json.dumps(question).encode()
         if self._failures:
             self._sleep(_backoff(self._failures - 1))
         self._failures += 1
         kind, answer = self._post(body)
         self._failures = 0
         if kind == "application/octet-stream":
-            return _raw(answer, len(images))
-        return _json(answer, len(images))
+            return _raw(answer, count)
+        return _json(answer, count, key, width)
 
     def _post(self, body: bytes) -> tuple[str, bytes]:
         headers = {"Content-Type": "application/json", "Accept": "application/json, application/octet-stream"}
@@ -167,16 +172,6 @@ def _header(spec: str) -> tuple[str, str]:
     return header, value
 
 
-def _encoded(image: Image) -> bytes:
-    """Returns the bytes to send, after a look whether they can be decoded: a broken file is not worth paying for."""
-    pixels = image.pixels()
-    if image.box is None:
-        return image.encoded()
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
 def _backoff(attempt: int) -> float:
     """Returns seconds: doubling, with jitter so that many clients do not come back at once."""
     return min(_LONGEST_BACKOFF, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)
@@ -200,31 +195,40 @@ def _raw(answer: bytes, rows: int) -> np.ndarray:
     return np.frombuffer(answer, "<f4").reshape(rows, -1)
 
 
-def _json(answer: bytes, images: int) -> np.ndarray:
+def _json(answer: bytes, count: int, key: str, width: int | None) -> np.ndarray:
     try:
         parsed = json.loads(answer)
     except (ValueError, RecursionError) as error:
         raise BadAnswer(f"the teacher's answer is not JSON: {error}") from error
-    entries = parsed.get("embeddings") if isinstance(parsed, dict) else None
+    entries = parsed.get(key) if isinstance(parsed, dict) else None
     if not isinstance(entries, list):
-        raise BadAnswer('the teacher\'s answer has no list "embeddings"')
+        raise BadAnswer(f'the teacher\'s answer has no list "{key}"')
     index = parsed.get("index", list(range(len(entries))))
-    if "index" not in parsed and len(entries) != images:
+    if "index" not in parsed and len(entries) != count:
         raise BadAnswer(
-            f'the teacher answered {images} images with {len(entries)} embeddings and no "index" that tells whose'
+            f'the teacher answered {count} questions with {len(entries)} {key} and no "index" that tells whose'
         )
     if (
         not isinstance(index, list)
         or len(index) != len(entries)
-        or not all(type(row) is int and 0 <= row < images for row in index)
+        or not all(type(row) is int and 0 <= row < count for row in index)
         or len(set(index)) != len(index)
     ):
-        raise BadAnswer(f"the teacher's \"index\" must name each embedding's image once, 0 to {images - 1}")
+        raise BadAnswer(f'the teacher\'s "index" must name the question of each entry once, 0 to {count - 1}')
+    if width is not None:
+        entries = [_row(entry, width) for entry in entries]
     embeddings = _vectors(entries)
-    if len(entries) < images:
-        fault = f"the teacher answered {len(entries)} of {images} images"
+    if len(entries) < count:
+        fault = f"the teacher answered {len(entries)} of {count} questions"
         raise NoAnswer(fault, rows=index, embeddings=embeddings)
     return embeddings[np.argsort(index)]
+
+
+def _row(entry: object, width: int) -> list[object]:
+    """Returns a list of `width` entries; what has another length is NaN, so that the other answers can be kept."""
+    row = entry if isinstance(entry, list) else [entry]
+    whole = len(row) == width and all(isinstance(number, int | float) and type(number) is not bool for number in row)
+    return row if whole else [float("nan")] * width
 
 
 def _vectors(entries: list[object]) -> np.ndarray:

@@ -1,0 +1,152 @@
+"""How many pairs must a teacher compare, and which? A part of the pairs, drawn by four samplers, against all of them.
+
+    python -m benchmarks.pair_teachers --data_dir=DIR --weights=FILE --ranker_weights=FILE --json=FILE
+
+For each of 330 queries the ranker's untaught features propose 100 candidates, which make 4,950 pairs. The expert
+teacher of the grocery photos compares all of them (`all`), or the share --share of them that a sampler draws
+(`uniform`, `rr`, `rr_sum`, `rr_diff`); its probability is the logistic of the gap between its two cosines. Answers ->
+ties, contradictions and cycles settled -> ranker (pairwise logistic) -> KL on the ranker's vectors of the whole pool.
+
+Figures in mAP points on test.txt: `map_ARM`, `std_ARM`, and `gain_ARM`, `gain_std_ARM` over `all` of the same seed.
+`ranker_validation_map` has the mAP of the rankers themselves on val.txt. The seed sets queries, pairs, the student's
+start and the batches. Finished runs stand in the CSV file and are not repeated.
+"""
+
+import argparse
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.comparing import Comparison, figures_of, of_grocery, report, run_all, smoke, train_on_vectors
+from kdistill.errors import run_command
+from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.ranker import Ranker, fit_preferences
+from kdistill.teachers import select
+from kdistill.teachers.consistency import Settled, settle
+from kdistill.teachers.pair_sampling import PAIR_SAMPLERS, sample_pairs
+from kdistill.teachers.preferences import Preferences
+from kdistill.teachers.proposals import propose
+
+ALL = "all"
+
+
+class Runs:
+    """The answers and the rankers that learn them."""
+
+    def __init__(self, comparison: Comparison, queries: int, candidates: int, share: float, temperature: float) -> None:
+        """Takes queries, candidates of each, the share of pairs (0 to 1), and the temperature of the teacher."""
+        self.comparison, self.count, self.candidates = comparison, queries, candidates
+        self.pairs = round(share * candidates * (candidates - 1) / 2)
+        self.temperature = temperature
+        self.rankers: dict[tuple[str, int], Ranker] = {}
+
+    def answers(self, arm: str, seed: int) -> Settled:
+        """Returns what the teacher says, settled."""
+        features = self.comparison.features
+        queries = select("random", self.count, n=len(features), seed=seed)
+        candidates = propose(features, queries, self.candidates)
+        every = self.candidates * (self.candidates - 1) // 2
+        sampler, pairs = ("uniform", every) if arm == ALL else (arm, self.pairs)
+        ranks = sample_pairs(sampler, self.candidates, pairs, queries=self.count, seed=seed)
+        chosen = np.take_along_axis(candidates, ranks.reshape(self.count, -1), axis=1).reshape(-1, 2)
+        asked = np.repeat(queries, pairs)
+        vectors = self.comparison.problem.pool.teacher
+        cosines = vectors[queries] @ vectors.T
+        place = np.repeat(np.arange(self.count), pairs)
+        gaps = cosines[place, chosen[:, 0]] - cosines[place, chosen[:, 1]]
+        probability = 1.0 / (1.0 + np.exp(-gaps / self.temperature))
+        return settle(Preferences(asked, chosen[:, 0], chosen[:, 1], probability.astype(np.float32)))
+
+    def ranker(self, arm: str, seed: int) -> Ranker:
+        """Returns the ranker that learned the answers, fitted once."""
+        if (arm, seed) not in self.rankers:
+            answers = self.answers(arm, seed).preferences
+            self.rankers[arm, seed] = fit_preferences(
+                self.comparison.features, answers.queries, answers.first, answers.second, answers.probability
+            )
+        return self.rankers[arm, seed]
+
+    def student(self, arm: str, seed: int) -> keras.Model:
+        """Returns the student of that ranker."""
+        features = self.comparison.features
+        targets = self.ranker(arm, seed).embed(features)
+        return train_on_vectors(self.comparison.problem, np.arange(len(features)), targets, seed)
+
+    def validation_map(self, arm: str, seed: int) -> float:
+        """Returns the mAP of the ranker itself on the validation images."""
+        vectors = self.ranker(arm, seed).embed(self.comparison.validation_features)
+        labels = self.comparison.problem.validation.labels
+        return float(evaluate_leave_one_out(vectors, labels).as_dict()["map"])
+
+
+def main() -> None:
+    """Parses the command line, measures, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, help="the folder that the lists and teacher_expert.npz lie in")
+    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 0.35, the student's start")
+    parser.add_argument("--ranker_weights", default="imagenet", help="of the ranker's MobileNetV2")
+    parser.add_argument("--ranker_alpha", type=float, default=1.0, help="width of the ranker's MobileNetV2")
+    parser.add_argument("--ranker_image_size", type=int, default=224)
+    parser.add_argument("--cache", type=Path, default=Path("runs/comparing"), help="for decoded images and features")
+    parser.add_argument("--queries", type=int, default=330)
+    parser.add_argument("--candidates", type=int, default=100)
+    parser.add_argument("--share", type=float, default=0.02, help="of the pairs that the samplers draw")
+    parser.add_argument("--teacher_temperature", type=float, default=0.1)
+    parser.add_argument("--arms", default=",".join((ALL, *PAIR_SAMPLERS)))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--judged_on", choices=("validation", "test"), default="test")
+    parser.add_argument("--rankers_only", action="store_true", help="train no student: the rankers on val.txt alone")
+    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/pair_teachers.csv"))
+    parser.add_argument("--json", type=Path, help="file to write the result to")
+    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        comparison, arguments.queries, arguments.candidates, arguments.share = smoke(), 6, 6, 0.4
+    elif arguments.data_dir is None:
+        parser.error("--data_dir is needed")
+    else:
+        comparison = of_grocery(
+            arguments.data_dir,
+            arguments.weights,
+            arguments.ranker_weights,
+            arguments.cache,
+            alpha=arguments.ranker_alpha,
+            image_size=arguments.ranker_image_size,
+            steps=arguments.steps,
+        )
+    facts = {
+        "queries": arguments.queries,
+        "candidates": arguments.candidates,
+        "share": arguments.share,
+        "teacher_temperature": arguments.teacher_temperature,
+        "ranker": f"mobilenet_v2 {arguments.ranker_alpha:g} at {arguments.ranker_image_size}",
+    }
+    problem = comparison.problem
+    runs = Runs(comparison, arguments.queries, arguments.candidates, arguments.share, arguments.teacher_temperature)
+    arms = arguments.arms.split(",")
+    seeds = range(arguments.seeds)
+    rankers = {arm: [runs.validation_map(arm, seed) for seed in seeds] for arm in arms}
+    maps: dict[str, list[float]] = {}
+    if not arguments.rankers_only:
+        setup = problem.setup(rate=problem.settings.learning_rate, **facts)
+        students: dict[str, Callable[[int], keras.Model]] = {arm: functools.partial(runs.student, arm) for arm in arms}
+        maps = run_all(arguments.csv, setup, arguments.judged_on, students, arguments.seeds, problem)
+    result = {
+        "figures": figures_of(maps, ALL) if ALL in maps else {},
+        "maps": maps,
+        "ranker_validation_map": rankers,
+        "answers": {arm: runs.answers(arm, 0).counts() for arm in arms},
+        "judged_on": arguments.judged_on,
+        "seeds": arguments.seeds,
+        **facts,
+        "settings": problem.training_settings(),
+    }
+    report(result, arguments.json)
+
+
+if __name__ == "__main__":
+    run_command(main)
