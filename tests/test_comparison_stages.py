@@ -97,6 +97,7 @@ def test_a_dry_run_counts_comparisons_and_writes_nothing(photos, tmp_path, capsy
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"engine": "ray"}, "asked with --engine=local"),
         ({"teacher_answers": "ranks"}, "--teacher_answers=ranks is unknown"),
         (PAIRS, "needs a ranker"),
         ({"query_budget": 17}, "only 16 images"),

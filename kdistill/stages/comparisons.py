@@ -69,6 +69,10 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> None:
         ArgumentError: a budget, or a number of candidates or pairs, that cannot be right.
         KdistillError: the teacher fails, or the ledger belongs to another.
     """
+    if settings.engine != "local":
+        raise ArgumentError(
+            f"--engine={settings.engine} asks for vectors; orders and pairs are asked with --engine=local"
+        )
     pool = data_of(settings).pool
     if not len(pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")

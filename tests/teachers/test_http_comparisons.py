@@ -73,7 +73,7 @@ def serve(listener: socket.socket) -> None:
 @pytest.fixture(scope="module")
 def address():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(target=serve, args=(listener,), daemon=True)
         process.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         process.kill()
