@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test lint test-clients test-web test-addons clean
+.PHONY: quickstart test lint test-clients test-web test-addons test-cluster clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -16,13 +16,26 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch).
+# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch, Milvus).
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python -m pytest tests/export
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet -e '.[clients,search,test]'
+	.venv-clients/bin/pip install --quiet -e '.[clients,search,milvus,test]'
+	touch $@
+
+# Ray and a real PostgreSQL server (Debian's package, installed where it is missing and we may).
+test-cluster: .venv-cluster/installed
+	if [ "$$(id -u)" = 0 ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	  apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; \
+	fi
+	.venv-cluster/bin/python -m pytest tests/cluster tests/teachers/test_ledger.py \
+	  tests/teachers/test_ledger_properties.py tests/teachers/test_crash.py
+
+.venv-cluster/installed: setup.cfg
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/pip install --quiet -e '.[postgres,ray,test]'
 	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
@@ -53,4 +66,4 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,8 @@ from kdistill.progress import progress_bar
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a few kilobytes can claim to be gigapixels."""
 
+PIL.Image.init()  # now: Pillow would load its decoders at first need, and not safely where threads need them at once
+
 
 class UnreadableImage(KdistillError):
     """One image could not be read; its id stands in the message."""
@@ -105,6 +107,9 @@ def decode(encoded: bytes, name: str) -> PIL.Image.Image:
                 return upright.convert("RGB")
     except UnreadableImage:
         raise
+    except PIL.UnidentifiedImageError as error:
+        # Pillow's own words hold an address in memory.
+        raise UnreadableImage(f"image {name!r} cannot be decoded: it is no image of a known kind") from error
     # Pillow's decoders raise many kinds of errors on broken files; each means the same to the user.
     except Exception as error:
         raise UnreadableImage(f"image {name!r} cannot be decoded: {error}") from error

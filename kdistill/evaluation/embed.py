@@ -17,8 +17,10 @@ from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
 from kdistill.data.lists import read_list
 from kdistill.errors import ArgumentError, KdistillError, run_command
-from kdistill.evaluation.embed_job import JobResult, Shard, embed_to_folder, merge_shards
-from kdistill.evaluation.embedders import SUFFIXES, open_embedder
+from kdistill.evaluation.embed_job import JobResult, Parts, Shard, embed_to_folder, merge_shards
+from kdistill.evaluation.embed_ray import OpenFile, ray_parts
+from kdistill.evaluation.embedders import SUFFIXES, Embedder, open_embedder
+from kdistill.ray_engine import check_engine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="embed the I-th of N parts (from 0)")
     parser.add_argument("--merge", type=int, default=0, metavar="N", help="join the files of N finished shards")
     parser.add_argument("--batch_size", type=int, default=32, help="images in one call of the model")
+    parser.add_argument("--engine", default="local", help="local (this process) or ray (a cluster)")
+    parser.add_argument("--actors", type=int, default=0, help="ray: processes that embed; 0 for one a core")
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
     return parser
 
@@ -55,16 +59,20 @@ def _embed(options: argparse.Namespace) -> JobResult:
         raise ArgumentError("--model and --images are needed to embed")
     if options.batch_size < 1:
         raise ArgumentError(f"--batch_size={options.batch_size} must be at least 1")
+    check_engine(options.engine, options.actors)
     shard = _shard(options.shard)
-    embedder = open_embedder(options.model)
+    model = open_embedder(options.model)
     images = _images(Path(options.images))
     for image in images:
         if "\n" in image.id:
             raise KdistillError(f"the name {image.id!r} contains a line break, so it cannot stand in a list of ids")
     digest = hashlib.sha256(Path(options.model).read_bytes())
     digest.update("\n".join(images.ids).encode("utf-8", "surrogateescape"))
+    engine: Embedder | Parts = model
+    if options.engine == "ray":
+        engine = ray_parts(OpenFile.as_here(options.model), images, options.batch_size, actors=options.actors)
     return embed_to_folder(
-        embedder,
+        engine,
         images,
         options.output,
         fingerprint=digest.hexdigest(),

@@ -8,13 +8,17 @@ One shard writes three files into the output folder (without suffix when there i
 
 Rows are appended; an unreadable image has none. After each stretch of images the rows are flushed to the disk first and
 the progress record replaced after (atomically), so a job killed at any moment continues from the last record and never
-counts a row that is not there.
+counts a row that is not there. One process at a time works on a shard: it holds a lock on `progress-....lock`.
 """
 
+import contextlib
 import dataclasses
+import fcntl
+import functools
 import json
 import os
 from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -73,8 +77,27 @@ class JobResult:
     resumed_at: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What became of a stretch of images.
+
+    Attributes:
+        rows: float32 [m, D], of the readable ones, in order ([0, 0] when there is none).
+        skipped: (id, reason) of the others.
+        stop: the position after the last of them.
+    """
+
+    rows: np.ndarray
+    skipped: tuple[tuple[str, str], ...]
+    stop: int
+
+
+Parts = Callable[[int, int], Generator[Part, None, None]]
+"""An engine: gives the parts of images [start, stop), in order and without a gap."""
+
+
 def embed_to_folder(
-    embedder: Embedder,
+    embedder: Embedder | Parts,
     images: ImageSet,
     folder: str | Path,
     *,
@@ -87,7 +110,7 @@ def embed_to_folder(
     """Embeds one shard, or continues with it; a finished shard is left as it is.
 
     Args:
-        embedder: the model.
+        embedder: the model, which then runs in this process; or another engine.
         images: all images of all shards.
         folder: the output folder, created when missing.
         fingerprint: what identifies model and images; a folder begun with another fingerprint is refused.
@@ -97,34 +120,54 @@ def embed_to_folder(
         stretch: images between two records of progress.
 
     Raises:
-        KdistillError: the folder holds another job, cannot be written, or no image can be read.
+        KdistillError: the folder holds another job, another process is at work on this shard, the folder cannot be
+            written, or no image can be read.
     """
     shard = shard or Shard()
     root = Path(folder)
     start, stop = shard.bounds(len(images))
     if start == stop:
         raise ArgumentError(f"shard {shard.index}/{shard.count} of {len(images)} images is empty")
+    if isinstance(embedder, Embedder):
+        engine: Parts = functools.partial(local_parts, embedder, images, batch_size)
+    else:
+        engine = embedder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        record = _Record.open(shard.path(root, "progress", ".json"), fingerprint, start)
-        resumed_at = record.next - start
-        matrix = shard.path(root, "embeddings", ".npy")
-        listing = shard.path(root, "ids", ".txt")
-        if not record.done:
-            partial = matrix.with_suffix(".npy.partial")
-            _run(embedder, images, partial, record, stop, batch_size, strict, stretch)
-            if not record.rows:
-                raise UnreadableImage(f"none of the {stop - start} images can be read: {record.skipped[0][1]}")
-            skipped = {name for name, _ in record.skipped}
-            ids = [image.id for image in images[start:stop] if image.id not in skipped]
-            listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
-            _write_header(partial, record.rows, record.dim)
-            os.replace(partial, matrix)
-            record.done = True
-            record.save()
+        with _only_job(shard.path(root, "progress", ".lock")):
+            record = _Record.open(shard.path(root, "progress", ".json"), fingerprint, start)
+            resumed_at = record.next - start
+            matrix = shard.path(root, "embeddings", ".npy")
+            listing = shard.path(root, "ids", ".txt")
+            if not record.done:
+                partial = matrix.with_suffix(".npy.partial")
+                _append(engine, partial, record, stop, strict, stretch)
+                if not record.rows:
+                    raise UnreadableImage(f"none of the {stop - start} images can be read: {record.skipped[0][1]}")
+                skipped = {name for name, _ in record.skipped}
+                ids = [image.id for image in images[start:stop] if image.id not in skipped]
+                listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
+                _write_header(partial, record.rows, record.dim)
+                os.replace(partial, matrix)
+                record.done = True
+                record.save()
     except OSError as error:
         raise KdistillError(f"the embeddings cannot be written to {str(root)!r}: {error.strerror or error}") from error
     return JobResult(matrix, listing, record.rows, tuple(record.skipped), resumed_at)
+
+
+@contextlib.contextmanager
+def _only_job(path: Path) -> Iterator[None]:
+    """Holds the lock of a shard; the system lets go of it when the process ends, however it ends."""
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KdistillError(
+                f"another job is writing the same shard in {str(path.parent)!r}: wait for it, name another folder, "
+                "or share the work with --shard"
+            ) from None
+        yield
 
 
 def merge_shards(folder: str | Path, count: int) -> JobResult:
@@ -191,7 +234,7 @@ class _Record:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             skipped = [(str(name), str(reason)) for name, reason in content.pop("skipped")]
             return cls(path, skipped=skipped, **content)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdistillError(f"the progress record {path} is damaged: {error}") from error
 
     def save(self) -> None:
@@ -204,29 +247,18 @@ class _Record:
         os.replace(fresh, self.path)
 
 
-def _run(
-    embedder: Embedder,
-    images: ImageSet,
-    partial: Path,
-    record: _Record,
-    stop: int,
-    batch_size: int,
-    strict: bool,
-    stretch: int,
-) -> None:
+def _append(engine: Parts, partial: Path, record: _Record, stop: int, strict: bool, stretch: int) -> None:
     """Embeds images [record.next, stop) and appends their rows, recording progress as it goes."""
     partial.touch()
     with (
         open(partial, "r+b") as file,
         progress_bar(total=stop - record.next, description="embedding") as bar,
-        ThreadPoolExecutor(embedder.callers) as pool,
+        contextlib.closing(engine(record.next, stop)) as parts,
     ):
         # Rows after the record are of a run that was killed before it recorded them. A new file gets room for the
         # header, which is written last.
         file.seek(file.truncate(HEADER_BYTES + record.rows * record.dim * 4))
-        running: deque[tuple[Batch, Future[np.ndarray]]] = deque()
         recorded = record.next
-        unreadable = ""
 
         def keep() -> None:
             nonlocal recorded
@@ -235,33 +267,52 @@ def _run(
             record.save()
             recorded = record.next
 
-        def finish_first() -> None:
-            batch, future = running.popleft()
-            rows = np.ascontiguousarray(future.result(), np.float32)
-            if len(rows):
-                record.dim = rows.shape[1]
-                file.write(rows.tobytes())
-            record.rows += len(batch.indices)
-            record.skipped += batch.skipped
-            bar.update(batch.stop - record.next)
+        for part in parts:
+            if strict and part.skipped:
+                keep()
+                raise UnreadableImage(part.skipped[0][1])
+            if len(part.rows):
+                record.dim = part.rows.shape[1]
+                file.write(part.rows.tobytes())
+            if len(part.rows) + len(part.skipped) != part.stop - record.next:
+                raise KdistillError(f"images {record.next} to {part.stop} came back as {len(part.rows)} rows")
+            record.rows += len(part.rows)
+            record.skipped += part.skipped
+            bar.update(part.stop - record.next)
             bar.set_postfix(unreadable=len(record.skipped), refresh=False)
-            record.next = batch.stop
+            record.next = part.stop
             if record.next - recorded >= stretch or record.next == stop:
                 keep()
 
-        for batch in decoded_batches(images, embedder.image_size, batch_size, start=record.next, stop=stop):
-            if strict and batch.skipped:
-                unreadable = batch.skipped[0][1]
-                break
+
+def local_parts(
+    embedder: Embedder, images: ImageSet, batch_size: int, start: int, stop: int
+) -> Generator[Part, None, None]:
+    """Embeds images [start, stop) in this process; yields one part a batch.
+
+    Args:
+        embedder: the model.
+        images: the set.
+        batch_size: images of a batch, readable or not.
+        start, stop: positions.
+
+    Raises:
+        KdistillError: an embedding that is not finite.
+    """
+    with ThreadPoolExecutor(embedder.callers) as pool:
+        running: deque[tuple[Batch, Future[np.ndarray]]] = deque()
+
+        def finish_first() -> Part:
+            batch, future = running.popleft()
+            return Part(np.ascontiguousarray(future.result(), np.float32), batch.skipped, batch.stop)
+
+        for batch in decoded_batches(images, embedder.image_size, batch_size, start=start, stop=stop):
             running.append((batch, pool.submit(_embed, embedder, batch)))
             # One batch more than callers, so that none of them waits for this thread.
             if len(running) > embedder.callers:
-                finish_first()
+                yield finish_first()
         while running:
-            finish_first()
-        if unreadable:
-            keep()
-            raise UnreadableImage(unreadable)
+            yield finish_first()
 
 
 def _embed(embedder: Embedder, batch: Batch) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The stage `ask`: choose the questions, spend the budget, keep the answers."""
 
 import contextlib
+import functools
 import io
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -11,11 +13,13 @@ from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
 from kdistill.files import write_whole
+from kdistill.ray_engine import check_engine
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.comparisons import ask_comparisons, compares
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
 from kdistill.teachers.database import NoLedger
+from kdistill.teachers.asking_ray import ask_on_ray
 from kdistill.workdir import Workdir
 
 
@@ -32,6 +36,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
         ask_comparisons(settings, workdir)
         return
     data = data_of(settings)
+    check_engine(settings.engine, settings.actors)
     if not len(data.pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
     check_budget(settings.query_budget, len(data.pool))
@@ -47,16 +52,17 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
             print(plan(teacher, data.pool, chosen, ledger, budget=budget, price_per_query=price))
         return
     with Ledger(location) as ledger:
-        answers = ask(
-            teacher,
-            data.pool,
-            chosen,
-            ledger,
-            budget=settings.query_budget,
-            batch_size=settings.ask_batch_size,
-            strict=settings.strict,
-            price_per_query=settings.price_per_query,
-        )
+    options: dict[str, Any] = dict(
+        budget=settings.query_budget,
+        batch_size=settings.ask_batch_size,
+        strict=settings.strict,
+        price_per_query=settings.price_per_query,
+    )
+    if settings.engine == "ray":
+        opening = functools.partial(teacher_of, settings, workdir)
+        answers = ask_on_ray(opening, data.pool, chosen, location, **options, actors=settings.actors)
+        if settings.engine == "local":
+            answers = ask(teacher, data.pool, chosen, ledger, **options)
         spent = ledger.summary().spent
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)

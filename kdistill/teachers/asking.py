@@ -19,6 +19,8 @@ from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 MAX_FRUITLESS_BATCHES = 3
 """Batches in a row without a usable answer that end a run: each of them may have been charged."""
 
+BAD_BEFORE = "the teacher's answer could not be used when it was asked before"
+
 _WINDOW = 4  # batches of open questions that are offered to the ledger at a time, since some may be busy
 _POLL_SECONDS = 0.1
 
@@ -76,31 +78,65 @@ def ask(
         ArgumentError: a budget, batch size or index that cannot be right.
         KdistillError: the ledger is another teacher's; the teacher fails; not one answer is there at the end.
     """
-    check_budget(budget, len(images))
-    if batch_size < 1:
-        raise ArgumentError(f"the teacher's batch size is {batch_size}; it must be at least 1")
-    contents, skipped = question_contents(images, indices, strict=strict)
-    by_content: dict[str, Image] = {}
-    for index, content in contents.items():
-        by_content.setdefault(content, images[index])
+    questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict)
     ledger.bind(teacher.name, teacher.view, getattr(teacher, "dimension", None))
-    run = _Run(teacher, ledger, by_content, skipped, budget, batch_size, strict, price_per_query, retry_bad)
-    beyond = run.ask_all()
-    answers = ledger.answers(by_content)
-    found = [index for index, content in contents.items() if content in answers]
-    unasked = [index for index, content in contents.items() if content in beyond]
-    if not found:
-        reason = next(iter(skipped.values()), f"all {budget} questions of the budget are spent")
-        raise KdistillError(f"the teacher {teacher.name!r} has answered none of the {len(indices)} images: {reason}")
-    embeddings = np.stack([answers[contents[index]] for index in found])
-    return Answers(
-        embeddings, np.asarray(found, np.int64), tuple(skipped.items()), np.asarray(unasked, np.int64), run.spent
+    run = Run(
+        teacher, ledger, questions.images, questions.skipped, budget, batch_size, strict, price_per_query, retry_bad
     )
+    beyond = run.ask_all()
+    return questions.answers(ledger, beyond, run.spent)
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """The images to ask about, by content.
+
+    Attributes:
+        contents: position in the pool -> content hash, of the readable ones, in the order in which they were given.
+        images: content hash -> the image under whose name it is asked.
+        skipped: id -> reason, of those that cannot be read; more come while asking.
+    """
+
+    contents: dict[int, str]
+    images: dict[str, Image]
+    skipped: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, images: ImageSet, indices: Sequence[int] | np.ndarray, *, budget: int, batch_size: int, strict: bool
+    ) -> "Questions":
+        """Checks the arguments of `ask` and reads the images' contents."""
+        check_budget(budget, len(images))
+        if batch_size < 1:
+            raise ArgumentError(f"the teacher's batch size is {batch_size}; it must be at least 1")
+        contents, skipped = question_contents(images, indices, strict=strict)
+        by_content: dict[str, Image] = {}
+        for index, content in contents.items():
+            by_content.setdefault(content, images[index])
+        return cls(contents, by_content, skipped)
+
+    def answers(self, ledger: Ledger, beyond: set[str], spent: int) -> Answers:
+        """Returns what the ledger has; raises KdistillError when that is nothing."""
+        answers = ledger.answers(self.images)
+        found = [index for index, content in self.contents.items() if content in answers]
+        unasked = [index for index, content in self.contents.items() if content in beyond]
+        if not found:
+            summary = ledger.summary()
+            reason = next(iter(self.skipped.values()), f"all {summary.spent} questions of the budget are spent")
+            asked = len(self.contents) + len(self.skipped)
+            raise KdistillError(f"the teacher {summary.teacher!r} has answered none of the {asked} images: {reason}")
+        return Answers(
+            np.stack([answers[self.contents[index]] for index in found]),
+            np.asarray(found, np.int64),
+            tuple(self.skipped.items()),
+            np.asarray(unasked, np.int64),
+            spent,
+        )
 
 
 @dataclasses.dataclass
-class _Run:
-    """One call of `ask`: offers the open questions to the ledger until none can be answered any more."""
+class Run:
+    """One asker's work: offers the open questions to the ledger until none can be answered any more."""
 
     teacher: Teacher
     ledger: Ledger
@@ -159,7 +195,7 @@ class _Run:
         for content, image in self.images.items():
             state = states.get(content)
             if state == BAD and not self.retry_bad:
-                self._skip(image.id, "the teacher's answer could not be used when it was asked before")
+                self._skip(image.id, BAD_BEFORE)
             elif state != ANSWERED:
                 pending.append(Question(content, image.id))
         return pending

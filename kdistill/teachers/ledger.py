@@ -47,6 +47,7 @@ class Ledger:
             create: whether one is made where there is none.
 
         Raises:
+            ArgumentError: an address that cannot be right.
             KdistillError: missing (without `create`), not writable, or not a ledger.
         """
         self._database = open_database(path, create=create)
