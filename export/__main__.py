@@ -12,6 +12,7 @@ import numpy as np
 from export import handover
 from export.update import read_retriever, update_retriever
 from export.web import command as web
+from kdistill.archives import load_arrays
 from kdistill.errors import KdistillError, run_command
 from kdistill.quiet import quiet
 
@@ -63,10 +64,10 @@ def _hand_over(arguments: argparse.Namespace) -> int:
 
 
 def _read_embeddings(path: Path) -> tuple[list[str], np.ndarray]:
+    ids, embeddings = load_arrays(path, ("ids", "embeddings"))
     try:
-        with np.load(path, allow_pickle=False) as content:
-            return [str(name) for name in content["ids"]], np.asarray(content["embeddings"], np.float32)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [str(name) for name in ids], np.asarray(embeddings, np.float32)
+    except (ValueError, TypeError) as error:
         raise KdistillError(f"{path} is not an .npz file with `ids` and `embeddings`: {error}") from error
 
 

@@ -5,11 +5,14 @@ import json
 from pathlib import Path
 
 from kdistill.errors import KdistillError
-from kdistill.files import sha256_of, whole_file
+from kdistill.files import read_bounded, sha256_of, whole_file
 
 FORMAT = 1
 RETRIEVER_KEY = "kdistill_retriever"
 """Name of the metadata entry by which a file says that it is a retriever."""
+
+MAX_SIDECAR_BYTES = 256 << 20
+"""A longer sidecar is refused: the names of ten million rows take this much."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +70,16 @@ def read_sidecar(path: Path | str) -> Sidecar:
     """
     file = sidecar_path(path)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(file, MAX_SIDECAR_BYTES))
         if content["format"] != FORMAT:
             raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
-        return Sidecar(**{**content, "ids": tuple(content["ids"])})
-    except OSError as error:
-        raise KdistillError(f"the sidecar {file} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        sidecar = Sidecar(**{**content, "ids": tuple(content["ids"])})
+        numbers = (sidecar.k, sidecar.dimension, *sidecar.buffers.values())
+        texts = (sidecar.precision, sidecar.sha256, *sidecar.ids)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("a number is no positive integer")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a name is no text")
+        return sidecar
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KdistillError(f"the sidecar {file} is damaged: {error}") from error

@@ -1,7 +1,7 @@
 """Callbacks for `fit`: retrieval quality while training, a record of it, checkpoints to resume from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdistill import students
 from kdistill.data.images import resize
 from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
+from kdistill.files import write_whole
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
@@ -85,7 +86,7 @@ class HistoryFile(keras.callbacks.Callback):
         step = (epoch + 1) * self.steps_per_epoch
         kept = [line for line in read_history(self.path) if line["step"] < step]
         kept.append({"step": step, **self.extra, **{name: float(value) for name, value in (logs or {}).items()}})
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
@@ -144,11 +145,23 @@ class ResumableCheckpoint(keras.callbacks.Callback):
 class StopOnNaN(keras.callbacks.Callback):
     """Stops the run at the first loss that is not finite, before it is saved; the last good checkpoint stays."""
 
+    def __init__(self, steps_per_epoch: int = 0, ids_of: Callable[[int], Sequence[str]] | None = None) -> None:
+        """Takes what names the culprits: the length of an epoch in steps, and the ids of a step's batch (from 0)."""
+        super().__init__()
+        self.steps_per_epoch, self.ids_of = steps_per_epoch, ids_of
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remembers the epoch."""
+        self._epoch = epoch
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Checks the running mean of the loss."""
+        """Checks the running mean of the loss, which is that of the steps so far."""
         loss = (logs or {}).get("loss", 0.0)
         if not np.isfinite(loss):
+            step = self._epoch * self.steps_per_epoch + batch
+            batch_ids = "" if self.ids_of is None else f"; its images: {', '.join(map(repr, self.ids_of(step)))}"
             raise KdistillError(
-                f"the loss became {loss} at step {batch + 1} of this epoch; lower --learning_rate "
-                "(the last good checkpoint is kept)"
+                f"the loss became {loss} at step {step + 1}; lower --learning_rate "
+                f"(the last good checkpoint is kept){batch_ids}"
             )

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,28 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def read_bounded(path: Path | str, limit: int) -> bytes:
+    """Returns a file's bytes; for files from outside, which may be anything.
+
+    Raises:
+        KdistillError: missing, unreadable, no regular file (a pipe would be waited for, a device never ends), or longer
+            than `limit` bytes.
+    """
+    try:
+        # A pipe without a writer must not hold up even the opening.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise KdistillError(f"{path} is not a regular file")
+            if about.st_size > limit:
+                raise KdistillError(f"{path} has {about.st_size:,} bytes, more than the {limit:,} that are accepted")
+            return file.read(limit)
+    except OSError as error:
+        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a name with a zero byte
+        raise KdistillError(f"{str(path)!r} cannot be read: {error}") from error
 
 
 def sha256_of(path: Path | str) -> str:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.keras_files import check_weights_file
 from kdistill.layers.gem import GeM
 
 BACKBONES = ("small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2")
@@ -142,6 +143,7 @@ def _weights_from_file(create: Any, shape: tuple[int, ...], backbone: str, path:
     # Loaded into a network of its own: names inside the file are those of the backbone alone.
     source = create(include_top=False, weights=None, input_shape=shape)
     try:
+        check_weights_file(path)
         source.load_weights(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

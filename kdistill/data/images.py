@@ -13,10 +13,17 @@ import PIL.Image
 import PIL.ImageOps
 
 from kdistill.errors import KdistillError
+from kdistill.files import read_bounded
 from kdistill.progress import progress_bar
 
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can claim to be gigapixels."""
+
+MAX_IMAGE_BYTES = 256 << 20
+"""Larger files are refused before they are read."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded, whatever a file is called: Pillow knows others that start programs (EPS) or are rarely tested."""
 
 PIL.Image.init()  # now: Pillow would load its decoders at first need, and not safely where threads need them at once
 
@@ -52,9 +59,9 @@ class Image:
             PIL.Image.fromarray(self._array()).save(buffer, format="PNG")
             return buffer.getvalue()
         try:
-            return self.path.read_bytes()
-        except OSError as error:
-            raise UnreadableImage(f"image {self.id!r}: {error.strerror or error} ({self.path})") from error
+            return read_bounded(self.path, MAX_IMAGE_BYTES)
+        except KdistillError as error:
+            raise UnreadableImage(f"image {self.id!r}: {error}") from error
 
     def pixels(self) -> np.ndarray:
         """Returns uint8 [H, W, 3] RGB, turned upright by its EXIF tag and cropped to `box`.
@@ -93,18 +100,18 @@ def decode(encoded: bytes, name: str) -> PIL.Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(encoded)) as image:
+            with PIL.Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableImage(
                         f"image {name!r} has {image.width} x {image.height} pixels, "
                         f"more than the {MAX_PIXELS:,} that are accepted"
                     )
                 image.load()
-                upright = PIL.ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I;16") or upright.mode == "I":
+                PIL.ImageOps.exif_transpose(image, in_place=True)
+                if image.mode.startswith("I;16") or image.mode == "I":
                     # Pillow clips 16-bit grey to 255 on conversion; keep the upper eight bits.
-                    upright = PIL.Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
-                return upright.convert("RGB")
+                    return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+                return image.convert("RGB")
     except UnreadableImage:
         raise
     except PIL.UnidentifiedImageError as error:

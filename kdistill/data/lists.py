@@ -2,9 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from kdistill.data.images import Image, ImageSet
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
+from kdistill.files import read_bounded
+
+MAX_LIST_BYTES = 64 << 20
+"""A longer list is refused: it would take a gigabyte as names in memory."""
 
 
 def read_list(data_dir: str | Path, name: str, *, labelled: bool) -> ImageSet:
@@ -18,8 +24,8 @@ def read_list(data_dir: str | Path, name: str, *, labelled: bool) -> ImageSet:
     root = Path(data_dir)
     file = root / name
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bounded(file, MAX_LIST_BYTES).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise KdistillError(f"the list {str(file)!r} cannot be read: {error}") from error
     images, labels = [], []
     for number, line in enumerate(lines, 1):
@@ -31,8 +37,8 @@ def read_list(data_dir: str | Path, name: str, *, labelled: bool) -> ImageSet:
         images.append(Image(fields[0], path=root / fields[0]))
         if labelled:
             try:
-                labels.append(int(fields[1]))
-            except (IndexError, ValueError):
+                labels.append(int(np.int64(int(fields[1]))))
+            except (IndexError, ValueError, OverflowError):
                 raise KdistillError(f"{file}, line {number}: expected 'path, label', found {line!r}") from None
     if not images:
         raise KdistillError(f"the list {str(file)!r} names no image")

@@ -51,6 +51,11 @@ def training_batches(
     return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
 
 
+def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]:
+    """Returns which of `count` images `training_batches` takes in a step (from 0), in the order of the batch."""
+    return _rows(count, min(batch_size, count), step, step + 1, seed)[0].tolist()
+
+
 def augmented_view(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """Returns one mildly changed view, uint8 [size, size, 3], of an image uint8 [H, W, 3].
 

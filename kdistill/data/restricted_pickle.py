@@ -6,6 +6,7 @@ file says: arrays are rebuilt from their raw bytes, so a file cannot hand numpy 
 """
 
 import collections
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 import numpy as np
 
 from kdistill.errors import KdistillError
+from kdistill.files import read_bounded
+
+MAX_PICKLE_BYTES = 64 << 20
+"""The ground truth of a million distractors is a tenth of this; every byte can become a Python object."""
 
 _KINDS = "biufcSU"
 """Kinds of numbers and strings (numpy's dtype.kind) that an array may have; objects and records are refused."""
@@ -28,15 +33,15 @@ def load_plain(path: str | Path) -> Any:
         KdistillError: the file is missing, damaged, or asks for anything else; the message names what it asked for.
     """
     try:
-        with open(path, "rb") as file:
-            loaded = _PlainUnpickler(file, encoding="latin1").load()
+        file = io.BytesIO(read_bounded(path, MAX_PICKLE_BYTES))
+        loaded = _PlainUnpickler(file, encoding="latin1").load()
         return _with_arrays(loaded)
     except _Refused as error:
         raise KdistillError(
             f"{path} asks for {error.name}, and only plain containers, numbers, strings and numpy arrays are accepted"
         ) from None
-    except OSError as error:
-        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
+    except KdistillError:
+        raise
     # A damaged pickle can raise nearly anything out of the unpickler.
     except Exception as error:
         raise KdistillError(f"{path} is not a readable pickle: {error or type(error).__name__}") from error

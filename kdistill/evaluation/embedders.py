@@ -9,6 +9,7 @@ import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation.embedding import Embed, as_function
+from kdistill.keras_files import load_keras_file
 
 SUFFIXES = (".keras", ".onnx", ".tflite")
 LARGE_FILE_BYTES = 32 * 2**20
@@ -53,8 +54,6 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
         raise KdistillError(f"the model {str(path)!r} does not exist")
     try:
         embedder = openers[file.suffix](file, threads)
-    except KdistillError:
-        raise
     # The three runtimes raise classes of their own on a damaged file.
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -63,11 +62,7 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
 
 
 def _open_keras(path: Path, threads: int) -> Embedder:
-    import keras
-
-    import kdistill.layers  # noqa: F401  (registers the layers that a student may contain)
-
-    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    model = load_keras_file(path)
     return Embedder(as_function(model), _side(path, model.input_shape, model.inputs[0].dtype), 1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
+from kdistill.evaluation.memory import in_smaller_batches
 from kdistill.progress import progress_bar
 
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -125,7 +126,7 @@ def embed_images(
                 raise UnreadableImage(batch.skipped[0][1])
             skipped += batch.skipped
             if len(batch.indices):
-                parts.append(np.asarray(embed(batch.pixels), np.float32))
+                parts.append(in_smaller_batches(embed, batch.pixels))
                 indices.append(batch.indices)
             bar.update(batch.stop - done)
             done = batch.stop

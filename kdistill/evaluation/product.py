@@ -13,7 +13,13 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Returns float32 [Q, n], the inner products of float32 [Q, D] and [n, D] (C-contiguous, possibly mapped)."""
-    return _session().run(None, {"queries": queries, "rows": np.ascontiguousarray(rows)})[0]
+    try:
+        return _session().run(None, {"queries": queries, "rows": np.ascontiguousarray(rows)})[0]
+    # The runtime's exceptions share no base class; the product itself can only fail for want of memory.
+    except Exception as error:
+        if "alloc" in str(error).lower():
+            raise MemoryError(str(error)) from error
+        raise
 
 
 @functools.cache

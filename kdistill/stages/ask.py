@@ -15,6 +15,7 @@ from kdistill.evaluation import embed_images
 from kdistill.files import write_whole
 from kdistill.ray_engine import check_engine
 from kdistill.settings import Settings
+from kdistill.stages.changes import contents_of
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.comparisons import ask_comparisons, compares
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
@@ -68,7 +69,8 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
         logging.warning("skipped %s: %s", name, reason)
     buffer = io.BytesIO()
     ids = np.array([data.pool.ids[index] for index in answers.indices])
-    np.savez(buffer, ids=ids, embeddings=answers.embeddings)
+    contents = contents_of(data.pool, answers.indices)
+    np.savez(buffer, ids=ids, embeddings=answers.embeddings, contents=contents)
     write_whole(workdir.answers, buffer.getvalue())
     workdir.update_metrics(
         queries=int(spent),

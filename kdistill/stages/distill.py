@@ -12,13 +12,14 @@ from kdistill import losses, optimizers, students
 from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.data import ImageSet
 from kdistill.data.order_batches import order_batches
-from kdistill.data.pipeline import training_batches
+from kdistill.data.pipeline import rows_of_step, training_batches
 from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import whole_file
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.losses.comparisons import ListMLEOfOrders
 from kdistill.settings import Settings
+from kdistill.stages.changes import unchanged_rows
 from kdistill.stages.common import data_of, read_images, start_student
 from kdistill.stages.comparisons import compares, learns_orders, ordered_lists, ranked_pool, readable_lists
 from kdistill.teachers.whitening import fit_whitening
@@ -56,7 +57,12 @@ def distill(settings: Settings, workdir: Workdir) -> None:
     done = checkpoint.restore()
     if done:
         logging.info("continuing after %d of %d steps", done * steps_per_epoch, total)
-    callbacks: list[keras.callbacks.Callback] = [StopOnNaN()]
+
+    def ids_of(step: int) -> list[str]:
+        rows = rows_of_step(len(start.indices), settings.batch_size, step, settings.seed)
+        return [pool.ids[start.indices[row]] for row in rows]
+
+    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(steps_per_epoch, ids_of)]
     if data.validation is not None:
         validation = read_images(data.validation, settings.image_size, settings, "reading validation")
         labels = np.asarray(data.validation.labels)[validation.indices]
@@ -160,11 +166,14 @@ def _answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[Ima
         return (ordered_lists if learns_orders(settings) else ranked_pool)(settings, workdir, pool)
     with np.load(workdir.needs(workdir.answers, "ask"), allow_pickle=False) as answers:
         ids, embeddings = answers["ids"].tolist(), answers["embeddings"]
+        contents = answers["contents"] if "contents" in answers.files else None
     positions = {name: index for index, name in enumerate(pool.ids)}
     missing = [name for name in ids if name not in positions]
     if missing:
         raise KdistillError(f"{workdir.answers} has an answer for {missing[0]!r}, which is not in the pool")
     images = pool.subset([positions[name] for name in ids])
+    rows = unchanged_rows(images, contents, strict=settings.strict)
+    images, embeddings = images.subset(rows), embeddings[rows]
     if settings.whiten_teacher:
         embeddings = fit_whitening(embeddings).transform(embeddings)
     return images, embeddings

@@ -13,6 +13,7 @@ from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
 from kdistill.files import write_whole
+from kdistill.keras_files import load_keras_file
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
@@ -80,7 +81,7 @@ def load_student(workdir: Workdir) -> keras.Model:
     """
     path = workdir.needs(workdir.student, "distill")
     try:
-        return keras.saving.load_model(path, compile=False)
+        return load_keras_file(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise KdistillError(f"{path} is not a readable student: {reason}") from error

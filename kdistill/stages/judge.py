@@ -14,6 +14,7 @@ from kdistill.evaluation import (
     evaluate_revisited,
     nearest_neighbours,
 )
+from kdistill.evaluation.memory import in_smaller_blocks
 
 NEIGHBOURS_SHOWN = 8
 
@@ -46,7 +47,10 @@ class Judge:
 
     def scores(self, vectors: Vectors, teacher: Vectors | None = None) -> RetrievalScores:
         """Returns all measures, and the agreement with the teacher where its vectors are given."""
-        options: dict[str, Any] = {"max_memory_mb": self.max_memory_mb}
+        return in_smaller_blocks(lambda most: self._scores(vectors, teacher, most), self.max_memory_mb)
+
+    def _scores(self, vectors: Vectors, teacher: Vectors | None, max_memory_mb: int) -> RetrievalScores:
+        options: dict[str, Any] = {"max_memory_mb": max_memory_mb}
         if vectors.queries is None:
             labels = np.asarray(self.data.gallery.labels)
             options["teacher"] = None if teacher is None else teacher.gallery

@@ -225,6 +225,10 @@ class Run:
     def _settle(self, granted: tuple[Question, ...]) -> list[Question]:
         images = [self.images[question.content] for question in granted]
         try:
+            unchanged = [question for question in granted if not self._changed(question)]
+            if len(unchanged) < len(granted):
+                self._release(granted)
+                return unchanged
             self._store(granted, self.teacher.embed(images))
             return []
         except NotAsked:
@@ -262,6 +266,14 @@ class Run:
     def _release(self, granted: Sequence[Question]) -> None:
         self.ledger.release(granted, price=self.price)
         self.spent -= len(granted)
+
+    def _changed(self, question: Question) -> bool:
+        """Says whether an image was edited since its hash was taken: the answer would be kept as another's."""
+        image = self.images[question.content]
+        if image.content_hash() == question.content:
+            return False
+        self._skip(image.id, "the file was changed while the teacher was being asked; start again to ask about it")
+        return True
 
     def _readable(self, question: Question) -> bool:
         try:

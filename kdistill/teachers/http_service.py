@@ -37,7 +37,7 @@ from kdistill.errors import ArgumentError
 from kdistill.teachers.http_comparisons import HttpComparisons, base64_of
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked
 
-MAX_ANSWER_BYTES = 64 << 20
+MAX_ANSWER_BYTES = 16 << 20
 """A longer answer to one batch is cut off and refused."""
 
 MAX_WAIT = 600.0

@@ -1,7 +1,5 @@
 """Teachers that are Keras models, in memory or in a `.keras` file, and TensorFlow SavedModels."""
 
-import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +8,11 @@ import numpy as np
 
 from kdistill.data.images import Image
 from kdistill.errors import KdistillError
+from kdistill.keras_files import load_keras_file
 from kdistill.teachers import fingerprint, preprocessing
 
 if TYPE_CHECKING:
     import keras
-
-_TRUSTED_MODULES = ("keras", "kdistill", "builtins", "tensorflow")
 
 
 class KerasTeacher:
@@ -102,35 +99,7 @@ def load_keras(path: Path, *, scaling: str = "none") -> KerasTeacher:
         KdistillError: damaged, or with code of its own (Lambda layers, classes of other modules), which is not run.
     """
     name = fingerprint.file_name(path)
-    _refuse_code(path)
-    import keras
-
-    import kdistill.layers  # noqa: F401  (registers the layers that a student may contain)
-
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    # The loader raises many kinds of errors on a damaged file; each means the same to the user.
-    except Exception as error:
-        raise KdistillError(f"the teacher {path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return KerasTeacher(model, scaling=scaling, name=name)
-
-
-def _refuse_code(path: Path) -> None:
-    """Looks through the file's configuration before Keras does: `safe_mode` alone lets other modules be imported."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise KdistillError(f"the teacher {path} is not a Keras model file: {error}") from error
-    open_nodes = [config]
-    while open_nodes:
-        node = open_nodes.pop()
-        if isinstance(node, dict):
-            module, class_name = node.get("module"), node.get("class_name")
-            if class_name in ("Lambda", "__lambda__", "function"):
-                raise KdistillError(f"the teacher {path} contains a {class_name} of its own code, which is not run")
-            if isinstance(module, str) and module.split(".")[0] not in _TRUSTED_MODULES:
-                raise KdistillError(f"the teacher {path} needs code of the module {module!r}, which is not imported")
-            open_nodes.extend(node.values())
-        elif isinstance(node, list):
-            open_nodes.extend(node)
+        return KerasTeacher(load_keras_file(path), scaling=scaling, name=name)
+    except KdistillError as error:
+        raise KdistillError(f"the teacher cannot be used: {error}") from error

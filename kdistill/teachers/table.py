@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kdistill.archives import load_arrays
 from kdistill.data.images import Image
+from kdistill.data.lists import MAX_LIST_BYTES
 from kdistill.errors import KdistillError
+from kdistill.files import read_bounded
 from kdistill.teachers.fingerprint import file_name
 from kdistill.teachers.teacher import NotAsked
 
@@ -64,21 +67,15 @@ class TableTeacher:
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
-    with np.load(path, allow_pickle=False) as arrays:
-        absent = {"ids", "embeddings"} - set(arrays.files)
-        if absent:
-            raise KdistillError(
-                f"the teacher's table {path} has no array {' and no '.join(sorted(absent))}; "
-                f"it has {', '.join(arrays.files) or 'none'}"
-            )
-        return _strings(arrays["ids"]), arrays["embeddings"]
+    ids, embeddings = load_arrays(path, ("ids", "embeddings"))
+    return _strings(ids), embeddings
 
 
 def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
     ids_path = path.with_suffix(".txt")
     if not ids_path.exists():
         raise KdistillError(f"the teacher's table {path} needs its ids, one a line, in {ids_path}")
-    ids = ids_path.read_text(encoding="utf-8").splitlines()
+    ids = read_bounded(ids_path, MAX_LIST_BYTES).decode("utf-8").splitlines()
     return ids, np.load(path, allow_pickle=False, mmap_mode="r")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdistill.archives import check_archive
 from kdistill.errors import KdistillError
 from kdistill.teachers.ledger import Ledger
 from kdistill.teachers.records import ANSWERED, BAD, IN_FLIGHT, UNKNOWN, Question
@@ -58,6 +59,7 @@ def import_table(ledger: Ledger, path: Path) -> int:
             (nothing is imported then).
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as file:
             missing = set(_ARRAYS) - set(file.files)
             if missing:
@@ -71,9 +73,10 @@ def import_table(ledger: Ledger, path: Path) -> int:
     # numpy and zipfile raise many kinds of errors on damaged files; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"the table {path} cannot be read: {error}") from error
-    if embeddings.ndim != 2 or not len(ids) == len(contents) == len(embeddings) or not np.isfinite(embeddings).all():
+    whole = embeddings.ndim == 2 and ids.shape == contents.shape == embeddings.shape[:1]
+    if not whole or embeddings.dtype.kind not in "fiu" or not np.isfinite(embeddings).all():
         raise KdistillError(f"the table {path} is damaged: its rows do not belong together or are not finite")
-    asked = [Question(content, name) for content, name in zip(contents.tolist(), ids.tolist(), strict=True)]
+    asked = [Question(str(content), str(name)) for content, name in zip(contents.tolist(), ids.tolist(), strict=True)]
     ledger.bind(str(teacher), str(view), int(embeddings.shape[1]))
     return ledger.add_paid_elsewhere(asked, embeddings)
 

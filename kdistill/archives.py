@@ -1,0 +1,57 @@
+"""Zip archives from outside (`.npz`, `.keras`): refused before a small file becomes gigabytes of memory."""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from kdistill.errors import KdistillError
+
+ALWAYS_ACCEPTED_BYTES = 256 << 20
+"""An archive whose content takes no more than this may be packed as tightly as it likes."""
+
+MAX_RATIO = 20
+"""A larger one may unpack to so many times its size: vectors and weights hardly shrink, zeros 1000 times."""
+
+MAX_ENTRIES = 10_000
+
+
+def check_archive(path: Path | str) -> None:
+    """Raises KdistillError unless a file is a zip archive that does not unpack to absurd amounts.
+
+    Only the list of contents is read. It may lie about sizes, but no reader unpacks more of an entry than it says.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    # zipfile raises many kinds of errors on damaged files; each means the same to the user.
+    except Exception as error:
+        raise KdistillError(f"{path} cannot be read: {error or type(error).__name__}") from error
+    size, packed = sum(entry.file_size for entry in entries), Path(path).stat().st_size
+    if len(entries) > MAX_ENTRIES or size > max(ALWAYS_ACCEPTED_BYTES, MAX_RATIO * packed):
+        raise KdistillError(
+            f"{path} has {packed:,} bytes and would unpack to {size:,} in {len(entries):,} files, "
+            f"more than {MAX_RATIO} times its size"
+        )
+
+
+def load_arrays(path: Path | str, names: Iterable[str]) -> list[np.ndarray]:
+    """Returns some arrays of an `.npz` file; pickled ones are refused.
+
+    Raises:
+        KdistillError: missing, damaged, a bomb, or without one of the arrays.
+    """
+    check_archive(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            absent = [name for name in names if name not in arrays.files]
+            if absent:
+                held = ", ".join(arrays.files) or "none"
+                raise KdistillError(f"{path} has no array {' and no '.join(absent)}; it has {held}")
+            return [arrays[name] for name in names]
+    except KdistillError:
+        raise
+    # numpy and zipfile raise many kinds of errors on damaged files; each means the same to the user.
+    except Exception as error:
+        raise KdistillError(f"{path} cannot be read: {error or type(error).__name__}") from error
