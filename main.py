@@ -84,6 +84,9 @@ _HELP = {
     "bank_size": "Past rows that are ranked as well; 0 for none.",
     "whiten_teacher": "Whiten the teacher's answers (fitted on the answers alone).",
     "evaluations": "How often training pauses to record, watch validation and save a checkpoint.",
+    "strategy": "Train on several devices: none, mirrored (the GPUs of this machine), or multiworker (the cluster in "
+    "TF_CONFIG: start the same command on every worker, with one --workdir that all of them see).",
+    "joint_space": "Under a strategy, rank over the rows of all replicas (global), or each over its own (replica).",
     "scales": "Input scales whose embeddings are averaged in a further row of the evaluation, such as 1,0.7071,0.5.",
     "whiten": "Whiten the student's embeddings in a further row: none, pca, or learned (from pairs of one class).",
     "whiten_dir": "Folder of images to fit the whitening on; empty: the pool (pca) or the validation images (learned).",
@@ -151,6 +154,14 @@ def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
         raise ArgumentError(f"there is no stage {unknown[0]!r}{hint}")
     from kdistill.workdir import Workdir
 
+    workers = None
+    if settings.strategy == "multiworker" and "distill" in stages and not settings.dry_run:
+        _import_tensorflow()
+        from kdistill.stages.workers import Workers
+
+        workers = Workers()
+        if workers.follow(settings):
+            return
     workdir = Workdir(settings.workdir)
     if not settings.dry_run:
         workdir.write_flags(settings)
@@ -160,11 +171,15 @@ def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
             continue
         if done:
             logging.info("%s: already done in %s; nothing to do", stage, workdir.path)
+            if workers is not None and stage == "distill":
+                workers.lead(train=False)
             continue
         logging.info("%s ...", stage)
         started = time.monotonic()
         if redo:
             workdir.forget(stage)
+        if workers is not None and stage == "distill":
+            workers.lead(train=True)
         _stage(stage)(settings, workdir)
         if settings.dry_run:
             return
@@ -194,12 +209,16 @@ def cli() -> None:
     app.run(main, [_shipped(argument) for argument in sys.argv])
 
 
-def _stage(name: str) -> Callable:
+def _import_tensorflow() -> None:
     # Imported when needed, so that --help and mistakes in flags answer at once; quietly, since start-up notices are
     # no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         import tensorflow  # noqa: F401
+
+
+def _stage(name: str) -> Callable:
+    _import_tensorflow()
     if name == "ask":
         from kdistill.stages.ask import ask_teacher as stage
     elif name == "distill":

@@ -1,6 +1,7 @@
 """Callbacks for `fit`: retrieval quality while training, a record of it, checkpoints to resume from."""
 
 import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,17 @@ class ResumableCheckpoint(keras.callbacks.Callback):
     and falls back on the checkpoint before when the last one is damaged.
     """
 
-    def __init__(self, model: keras.Model, directory: str | Path) -> None:
-        """Takes the compiled model that `fit` will train."""
+    def __init__(self, model: keras.Model, directory: str | Path, keep: bool = True) -> None:
+        """Takes the compiled model that `fit` will train.
+
+        Args:
+            model: the compiled model.
+            directory: where the checkpoints are.
+            keep: False for workers beside the chief, which read there and write nowhere; they take part in saving,
+                since reading a variable may need all of them.
+        """
         super().__init__()
+        self.keep = keep
         model.optimizer.build(model.trainable_variables)
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=self.epoch)
@@ -135,6 +144,10 @@ class ResumableCheckpoint(keras.callbacks.Callback):
             KdistillError: the disk is full or the folder cannot be written.
         """
         self.epoch.assign(epoch + 1)
+        if not self.keep:
+            with tempfile.TemporaryDirectory() as folder:
+                self.checkpoint.write(str(Path(folder) / "unused"))
+            return
         try:
             self.manager.save()
         except tf.errors.OpError as error:

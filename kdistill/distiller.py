@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 
 from kdistill import losses
+from kdistill.distributed import JOINT_SPACES, gather_rows
+from kdistill.errors import ArgumentError
 from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
 from kdistill.layers.pairs import pair_mask
@@ -18,6 +20,8 @@ class Distiller(keras.Model):
     The teacher is not called here: its answers, float32 [n, Dt], are the targets. Each step embeds a batch, mixes rows
     of both spaces with the same (i, j, λ), and lets the loss compare the two rankings over the joint rows. What is
     shipped is `distiller.student`, never the distiller.
+
+    Under a `tf.distribute` strategy (docs/distributed.md) each replica embeds its part of the global batch.
 
     Source: Laskar & Kannala, ACCV 2020 (arXiv 2007.05299); the ranking form, the mask and the bank are our reading.
 
@@ -36,6 +40,7 @@ class Distiller(keras.Model):
         rank_against: str = "both",
         rank_parents: bool = False,
         projection_dim: int | None = None,
+        joint_space: str = "global",
         **kwargs: Any,
     ) -> None:
         """Holds the student and the parts of the joint space.
@@ -49,9 +54,18 @@ class Distiller(keras.Model):
             rank_parents: whether a mixture and its own two parents may be ranked against each other.
             projection_dim: Dt for losses that need equal dimensions: a linear layer, dropped after training, maps the
                 student's embedding to it. None for all others.
+            joint_space: under several replicas, "global" ranks over the rows of all of them, so that loss and gradient
+                are those of one process with the global batch; "replica" over each replica's own rows, another and
+                cheaper objective. Without a strategy both are the same.
             **kwargs: of keras.Model.
+
+        Raises:
+            ArgumentError: an unknown joint space.
         """
         super().__init__(**kwargs)
+        if joint_space not in JOINT_SPACES:
+            raise ArgumentError(f"joint space {joint_space!r} is unknown; choose one of {', '.join(JOINT_SPACES)}")
+        self.joint_space = joint_space
         self.student = student
         self.interpolation = interpolation
         self.bank = bank
@@ -65,6 +79,19 @@ class Distiller(keras.Model):
             self.projection.build((None, student.output_shape[-1]))
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.built = True
+
+    def build_joint_space(self, teacher_dim: int) -> None:
+        """Creates the weights of interpolation and bank, which otherwise come with the first batch.
+
+        Needed in a strategy's scope: a replica's step must not create variables.
+
+        Args:
+            teacher_dim: Dt.
+        """
+        shapes = (None, self.projection_dim or self.student.output_shape[-1]), (None, teacher_dim)
+        for part in (self.interpolation, self.bank):
+            if part is not None and not part.built:
+                part.build(shapes)
 
     def compile(self, optimizer: Any = "adam", loss: Any = "softmax_ranking", **kwargs: Any) -> None:
         """Sets the optimizer and the loss, as `keras.Model.compile` does.
@@ -99,14 +126,23 @@ class Distiller(keras.Model):
         embeddings = tf.cast(embeddings, tf.float32)
         if self.projection is not None:
             embeddings = self.projection(embeddings)
+        everywhere = embeddings, targets
+        shared = self.joint_space == "global"
+        if shared or self.bank is not None:
+            everywhere = gather_rows(embeddings), gather_rows(tf.convert_to_tensor(targets))
+        if shared:
+            embeddings, targets = everywhere
         rows, answers, parents = embeddings, targets, tf.zeros((0, 2), tf.int32)
         if self.interpolation is not None:
-            rows, answers, parents = self.interpolation((embeddings, targets))
+            rows, answers, parents = self.interpolation((embeddings, targets), shared=shared)
         if not getattr(self.ranking_loss, "joint", False):
-            return self.ranking_loss(answers, rows)
+            # Ours give the mean themselves; Keras 2 refuses to take it under a strategy.
+            ours = isinstance(self.ranking_loss, losses.DistillationLoss)
+            return self.ranking_loss.call(answers, rows) if ours else self.ranking_loss(answers, rows)
         fresh = None
         if self.bank is not None and training:
-            past_rows, past_answers, fresh = self.bank((embeddings, targets))
+            # It stores the rows of all replicas, so that it holds the same everywhere.
+            past_rows, past_answers, fresh = self.bank((embeddings, targets), store=everywhere)
             rows, answers = tf.concat([rows, past_rows], 0), tf.concat([answers, past_answers], 0)
         mask = pair_mask(
             parents,
@@ -118,8 +154,8 @@ class Distiller(keras.Model):
         )
         return self.ranking_loss.call(answers, rows, mask=mask)
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step: forward, interpolate, rank, scaled gradients, update."""
+    def update_step(self, data: Any) -> tf.Tensor:
+        """One step, also of a replica: forward, interpolate, rank, scaled gradients, update. Returns the loss."""
         images, targets = data[:2]
         with tf.GradientTape() as tape:
             embeddings = self.student(images, training=True)
@@ -129,7 +165,11 @@ class Distiller(keras.Model):
         variables = self.trainable_variables
         gradients = unscaled(tape.gradient(objective, variables), self.optimizer)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.loss_tracker.update_state(loss)
+        return loss
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of `fit`: `update_step` and the running mean of its loss."""
+        self.loss_tracker.update_state(self.update_step(data))
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -150,6 +190,7 @@ class Distiller(keras.Model):
             "rank_against": self.rank_against,
             "rank_parents": self.rank_parents,
             "projection_dim": self.projection_dim,
+            "joint_space": self.joint_space,
         }
 
     @classmethod

@@ -75,6 +75,8 @@ class Settings:
     bank_size: int = 0
     whiten_teacher: bool = False
     evaluations: int = 6
+    strategy: str = "none"
+    joint_space: str = "global"
     # Judging and delivering
     scales: tuple[float, ...] = (1.0,)
     whiten: str = "none"
@@ -142,6 +144,7 @@ _DISTILL = (
     "whiten_teacher",
     "ranker_steps",
     "pair_tie_margin",
+    "joint_space",
 )
 _EVALUATE = (
     *_DISTILL,

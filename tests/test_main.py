@@ -305,6 +305,7 @@ def test_every_setting_has_a_flag_with_help_and_a_place_in_the_stages():
         "engine",
         "actors",
         "evaluations",
+        "strategy",
         "max_memory_mb",
     }
     assert fields - set(STAGE_SETTINGS["report"]) == free

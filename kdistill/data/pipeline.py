@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from kdistill.errors import ArgumentError
+
 RESIZE_METHODS = ("bilinear", "bicubic", "area", "lanczos3")
 
 
@@ -16,6 +18,8 @@ def training_batches(
     last_step: int,
     seed: int,
     augment: bool,
+    replicas: int = 1,
+    part: range = range(1),
 ) -> tf.data.Dataset:
     """Returns batches (images uint8 [B, S, S, 3], targets [B, ...]) for the steps first_step .. last_step - 1.
 
@@ -32,10 +36,23 @@ def training_batches(
         last_step: number of steps when training ends.
         seed: of order and augmentation.
         augment: mild changes to the student's view (crop, flip, brightness, resize kernel); the teacher's answer stays.
+        replicas: R, in how many equal parts each batch is cut for training on several replicas.
+        part: which of the R parts to give, one after the other as batches [B / R, ...]; together the parts are exactly
+            the images, views and order of the whole batch.
+
+    Raises:
+        ArgumentError: a batch that R does not divide.
     """
     batch_size = min(batch_size, len(pixels))
-    rows = _rows(len(pixels), batch_size, first_step, last_step, seed).reshape(-1)
+    if batch_size % replicas:
+        raise ArgumentError(f"a batch of {batch_size} images cannot be cut into {replicas} equal parts, one a replica")
+    rows = _rows(len(pixels), batch_size, first_step, last_step, seed)
+    # A view depends on its place in the whole training, wherever it is made.
     positions = np.arange(first_step * batch_size, last_step * batch_size, dtype=np.int32)
+    rows, positions = (
+        numbers.reshape(-1, replicas, batch_size // replicas)[:, part.start : part.stop].reshape(-1)
+        for numbers in (rows, positions)
+    )
     sources, answers = tf.constant(pixels), tf.constant(targets)
 
     def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -48,7 +65,7 @@ def training_batches(
 
     dataset = tf.data.Dataset.from_tensor_slices((positions, rows))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    return dataset.batch(batch_size // replicas, drop_remainder=True).prefetch(2)
 
 
 def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]:

@@ -47,8 +47,10 @@ class EmbeddingBank(keras.layers.Layer):
         self.stored = add_state(self, "stored", (), "int64")
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the stored rows and stores these; see the class."""
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], store: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the stored rows and stores these, or the rows of `store` instead; see the class."""
         student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in inputs)
         stored_student = tf.convert_to_tensor(self.student_rows)
         stored_teacher = tf.convert_to_tensor(self.teacher_rows)
@@ -56,6 +58,8 @@ class EmbeddingBank(keras.layers.Layer):
         # The newest rows stand at the end, so the first K - stored ones are still empty.
         exists = tf.range(self.size, dtype=tf.int64) >= self.size - stored
         same = tf.matmul(teacher, stored_teacher, transpose_b=True) > _SAME
+        if store is not None:
+            student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in store)
         self.student_rows.assign(tf.concat([stored_student, student], 0)[-self.size :])
         self.teacher_rows.assign(tf.concat([stored_teacher, teacher], 0)[-self.size :])
         self.stored.assign_add(tf.shape(student, out_type=tf.int64)[0])

@@ -95,11 +95,15 @@ class JointSpaceInterpolation(keras.layers.Layer):
         self.calls = add_state(self, "calls", (), "int64")
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Mixes (student [B, Ds], teacher [B, Dt]); see the class."""
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], shared: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Mixes (student [B, Ds], teacher [B, Dt]); see the class.
+
+        Under a `tf.distribute` strategy, `shared` says that all replicas hold the same rows: they draw the same
+        (i, j, λ), those of a single process.
+        """
         student, teacher = l2_normalise(inputs[0]), tf.stop_gradient(l2_normalise(inputs[1]))
         batch = tf.shape(student)[0]
-        uniform = self._draw()
+        uniform = self._draw(shared)
         first, second = self._pairs(uniform[0], uniform[1], teacher, batch)
         weights = self._weights(uniform[2])
         parents = tf.where(batch > 1, tf.stack([first, second], axis=1), -1)
@@ -107,12 +111,12 @@ class JointSpaceInterpolation(keras.layers.Layer):
         mixed_teacher = self._mix(teacher, first, second, weights)
         return tf.concat([student, mixed_student], 0), tf.concat([teacher, mixed_teacher], 0), parents
 
-    def _draw(self) -> tf.Tensor:
+    def _draw(self, shared: bool) -> tf.Tensor:
         count = tf.convert_to_tensor(self.calls)
         self.calls.assign_add(1)
         replica = tf.distribute.get_replica_context()
-        number = 0 if replica is None else replica.replica_id_in_sync_group
-        # Replicas see different images but the same count, so each gets a stream of its own.
+        number = 0 if shared or replica is None else replica.replica_id_in_sync_group
+        # Replicas with rows of their own have the same count, so each gets a stream of its own.
         seed = tf.stack([tf.cast(self.seed, tf.int64) + tf.cast(number, tf.int64) * 2**32, count])
         return tf.random.stateless_uniform((3, self.num_mixtures), seed, alg="philox")
 

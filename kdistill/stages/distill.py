@@ -1,5 +1,6 @@
 """The stage `distill`: the student learns from the answers that the stage `ask` paid for."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -14,6 +15,8 @@ from kdistill.data import ImageSet
 from kdistill.data.order_batches import order_batches
 from kdistill.data.pipeline import rows_of_step, training_batches
 from kdistill.distiller import Distiller
+from kdistill.distributed import copy_of, everyone_says, is_chief, lost_workers_told, strategy_of
+from kdistill.distributed_fit import distributed_batches, distributed_fit
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import whole_file
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
@@ -32,11 +35,20 @@ SOURCE_MARGIN = 1.25
 def distill(settings: Settings, workdir: Workdir) -> None:
     """Trains the student and writes `student.keras`; continues from the last checkpoint after an interruption.
 
+    Under --strategy=multiworker all workers call it, and only the chief writes.
+
     Raises:
         ArgumentError: settings that contradict each other.
+        WorkerLost: another worker is gone.
         KdistillError: no answers, damaged checkpoints, a loss that is not finite.
     """
     tf.config.experimental.enable_op_determinism()
+    strategy = strategy_of(settings.strategy)
+    with lost_workers_told(strategy):
+        _distill(settings, workdir, strategy)
+
+
+def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strategy | None) -> None:
     data = data_of(settings)
     pool, targets = _answered(settings, workdir, data.pool)
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
@@ -47,14 +59,28 @@ def distill(settings: Settings, workdir: Workdir) -> None:
     ordered = learns_orders(settings)
     make_batches = order_batches if ordered else training_batches
     taught = readable_lists(targets, start.indices) if ordered else targets[start.indices]
-    distiller = build_distiller(settings, student, targets.shape[-1])
+    if strategy and ordered:
+        raise ArgumentError("training from orders runs in one process; leave out --strategy")
 
     epochs = min(settings.evaluations, settings.steps)
     steps_per_epoch = -(-settings.steps // epochs)
     total = epochs * steps_per_epoch
-    distiller.compile(optimizer_of(settings, total), loss=loss_of(settings))
-    checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints)
+    chief = is_chief(strategy)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        if strategy:
+            # Its variables must belong to the strategy, which would also distribute the start's forward passes.
+            student = copy_of(student, synchronised=settings.joint_space == "global")
+        distiller = build_distiller(settings, student, targets.shape[-1])
+        if strategy:
+            distiller.build_joint_space(targets.shape[-1])
+        distiller.compile(optimizer_of(settings, total), loss=loss_of(settings))
+        checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, keep=chief)
     done = checkpoint.restore()
+    if strategy and len(set(everyone_says(strategy, done))) > 1:
+        raise KdistillError(
+            f"the workers found different checkpoints in {str(workdir.checkpoints)!r}; "
+            "--workdir must be a folder that all of them share"
+        )
     if done:
         logging.info("continuing after %d of %d steps", done * steps_per_epoch, total)
 
@@ -67,24 +93,37 @@ def distill(settings: Settings, workdir: Workdir) -> None:
         validation = read_images(data.validation, settings.image_size, settings, "reading validation")
         labels = np.asarray(data.validation.labels)[validation.indices]
         callbacks.append(RetrievalEvaluation(validation.pixels, labels))
-    callbacks += [
-        HistoryFile(workdir.history, steps_per_epoch),
-        keras.callbacks.TensorBoard(str(workdir.logs), write_graph=False),
-        checkpoint,
-    ]
-    batches = make_batches(
-        start.pixels,
-        taught,
-        batch_size=settings.batch_size,
-        image_size=settings.image_size,
-        first_step=done * steps_per_epoch,
-        last_step=total,
-        seed=settings.seed,
-        augment=settings.augment,
-    )
-    if done < epochs:
+    if chief:
+        callbacks.append(HistoryFile(workdir.history, steps_per_epoch))
+        callbacks.append(keras.callbacks.TensorBoard(str(workdir.logs), write_graph=False))
+    callbacks.append(checkpoint)
+
+    def batches(replicas: int = 1, part: range = range(1)) -> tf.data.Dataset:
+        return make_batches(
+            start.pixels,
+            taught,
+            batch_size=settings.batch_size,
+            image_size=settings.image_size,
+            first_step=done * steps_per_epoch,
+            last_step=total,
+            seed=settings.seed,
+            augment=settings.augment,
+            **({"replicas": replicas, "part": part} if strategy else {}),
+        )
+
+    if strategy and done < epochs:
+        distributed_fit(
+            distiller,
+            distributed_batches(strategy, batches),
+            strategy=strategy,
+            epochs=epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+        )
+    elif done < epochs:
         distiller.fit(
-            batches,
+            batches(),
             epochs=epochs,
             initial_epoch=done,
             steps_per_epoch=steps_per_epoch,
@@ -92,10 +131,14 @@ def distill(settings: Settings, workdir: Workdir) -> None:
             shuffle=False,
             verbose=2,
         )
-    with whole_file(workdir.student) as temporary:
-        student.save(temporary)
-    dimension = students.embedding_dim(student)
-    logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), dimension)
+    if strategy:
+        # All workers copy, since reading a variable may need all of them.
+        student = copy_of(student, synchronised=False)
+    if chief:
+        with whole_file(workdir.student) as temporary:
+            student.save(temporary)
+        dimension = students.embedding_dim(student)
+        logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), dimension)
 
 
 def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) -> Distiller:
@@ -126,6 +169,7 @@ def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) 
         rank_against=settings.rank_against,
         rank_parents=settings.rank_parents,
         projection_dim=teacher_dim if unequal else None,
+        joint_space=settings.joint_space,
     )
 
 

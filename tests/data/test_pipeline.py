@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kdistill.data.pipeline import training_batches
+from kdistill.errors import ArgumentError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 20, 24, 3), np.uint8)
 TARGETS = np.arange(10, dtype=np.float32)[:, None]
@@ -62,3 +63,23 @@ def test_views_differ_between_steps_and_seeds_and_stay_recognisable():
     # Of a flat image only the brightness can change, by at most 20 % (and half a grey level of rounding).
     assert first[0].min() >= 79
     assert first[0].max() <= 121
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_the_parts_of_all_replicas_are_the_whole_batches(augment):
+    whole = _batches(first=1, last=6, augment=augment)
+    options = {"first_step": 1, "last_step": 6, "seed": 1, "augment": augment, "batch_size": 4, "image_size": 16}
+    workers = [
+        list(training_batches(PIXELS, TARGETS, **options, replicas=4, part=part)) for part in (range(1), range(1, 4))
+    ]
+    for step, (images, targets) in enumerate(whole):
+        parts = [workers[0][step], *workers[1][3 * step : 3 * step + 3]]
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
+        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), targets)
+
+
+def test_a_batch_that_the_replicas_cannot_share_is_refused():
+    with pytest.raises(ArgumentError, match="a batch of 4 images cannot be cut into 3 equal parts"):
+        training_batches(
+            PIXELS, TARGETS, batch_size=4, image_size=16, first_step=0, last_step=1, seed=0, augment=False, replicas=3
+        )
