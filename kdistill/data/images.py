@@ -25,8 +25,6 @@ MAX_IMAGE_BYTES = 256 << 20
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded, whatever a file is called: Pillow knows others that start programs (EPS) or are rarely tested."""
 
-PIL.Image.init()  # now: Pillow would load its decoders at first need, and not safely where threads need them at once
-
 
 class UnreadableImage(KdistillError):
     """One image could not be read; its id stands in the message."""
