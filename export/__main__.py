@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from export import handover
+from export import handover, milvus
 from export.update import read_retriever, update_retriever
 from export.web import command as web
 from kdistill.archives import load_arrays
@@ -54,7 +54,10 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def _hand_over(arguments: argparse.Namespace) -> int:
     _, gallery, _ = read_retriever(arguments.retriever)
-    if arguments.to == "parquet":
+    if arguments.to == "milvus":
+        recall = milvus.hand_over(gallery, arguments.out, arguments.collection, index=arguments.index)
+        print(f"recall@10 against the exact search: {recall:.4f}")
+    elif arguments.to == "parquet":
         handover.to_parquet(gallery, arguments.out)
     else:
         build = handover.to_faiss if arguments.to == "faiss" else handover.to_usearch
@@ -116,8 +119,10 @@ def _parser() -> argparse.ArgumentParser:
         added = command(name, run, text)
         added.add_argument("--retriever", type=Path, required=True, help="the .tflite or .onnx file")
         if name == "handover":
-            added.add_argument("--to", choices=["faiss", "usearch", "parquet"], required=True)
-            added.add_argument("--out", type=Path, required=True)
+            added.add_argument("--to", choices=["faiss", "usearch", "parquet", "milvus"], required=True)
+            added.add_argument("--out", required=True, help="file; milvus: http://HOST:PORT, or a folder NAME.db")
+            added.add_argument("--collection", default="gallery", help="milvus: name of the collection to make")
+            added.add_argument("--index", choices=milvus.INDEXES, default="FLAT", help="milvus: kind of index")
             continue
         added.add_argument("--out", type=Path, help="where to write; default: the same file")
         if name == "add":

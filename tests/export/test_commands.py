@@ -63,7 +63,7 @@ def test_rows_are_added_removed_and_handed_over_by_command(suffix, rows, ids, tm
     assert main(["remove", f"--retriever={path}", "--ids", "image 250"]) == 1
     assert capsys.readouterr().err.startswith("error: id 'image 250' is not in the gallery")
     assert main(["add", f"--retriever={path}", f"--embeddings={path}"]) == 1
-    assert "`ids` and `embeddings`" in capsys.readouterr().err
+    assert "cannot be read" in capsys.readouterr().err
     pytest.importorskip("faiss")
     assert main(["handover", f"--retriever={path}", "--to=faiss", f"--out={tmp_path / 'g.faiss'}"]) == 0
     import faiss
