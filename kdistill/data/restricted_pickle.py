@@ -110,7 +110,8 @@ class _Scalar:
         return np.frombuffer(_bytes(self.raw), built, count=1)[0]
 
 
-class _PlainUnpickler(pickle.Unpickler):
+# The one in Python: the one in C makes room for whatever number of objects a file claims to remember.
+class _PlainUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Returns what stands in for a name, or refuses the name."""
         # numpy renamed its core package in version 2; Python 2 called builtins by another name.
@@ -164,14 +165,23 @@ def _bytes(value: Any) -> bytes:
     return value.encode("latin1") if isinstance(value, str) else bytes(value)
 
 
-def _with_arrays(value: Any) -> Any:
-    """Returns the value with every stand-in replaced; containers are copied as list, tuple, set or dict."""
+def _with_arrays(value: Any, built: dict[int, Any] | None = None) -> Any:
+    """Returns the value with every stand-in replaced; containers are copied as list, tuple, set or dict.
+
+    What stands in a pickle several times is built once: ten lists of ten of the last one would fill any memory.
+    """
+    built = {} if built is None else built
+    if id(value) in built:
+        return built[id(value)]
+    result = value
     if isinstance(value, (_Type, _Array, _Scalar)):
-        return value.build()
-    if isinstance(value, dict):
-        return {_with_arrays(key): _with_arrays(item) for key, item in value.items()}
-    for kind in (list, tuple, set, frozenset):
-        if isinstance(value, kind):
-            build: Callable[[Any], Any] = kind
-            return build([_with_arrays(item) for item in value])
-    return value
+        result = value.build()
+    elif isinstance(value, dict):
+        result = {_with_arrays(key, built): _with_arrays(item, built) for key, item in value.items()}
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
+        build: Callable[[Any], Any] = kind
+        result = build([_with_arrays(item, built) for item in value])
+    if result is not value:
+        built[id(value)] = result
+    return result

@@ -13,6 +13,9 @@ from kdistill.errors import KdistillError
 from kdistill.teachers.askers import FileAskers
 from kdistill.teachers.database import BUSY_SECONDS, Database, NoLedger, metadata
 
+_ACTIVE = "SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')"
+"""What a prepared file could count or answer by itself with."""
+
 
 class SqliteDatabase(Database):
     """One file in WAL mode; a writing transaction locks all of it from its first statement."""
@@ -33,8 +36,13 @@ class SqliteDatabase(Database):
         sa.event.listen(self._engine, "begin", _begin)
         with self.explained():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                raise KdistillError(f"the ledger {path} cannot be used: it is not a regular file")
             with self.reading() as connection:
                 tables = set(sa.inspect(connection).get_table_names())
+                active = connection.exec_driver_sql(_ACTIVE).scalars().first()
+            if active is not None:
+                raise KdistillError(f"{path} holds the trigger or view {active!r}, which no ledger has: it is not used")
             if tables and not {"source", "questions"} <= tables:
                 raise KdistillError(f"{path} is an SQLite file, but not a ledger of teacher answers")
             if not tables:
