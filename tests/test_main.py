@@ -105,6 +105,8 @@ def test_a_killed_run_continues_and_makes_every_file(finished):
         "student_dynamic_int8.tflite",
         "retriever.tflite",
         "retriever.json",
+        "retriever.onnx",
+        "retriever.onnx.json",
         "card.json",
         "metrics.json",
         "report.html",
