@@ -5,9 +5,10 @@
 Runs the main job once undisturbed and once with SIGKILL at random moments, started again by the same command each time,
 until all of it is done. The kills are spread evenly over the phases of the run (training the embedded teacher, asking
 it, distilling, evaluating, exporting, measuring, reporting). A life ends at a moment that is uniform over the time that
-the phase takes, start-up included, at most --longest_life; in half of the lives in which the run asks or distils, over
-the second after the ledger or the checkpoints have changed. A phase whose kills are used up is left in peace until it
-is done; one that is done early leaves its kills to the next. What is left over at the end goes to a further run.
+the phase takes, start-up included, at most --longest_life; in three of four lives in which the run asks or distils, it
+is uniform over a share of that time after the ledger or the checkpoints have changed. A phase whose kills are used up
+is left in peace until it is done; one that is done early leaves its kills to the next. What is left over at the end
+goes to a further run.
 
 The ledger is read after every kill. Figures: `kills`; `lost_answers`, answers that were in the ledger at any kill and
 are not, unchanged, in it later, or that the undisturbed run has and this one has not; `budget_violations`, readings at
@@ -45,12 +46,11 @@ def measure(flags: list[str], folder: Path, kills: int, seed: int, longest_life:
     phases = run_undisturbed(calm)
     reference = read_ledger(calm.workdir).answers
     start_up = start_up_seconds()
-    lives = {phase: seconds + start_up for phase, seconds in phases.items()}
     runs: list[dict[str, Any]] = []
     delivered = 0
     while delivered < kills:
         run = Run(folder, f"disturbed_{len(runs)}", [*flags, *FREQUENT])
-        killer = Killer(run, lives, kills - delivered, seed, longest_life)
+        killer = Killer(run, phases, kills - delivered, start_up=start_up, seed=seed, longest_life=longest_life)
         killer.kill_until_done()
         runs.append(
             {
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--flagfile", default="configs/quickstart.flags", help="all other settings")
     parser.add_argument("--workdir", type=Path, default=Path("runs/faults"), help="the runs lie here")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--longest_life", type=float, default=30.0, help="seconds that a life to be killed may last")
+    parser.add_argument("--longest_life", type=float, default=20.0, help="seconds that a life to be killed may last")
     parser.add_argument("--json", type=Path, help="file to write the result to")
     parser.add_argument("--restart", action="store_true", help="forget what an interrupted benchmark did")
     parser.add_argument("flags", nargs="*", help="further flags of the main job, after --")

@@ -19,7 +19,6 @@ from kdistill.files import write_whole
 from kdistill.teachers import Ledger
 
 _POLL_SECONDS = 0.01
-_AFTER_SAVING_SECONDS = 1.0
 _SAVING = {"ask": "ledger.sqlite-wal", "distill": "checkpoints/checkpoint"}
 
 
@@ -111,17 +110,20 @@ def run_undisturbed(run: Run) -> dict[str, float]:
 class Killer:
     """Kills a run at random moments and looks at its ledger after each."""
 
-    def __init__(self, run: Run, phases: Mapping[str, float], kills: int, seed: int, longest_life: float) -> None:
+    def __init__(
+        self, run: Run, phases: Mapping[str, float], kills: int, *, start_up: float, seed: int, longest_life: float
+    ) -> None:
         """Spreads the kills over the phases.
 
         Args:
             run: what to kill.
-            phases: name -> seconds that a life in it may last, start-up included.
+            phases: name -> seconds that it takes undisturbed.
             kills: number of kills.
+            start_up: seconds from a start to the first work.
             seed: of the moments.
             longest_life: seconds that a life to be killed may last.
         """
-        self.run, self._phases, self._longest_life = run, dict(phases), longest_life
+        self.run, self._phases, self._start_up, self._longest_life = run, dict(phases), start_up, longest_life
         edges = [kills * index // len(phases) for index in range(len(phases) + 1)]
         self.state: dict[str, Any] = run.record or {
             "kills": dict.fromkeys(phases, 0),
@@ -166,19 +168,24 @@ class Killer:
 
     def _live(self, process: subprocess.Popen[bytes]) -> int:
         """Waits until the job is to be killed, or ends by itself; returns its exit status, 0 before a kill."""
-        planned, deadline, marks = "", float("inf"), None
+        planned, deadline, window = "", float("inf"), 0.0
+        marks: tuple[int, int] | None = None
         while process.poll() is None:
             now, phase = time.monotonic(), self._phase()
             if phase is not None and phase != planned:
                 self._pass_on(phase)
+                start_up = 0.0 if planned else self._start_up
                 planned, deadline, marks = phase, float("inf"), None
-                if self.state["open"][phase] > 0:
-                    life = min(self._longest_life, self._phases[phase])
+                left = self.state["open"][phase]
+                if left > 0:
+                    life = min(self._longest_life, self._phases[phase] + start_up)
                     deadline = now + self._random.uniform(0, life)
-                    if phase in _SAVING and self._random.random() < 0.5:
-                        deadline, marks = now + self._longest_life, self._marks(phase)
+                    if phase in _SAVING and self._random.random() < 0.75:
+                        # Work that is saved is not done again: what is left of it is spread over the kills.
+                        deadline, marks = now + 2 * self._longest_life, self._marks(phase)
+                        window = 2 * self._phases[phase] / left
             if marks is not None and self._marks(planned) != marks:
-                deadline, marks = now + self._random.uniform(0, _AFTER_SAVING_SECONDS), None
+                deadline, marks = now + self._random.uniform(0, window), None
             if now >= deadline and phase is not None:
                 self.state["kills"][phase] += 1
                 self.state["open"][phase] -= 1
