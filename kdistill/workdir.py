@@ -28,8 +28,9 @@ class Workdir:
             probe = self.path / ".writable"
             probe.touch()
             probe.unlink()
-        except OSError as error:
-            raise KdistillError(f"the work folder {str(path)!r} cannot be written: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # a ValueError for a name with a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise KdistillError(f"the work folder {str(path)!r} cannot be written: {reason}") from error
 
     @property
     def flags(self) -> Path:

@@ -20,6 +20,8 @@ from kdistill.files import read_bounded
 MAX_PICKLE_BYTES = 64 << 20
 """The ground truth of a million distractors is a tenth of this; every byte can become a Python object."""
 
+MAX_OBJECTS = 20_000_000
+
 _KINDS = "biufcSU"
 """Kinds of numbers and strings (numpy's dtype.kind) that an array may have; objects and records are refused."""
 
@@ -165,23 +167,40 @@ def _bytes(value: Any) -> bytes:
     return value.encode("latin1") if isinstance(value, str) else bytes(value)
 
 
-def _with_arrays(value: Any, built: dict[int, Any] | None = None) -> Any:
-    """Returns the value with every stand-in replaced; containers are copied as list, tuple, set or dict.
+def _with_arrays(value: Any) -> Any:
+    """Returns the value with every stand-in replaced; containers are copied as list, tuple, set or dict."""
+    return _Builder().build(value)[0]
 
-    What stands in a pickle several times is built once: ten lists of ten of the last one would fill any memory.
+
+class _Builder:
+    """Builds what stands in a pickle several times once, and counts it each time.
+
+    Ten lists of ten lists of ten lists ... of the same word are a short pickle that takes any time to walk through.
     """
-    built = {} if built is None else built
-    if id(value) in built:
-        return built[id(value)]
-    result = value
-    if isinstance(value, (_Type, _Array, _Scalar)):
-        result = value.build()
-    elif isinstance(value, dict):
-        result = {_with_arrays(key, built): _with_arrays(item, built) for key, item in value.items()}
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
-        build: Callable[[Any], Any] = kind
-        result = build([_with_arrays(item, built) for item in value])
-    if result is not value:
-        built[id(value)] = result
-    return result
+
+    def __init__(self) -> None:
+        self._built: dict[int, tuple[Any, int]] = {}
+
+    def build(self, value: Any) -> tuple[Any, int]:
+        """Returns the value without stand-ins, and of how many objects it consists."""
+        if id(value) in self._built:
+            return self._built[id(value)]
+        if isinstance(value, (_Type, _Array, _Scalar)):
+            result: tuple[Any, int] = value.build(), 1
+        elif isinstance(value, dict):
+            pairs = [(self.build(key), self.build(item)) for key, item in value.items()]
+            size = sum(key[1] + item[1] for key, item in pairs)
+            result = {key[0]: item[0] for key, item in pairs}, size
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            parts = [self.build(item) for item in value]
+            kind: Callable[[Any], Any] = next(kind for kind in _CONTAINERS if isinstance(value, kind))
+            result = kind([part[0] for part in parts]), 1 + sum(part[1] for part in parts)
+        else:
+            return value, 1
+        if result[1] > MAX_OBJECTS:
+            raise ValueError(f"it stands for more than {MAX_OBJECTS:,} objects")
+        self._built[id(value)] = result
+        return result
+
+
+_CONTAINERS = (list, tuple, set, frozenset)

@@ -104,6 +104,8 @@ class Database:
             yield
         except sa.exc.DBAPIError as error:
             raise self._fault(error.orig) from error
+        except sa.exc.SQLAlchemyError as error:  # rows that contradict each other
+            raise self._fault(error) from error
         except OSError as error:
             raise self._fault(error) from error
 
