@@ -84,6 +84,16 @@ _HELP = {
     "bank_size": "Past rows that are ranked as well; 0 for none.",
     "whiten_teacher": "Whiten the teacher's answers (fitted on the answers alone).",
     "evaluations": "How often training pauses to record, watch validation and save a checkpoint.",
+    "target_flops": "Shrink the student, while it learns, to this many multiply-adds an image, or to this share of "
+    "them (up to 1); 0 leaves its size.",
+    "target_params": "The same for its number of weights.",
+    "shrink_from": "Share of the steps after which the student begins to shrink.",
+    "shrink_until": "Share of the steps after which it has its size.",
+    "channel_importance": "What keeps a channel: neighbours (it makes the teacher's neighbours alike) or loss (without "
+    "it, the loss would change).",
+    "channel_neighbours": "neighbours: how many of each image count.",
+    "channel_cost_power": "0: the least important channels go first; 1: the least important for what they cost.",
+    "refit_readers": "When channels are cut, fit the layers that read them to give what they gave before.",
     "strategy": "Train on several devices: none, mirrored (the GPUs of this machine), or multiworker (the cluster in "
     "TF_CONFIG: start the same command on every worker, with one --workdir that all of them see).",
     "joint_space": "Under a strategy, rank over the rows of all replicas (global), or each over its own (replica).",

@@ -75,6 +75,15 @@ class Settings:
     bank_size: int = 0
     whiten_teacher: bool = False
     evaluations: int = 6
+    # A student that shrinks
+    target_flops: float = 0.0
+    target_params: float = 0.0
+    shrink_from: float = 0.25
+    shrink_until: float = 0.6
+    channel_importance: str = "neighbours"
+    channel_neighbours: int = 5
+    channel_cost_power: float = 0.0
+    refit_readers: bool = True
     strategy: str = "none"
     joint_space: str = "global"
     # Judging and delivering
@@ -142,6 +151,14 @@ _DISTILL = (
     "rank_parents",
     "bank_size",
     "whiten_teacher",
+    "target_flops",
+    "target_params",
+    "shrink_from",
+    "shrink_until",
+    "channel_importance",
+    "channel_neighbours",
+    "channel_cost_power",
+    "refit_readers",
     "ranker_steps",
     "pair_tie_margin",
     "joint_space",

@@ -11,7 +11,7 @@ from absl import logging
 
 from kdistill import losses, optimizers, students
 from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
-from kdistill.data import ImageSet
+from kdistill.data import ImageSet, RetrievalData
 from kdistill.data.order_batches import order_batches
 from kdistill.data.pipeline import rows_of_step, training_batches
 from kdistill.distiller import Distiller
@@ -24,6 +24,7 @@ from kdistill.losses.comparisons import ListMLEOfOrders
 from kdistill.settings import Settings
 from kdistill.stages.changes import unchanged_rows
 from kdistill.stages.common import data_of, read_images, start_student
+from kdistill.stages.compact import compacts, train_to_target
 from kdistill.stages.comparisons import compares, learns_orders, ordered_lists, ranked_pool, readable_lists
 from kdistill.teachers.whitening import fit_whitening
 from kdistill.workdir import Workdir
@@ -54,6 +55,7 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
     start = read_images(pool, settings.image_size, settings, "reading the pool")
     student = start_student(settings, start.pixels if settings.student_weights else None)
+    plain = start
     if settings.augment:
         start = read_images(pool, round(settings.image_size * SOURCE_MARGIN), settings, "reading for crops")
     ordered = learns_orders(settings)
@@ -62,6 +64,9 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     if strategy and ordered:
         raise ArgumentError("training from orders runs in one process; leave out --strategy")
 
+    if compacts(settings):
+        train_to_target(settings, workdir, student, plain, start, targets, _watch(settings, data))
+        return
     epochs = min(settings.evaluations, settings.steps)
     steps_per_epoch = -(-settings.steps // epochs)
     total = epochs * steps_per_epoch
@@ -89,10 +94,9 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         return [pool.ids[start.indices[row]] for row in rows]
 
     callbacks: list[keras.callbacks.Callback] = [StopOnNaN(steps_per_epoch, ids_of)]
-    if data.validation is not None:
-        validation = read_images(data.validation, settings.image_size, settings, "reading validation")
-        labels = np.asarray(data.validation.labels)[validation.indices]
-        callbacks.append(RetrievalEvaluation(validation.pixels, labels))
+    watch = _watch(settings, data)
+    if watch is not None:
+        callbacks.append(watch)
     if chief:
         callbacks.append(HistoryFile(workdir.history, steps_per_epoch))
         callbacks.append(keras.callbacks.TensorBoard(str(workdir.logs), write_graph=False))
@@ -141,8 +145,10 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), dimension)
 
 
-def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) -> Distiller:
-    """Puts the parts of the joint space around a student, as the settings say."""
+def build_distiller(
+    settings: Settings, student: keras.Model, teacher_dim: int, kind: type[Distiller] = Distiller, **options: Any
+) -> Distiller:
+    """Puts the parts of the joint space around a student, as the settings say; `options` are those of its `kind`."""
     loss = loss_of(settings)
     joint = bool(getattr(loss, "joint", False))
     if settings.freeze_batch_norm:
@@ -161,7 +167,7 @@ def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) 
             seed=settings.seed,
         )
     unequal = getattr(loss, "needs_equal_dims", False) and teacher_dim != students.embedding_dim(student)
-    return Distiller(
+    return kind(
         student,
         interpolation=interpolation,
         bank=EmbeddingBank(settings.bank_size) if joint and settings.bank_size else None,
@@ -170,6 +176,7 @@ def build_distiller(settings: Settings, student: keras.Model, teacher_dim: int) 
         rank_parents=settings.rank_parents,
         projection_dim=teacher_dim if unequal else None,
         joint_space=settings.joint_space,
+        **options,
     )
 
 
@@ -202,6 +209,14 @@ def parse_options(text: str) -> dict[str, Any]:
         except ValueError:
             options[name.strip()] = value.strip()
     return options
+
+
+def _watch(settings: Settings, data: RetrievalData) -> RetrievalEvaluation | None:
+    """Returns the callback that evaluates on the validation images; None without any."""
+    if data.validation is None:
+        return None
+    validation = read_images(data.validation, settings.image_size, settings, "reading validation")
+    return RetrievalEvaluation(validation.pixels, np.asarray(data.validation.labels)[validation.indices])
 
 
 def _answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[ImageSet, np.ndarray]:

@@ -1,0 +1,31 @@
+"""A student that starts large and shrinks: compactors in, channels given up, compactors out."""
+
+from kdistill.compression.cost import CostModel, count_flops
+from kdistill.compression.importance import IMPORTANCES, by_loss, by_neighbours
+from kdistill.compression.insert import compactors, insert_compactors
+from kdistill.compression.merge import merge
+from kdistill.compression.paths import ChannelPath, channel_paths
+from kdistill.compression.refit import refit
+from kdistill.compression.schedule import ChannelSchedule, close, lasso_of
+from kdistill.compression.select import absolute, choose
+from kdistill.compression.trainer import CapacityDistiller
+
+__all__ = [
+    "IMPORTANCES",
+    "CapacityDistiller",
+    "ChannelPath",
+    "ChannelSchedule",
+    "CostModel",
+    "absolute",
+    "by_loss",
+    "by_neighbours",
+    "channel_paths",
+    "choose",
+    "close",
+    "compactors",
+    "count_flops",
+    "insert_compactors",
+    "lasso_of",
+    "merge",
+    "refit",
+]

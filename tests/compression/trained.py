@@ -1,0 +1,37 @@
+"""Students with statistics like those of trained ones: embeddings differ, normalisations matter."""
+
+import keras
+import numpy as np
+
+from kdistill import students
+
+
+def student_of(backbone, size=32, dim=12, seed=0, **options):
+    """Returns a student whose normalisations carry the true statistics of random images, and those images."""
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    student = students.build(backbone, image_size=size, embedding_dim=dim, **options)
+    coarse = rng.integers(0, 256, (12, 4, 4, 3))
+    pixels = np.kron(coarse, np.ones((1, size // 4, size // 4, 1))).astype(np.uint8)
+    for layer in student.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            given = keras.Model(student.input, layer.input)(pixels, training=False).numpy()
+            channels = given.shape[-1]
+            flat = given.reshape(-1, channels)
+            affine = [rng.uniform(0.7, 1.4, channels), rng.normal(0.2, 0.4, channels)]
+            layer.set_weights([*affine, flat.mean(0), flat.var(0) + 1e-3])
+    return student, pixels
+
+
+def shrunk(compacted, share, seed=0):
+    """Mixes the channels of each compactor a little, closes about 1 - `share` of the columns, returns how many stay."""
+    rng = np.random.default_rng(seed)
+    kept = {}
+    for layer in compacted.layers:
+        if layer.name.endswith("_compactor"):
+            kernel = np.asarray(layer.kernel) + rng.normal(0, 0.03, layer.kernel.shape)
+            stays = rng.random(len(kernel)) < share
+            stays[:4] = True
+            layer.set_weights([(kernel * stays).astype(np.float32), stays.astype(np.float32)])
+            kept[layer.name.removesuffix("_compactor")] = int(stays.sum())
+    return kept
