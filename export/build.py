@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from export.flatbuffer import AlignedBuffer, add_metadata, read_model, refuse_unportable, signatures, write_model
 from export.gallery import Gallery, build_gallery
 from export.graph import GraphBuilder
+from export.hamming_tflite import HammingGraph
 from export.search_graph import SearchGraph
 from export.sidecar import RETRIEVER_KEY, Sidecar
 from kdistill.errors import ArgumentError, KdistillError
@@ -42,7 +43,7 @@ def build_retriever(
         ids: G unique names.
         path: where to write; the name ends in .tflite or .onnx.
         k: neighbours in an answer.
-        precision: how the gallery is stored: "float32", "float16" or "int8".
+        precision: how the gallery is stored: "float32", "float16", "int8", or "binary" (see docs/hashing.md).
 
     Raises:
         ArgumentError: k outside 1 to G, an unknown precision, or a path of another suffix.
@@ -84,8 +85,8 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
     Subgraph 0, where there is one, is a student: the file then has `embed` and `search` too.
     """
     gallery.check_k(k)
-    dimension = gallery.values.shape[1]
-    graph = SearchGraph(model, gallery, k)
+    dimension = gallery.dimension
+    graph = (HammingGraph if gallery.precision == "binary" else SearchGraph)(model, gallery, k)
     if model.subgraphs:
         embed = model.subgraphs[0]
         own = int(embed.tensors[int(embed.outputs[0])].shape[-1])

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from kdistill.codes import pack_codes, unpack_codes
 from kdistill.errors import ArgumentError, KdistillError
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8", "binary")
 RESIDUAL_STEPS = 254
 """A residual code counts in 254ths of the row's scale: rounding leaves at most half a step, 127 codes."""
 NORM_TOLERANCE = 0.02
@@ -20,7 +21,7 @@ class Gallery:
     """Stored rows.
 
     Attributes:
-        values: float32, float16 or int8 [G, D].
+        values: float32, float16 or int8 [G, D]; for binary, packed codes uint8 [G, D / 8].
         scale: float32 [G] for int8, else None.
         residual: int8 [G, D] for int8, else None.
         centre: float32 [D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS) + centre.
@@ -36,10 +37,17 @@ class Gallery:
     @property
     def precision(self) -> str:
         """The name of the stored type."""
-        return str(self.values.dtype)
+        return "binary" if self.values.dtype == np.uint8 else str(self.values.dtype)
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self.values.shape[1] * (8 if self.precision == "binary" else 1)
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns float32 [stop - start, D], as the search sees them."""
+        if self.precision == "binary":
+            return unpack_codes(self.values[start:stop]) / np.float32(self.dimension**0.5)
         part = self.values[start:stop].astype(np.float32)
         if self.scale is None or self.residual is None or self.centre is None:
             return part
@@ -61,10 +69,8 @@ class Gallery:
         repeated = next((name for name in ids if name in known), None)
         if repeated is not None:
             raise KdistillError(f"id {repeated!r} is in the gallery already; remove it first to replace it")
-        if np.ndim(embeddings) == 2 and embeddings.shape[1] != self.values.shape[1]:
-            raise KdistillError(
-                f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.values.shape[1]}"
-            )
+        if np.ndim(embeddings) == 2 and embeddings.shape[1] != self.dimension:
+            raise KdistillError(f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.dimension}")
         new = build_gallery(embeddings, ids, self.precision, centre=self.centre)
         return Gallery(
             np.concatenate([self.values, new.values]),
@@ -109,7 +115,7 @@ def build_gallery(
     Args:
         embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
         ids: G unique names.
-        precision: "float32", "float16" or "int8".
+        precision: "float32", "float16", "int8", or "binary" for the signs alone (embeddings of a `HashHead`).
         centre: float32 [D], what to take off for int8; None for the mean of the rows.
 
     Raises:
@@ -130,6 +136,10 @@ def build_gallery(
     if "" in names:
         raise KdistillError(f"row {names.index('')} has an empty id")
 
+    if precision == "binary":
+        return Gallery(
+            np.concatenate([pack_codes(rows) for _, rows in _checked_rows(embeddings, names)]), None, None, None, names
+        )
     if precision != "int8":
         values = np.empty(embeddings.shape, precision)
         for part, rows in _checked_rows(embeddings, names):

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.keras_files import check_weights_file
+from kdistill.keras_files import check_weights_file, load_keras_file
 from kdistill.layers.gem import GeM
+from kdistill.layers.hash_head import HashHead
 
 BACKBONES = ("small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2")
 POOLINGS = ("avg", "gem")
@@ -24,6 +25,7 @@ def build(
     pooling: str = "avg",
     weights: str | None = None,
     batch_size: int | None = None,
+    hash_bits: int | None = None,
 ) -> keras.Model:
     """Builds a student whose exported form needs nothing around it: pixels in, embedding out.
 
@@ -36,9 +38,11 @@ def build(
         image_size: side of the square input in pixels, a multiple of 8 for small_cnn and of 32 for the others.
         embedding_dim: Ds; None leaves out the projection, so that the pooled features are the embedding.
         pooling: "avg", or "gem" (generalised mean, Radenovic et al. 2018, with a learned exponent).
-        weights: a `.weights.h5` file of the backbone without its top, "imagenet" (downloaded by Keras), or None for
-            a random start.
+        weights: a `.weights.h5` file of the backbone without its top, "imagenet" (downloaded by Keras), a `.keras` file
+            of a distilled student (every layer of the same name starts as there), or None for a random start.
         batch_size: a fixed batch (1 for the edge), or None.
+        hash_bits: K, for a `HashHead` behind the projection (or the pooled features): Ds is K then, and the signs of
+            the embedding are the binary code. None for none.
 
     Raises:
         ArgumentError: an unknown backbone or pooling, or a size that the backbone cannot take.
@@ -53,14 +57,20 @@ def build(
         raise ArgumentError(f"an embedding of {embedding_dim} dimensions was asked for; it takes at least 2")
     image = keras.Input((image_size, image_size, 3), batch_size=batch_size, dtype="uint8", name="image")
     scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(image)
-    features = _features(backbone, scaled, alpha, weights)
+    distilled = weights is not None and weights.endswith(".keras")
+    features = _features(backbone, scaled, alpha, None if distilled else weights)
     pool = keras.layers.GlobalAveragePooling2D(name="pool") if pooling == "avg" else GeM(name="pool")
     pooled = pool(features)
     if embedding_dim is not None:
         pooled = keras.layers.Dense(embedding_dim, use_bias=False, name="projection")(pooled)
+    if hash_bits is not None:
+        pooled = HashHead(hash_bits, name="hash")(pooled)
     # The norm is taken in float32 whatever the policy: the square of a float16 overflows at 256.
     embedding = keras.layers.UnitNormalization(name="embedding", dtype="float32")(pooled)
-    return keras.Model(image, embedding, name=f"student_{backbone}")
+    student = keras.Model(image, embedding, name=f"student_{backbone}")
+    if distilled:
+        _start_as(student, str(weights))
+    return student
 
 
 def at_size(student: keras.Model, image_size: int) -> keras.Model:
@@ -149,6 +159,23 @@ def _weights_from_file(create: Any, shape: tuple[int, ...], backbone: str, path:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise KdistillError(f"student weights {path!r} do not fit {backbone} of this width: {reason}") from error
     return list(source.get_weights())
+
+
+def _start_as(student: keras.Model, path: str) -> None:
+    """Copies the weights of a distilled student, layer by layer; layers that it does not have keep their start."""
+    try:
+        source = {layer.name: layer.get_weights() for layer in load_keras_file(path).layers}
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise KdistillError(f"student weights {path!r} are no readable student: {reason}") from error
+    for layer in student.layers:
+        own, given = (
+            [weight.shape for weight in weights] for weights in (layer.get_weights(), source.get(layer.name) or [])
+        )
+        if own and layer.name != "hash" and own != given:
+            raise KdistillError(f"student weights {path!r} are of another network: the layer {layer.name!r} differs")
+        if own and own == given:
+            layer.set_weights(source[layer.name])
 
 
 def _small_cnn(scaled: Any, alpha: float) -> Any:

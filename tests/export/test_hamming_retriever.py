@@ -1,0 +1,130 @@
+"""Retrievers over binary codes, run by their runtimes, against plain counting."""
+
+import numpy as np
+import pytest
+
+from export.build import build_retriever, build_search
+from export.gallery import build_gallery
+from export.hamming import in_order, interleaved, runs, to_faiss_binary
+from export.retriever import Retriever
+from kdistill import students
+from kdistill.codes import pack_codes
+from kdistill.errors import ArgumentError, KdistillError
+
+SUFFIXES = [".tflite", ".onnx"]
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def clustered(count: int, bits: int, seed: int = 0) -> np.ndarray:
+    """float32 [count, bits] of norm 1: few different codes, so that ties are everywhere."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((12, bits))
+    return unit(centres[rng.integers(0, 12, count)] + 0.4 * rng.standard_normal((count, bits)))
+
+
+def expected(query: np.ndarray, gallery: np.ndarray, k: int) -> tuple[list[int], list[float]]:
+    distances = [sum((a >= 0) != (b >= 0) for a, b in zip(query, row, strict=True)) for row in gallery]
+    order = sorted(range(len(gallery)), key=lambda row: (distances[row], row))[:k]
+    return order, [1 - 2 * distances[row] / len(query) for row in order]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("count", "bits", "k"), [(10, 16, 3), (700, 32, 5), (701, 64, 1), (707, 128, 9), (3, 8, 3)])
+def test_answers_are_the_nearest_codes_and_ties_go_to_the_lower_row(tmp_path, suffix, count, bits, k):
+    gallery, queries = clustered(count, bits), clustered(6, bits, seed=1)
+    path = tmp_path / f"retriever{suffix}"
+    build_search(gallery, [f"row {row}" for row in range(count)], path, k=k, precision="binary")
+    retriever = Retriever(path)
+    scores, rows = retriever.search_embeddings(queries)
+    for query, got_scores, got_rows in zip(queries, scores, rows, strict=True):
+        wanted_rows, wanted_scores = expected(query, gallery, k)
+        assert got_rows.tolist() == wanted_rows
+        np.testing.assert_allclose(got_scores, wanted_scores, atol=1e-6)
+    one = retriever.search_embedding(queries[2])
+    assert [match.row for match in one] == rows[2].tolist()
+    assert one[0].id == f"row {rows[2][0]}"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_one_file_embeds_and_searches_by_the_signs(tmp_path, suffix, pixels):
+    import keras
+
+    keras.utils.set_random_seed(5)
+    student = students.build("small_cnn", image_size=16, embedding_dim=12, hash_bits=16)
+    embeddings = np.asarray(student.predict(pixels, verbose=0))
+    assert len(np.unique(pack_codes(embeddings), axis=0)) > 3
+    path = tmp_path / f"retriever{suffix}"
+    build_retriever(student, embeddings, [str(row) for row in range(36)], path, k=4, precision="binary")
+    retriever = Retriever(path)
+    for row in (0, 17, 35):
+        np.testing.assert_allclose(retriever.embed(pixels[row]), embeddings[row], atol=1e-4)
+        assert [match.row for match in retriever.search(pixels[row])] == expected(embeddings[row], embeddings, 4)[0]
+
+
+def test_a_packed_gallery_takes_a_byte_for_eight_bits():
+    gallery = build_gallery(clustered(100, 64), [str(row) for row in range(100)], "binary")
+    assert gallery.values.nbytes == 100 * 8
+    assert (gallery.precision, gallery.dimension) == ("binary", 64)
+    np.testing.assert_allclose(np.linalg.norm(gallery.rows(), axis=1), 1, rtol=1e-6)
+
+
+def test_the_onnx_file_holds_packed_codes(tmp_path):
+    rows = clustered(20_000, 64)
+    sizes = {}
+    for precision in ("binary", "float32"):
+        path = tmp_path / f"{precision}.onnx"
+        build_search(rows, [str(row) for row in range(len(rows))], path, precision=precision)
+        sizes[precision] = path.stat().st_size
+    assert sizes["float32"] > 20_000 * 64 * 4
+    assert sizes["binary"] < 20_000 * 8 + 20_000
+
+
+def test_rows_are_added_and_removed_without_touching_the_others():
+    rows = clustered(10, 16)
+    gallery = build_gallery(rows[:8], list("abcdefgh"), "binary").without_rows(["b"]).with_rows(rows[8:], ["x", "y"])
+    np.testing.assert_array_equal(gallery.values, pack_codes(rows[[0, 2, 3, 4, 5, 6, 7, 8, 9]]))
+    with pytest.raises(KdistillError, match="rows of 8 dimensions were given to a gallery of 16"):
+        gallery.with_rows(clustered(1, 8), ["z"])
+
+
+@pytest.mark.parametrize("count", [16, 100, 999])
+def test_runs_cover_all_rows_and_can_be_put_back_in_order(count):
+    layout = runs(count, 1)
+    assert layout.main + layout.tail == count
+    assert layout.tail < layout.depth
+    rows = np.arange(2 * layout.main).reshape(-1, 2)
+    lines = interleaved(rows, layout)
+    # The first line holds the first row of each run.
+    np.testing.assert_array_equal(lines[: layout.blocks, 0] // 2, np.arange(layout.blocks) * layout.depth)
+    np.testing.assert_array_equal(in_order(lines, layout), rows)
+
+
+def test_faiss_finds_the_same_distances():
+    faiss = pytest.importorskip("faiss")
+    rows = clustered(200, 64)
+    gallery = build_gallery(rows, [str(row) for row in range(200)], "binary")
+    index = to_faiss_binary(gallery)
+    assert isinstance(index, faiss.IndexBinaryFlat)
+    distances, _ = index.search(gallery.values[:3], 5)
+    for query in range(3):
+        scores = np.array(expected(rows[query], rows, 5)[1])
+        np.testing.assert_array_equal(distances[query], np.rint((1 - scores) * 32))
+    with pytest.raises(KdistillError, match="holds float32"):
+        to_faiss_binary(build_gallery(rows, [str(row) for row in range(200)]))
+
+
+def test_codes_that_are_too_long_for_a_byte_are_refused_by_tflite_alone(tmp_path):
+    rows = clustered(5, 256)
+    ids = [str(row) for row in range(5)]
+    with pytest.raises(ArgumentError, match="at most 248 bits, these have 256"):
+        build_search(rows, ids, tmp_path / "codes.tflite", k=2, precision="binary")
+    build_search(rows, ids, tmp_path / "codes.onnx", k=2, precision="binary")
+    assert Retriever(tmp_path / "codes.onnx").search_embedding(rows[3])[0].row == 3
+
+
+def test_rows_that_make_no_whole_bytes_are_refused(tmp_path):
+    with pytest.raises(KdistillError, match="multiple of 8"):
+        build_search(clustered(5, 12), list("abcde"), tmp_path / "codes.onnx", k=2, precision="binary")
