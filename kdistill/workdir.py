@@ -129,7 +129,7 @@ class Workdir:
         Raises:
             ArgumentError: it was finished with others; the message names the first that differs.
         """
-        record = _read_json(self.path / "stages.json").get(stage)
+        record = _read_stages(self.path).get(stage)
         if record is None:
             return False
         for name in STAGE_SETTINGS[stage]:
@@ -150,7 +150,7 @@ class Workdir:
         file = self.path / "stages.json"
         order = list(STAGE_SETTINGS)
         earlier = order[: order.index(stage)]
-        done = {name: record for name, record in _read_json(file).items() if name in earlier}
+        done = {name: record for name, record in _read_stages(self.path).items() if name in earlier}
         done[stage] = {
             "settings": {name: _plain(getattr(settings, name)) for name in STAGE_SETTINGS[stage]},
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -161,7 +161,7 @@ class Workdir:
 def settings_of(workdir: str | Path) -> dict[str, Any]:
     """Returns the settings that the stages of a finished run were made with (later stages win)."""
     merged: dict[str, Any] = {}
-    for record in _read_json(Path(workdir) / "stages.json").values():
+    for record in _read_stages(Path(workdir)).values():
         merged |= record["settings"]
     names = {field.name for field in dataclasses.fields(Settings)}
     return {name: value for name, value in merged.items() if name in names}
@@ -169,6 +169,15 @@ def settings_of(workdir: str | Path) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
+    file = workdir / "stages.json"
+    stages = _read_json(file)
+    for record in stages.values():
+        if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+            raise KdistillError(f"{file} is not a record of stages; restore it or delete it")
+    return stages
 
 
 def _read_json(path: Path) -> dict[str, Any]:

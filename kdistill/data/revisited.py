@@ -168,15 +168,18 @@ def _box(file: Path, query: int, record: Mapping[str, Any]) -> tuple[float, floa
         left, top, right, bottom = (float(edge) for edge in np.asarray(record["bbx"], np.float64).reshape(-1))
     except (KeyError, TypeError, ValueError):
         raise KdistillError(f"{file}: query {query} has no 'bbx' of four numbers") from None
-    if not (left < right and top < bottom):
+    if not (left < right and top < bottom) or not np.isfinite([left, top, right, bottom]).all():
         raise KdistillError(f"{file}: the box of query {query} is empty: {(left, top, right, bottom)}")
     return left, top, right, bottom
 
 
 def _integers(values: Any, grade: str) -> np.ndarray:
-    array = np.asarray(values).reshape(-1)
+    try:
+        array = np.asarray(values).reshape(-1)
+    except ValueError:  # lists of different lengths
+        array = np.array([None])
     if not array.size:
         return np.empty(0, np.int64)
-    if array.dtype.kind not in "iuf" or np.any(array != np.floor(array)):
+    if array.dtype.kind not in "iuf" or np.any(array != np.floor(array)) or np.abs(array).max() >= 2**62:
         raise KdistillError(f"a list {grade!r} of the ground truth holds something else than positions of images")
     return array.astype(np.int64)

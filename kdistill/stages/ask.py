@@ -19,8 +19,8 @@ from kdistill.stages.changes import contents_of
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.comparisons import ask_comparisons, compares
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
-from kdistill.teachers.database import NoLedger
 from kdistill.teachers.asking_ray import ask_on_ray
+from kdistill.teachers.database import NoLedger
 from kdistill.workdir import Workdir
 
 
@@ -36,8 +36,8 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
     if compares(settings):
         ask_comparisons(settings, workdir)
         return
-    data = data_of(settings)
     check_engine(settings.engine, settings.actors)
+    data = data_of(settings)
     if not len(data.pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
     check_budget(settings.query_budget, len(data.pool))
@@ -52,7 +52,6 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
             budget, price = settings.query_budget, settings.price_per_query
             print(plan(teacher, data.pool, chosen, ledger, budget=budget, price_per_query=price))
         return
-    with Ledger(location) as ledger:
     options: dict[str, Any] = dict(
         budget=settings.query_budget,
         batch_size=settings.ask_batch_size,
@@ -62,6 +61,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> None:
     if settings.engine == "ray":
         opening = functools.partial(teacher_of, settings, workdir)
         answers = ask_on_ray(opening, data.pool, chosen, location, **options, actors=settings.actors)
+    with Ledger(location) as ledger:
         if settings.engine == "local":
             answers = ask(teacher, data.pool, chosen, ledger, **options)
         spent = ledger.summary().spent
