@@ -3,9 +3,9 @@
     python -m benchmarks.cluster --json=benchmarks/results/cluster.json
 
 Embedding: the same photos and model once in this process and once on Ray with 2 actors, in turns. Both rates are of the
-steady state: from the moment each actor has delivered once (the same images for the one process) to the last row; the
-time to the first row is reported as start-up. One machine has the same cores for both, so the ratio measures the
-engine's overhead. It should be at least 0.85.
+steady state: from the moment that each process has done eight batches to the last row; the time to the first batch is
+reported as start-up. One machine has the same cores for both, so the ratio measures the engine's overhead. It should
+be at least 0.85. Run it on a machine with nothing else to do: two processes get more of a busy one than one does.
 
 Ledger: 8 processes reserve and store answers (128 numbers each, batches of 32, commits that wait for the disk) in one
 SQLite file, and in a PostgreSQL server of this machine. The clock runs from when all are connected to the last answer.
@@ -20,73 +20,20 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.embedding import write_photos
 from benchmarks.postgres_server import find_binaries, fresh_schema, postgres_server
-from kdistill.data.folder import find_images
-from kdistill.data.images import ImageSet
 from kdistill.errors import KdistillError, run_command
-from kdistill.evaluation.embed_job import Parts, local_parts
-from kdistill.evaluation.embed_ray import BATCHES, OpenFile, ray_parts
-from kdistill.evaluation.embedders import open_embedder
-from kdistill.ray_engine import ray_cluster
 from kdistill.teachers import Ledger
 from kdistill.teachers.records import Question
 
 MODEL: dict[str, Any] = {"backbone": "mobilenet_v2", "alpha": 0.35, "image_size": 96, "embedding_dim": 128}
 SMOKE: dict[str, Any] = {"backbone": "small_cnn", "image_size": 16, "embedding_dim": 8}
-WRITERS, DIMENSION, ACTORS = 8, 128, 2
-
-
-def timed(engine: Parts, count: int, warm: int) -> tuple[float, float, np.ndarray]:
-    """Returns (seconds to the first part, images a second after the first `warm`, embeddings)."""
-    begun = time.perf_counter()
-    times: list[tuple[int, float]] = []
-    rows = []
-    for part in engine(0, count):
-        times.append((part.stop, time.perf_counter()))
-        rows.append(part.rows)
-    first, since = next((stop, moment) for stop, moment in times if stop >= warm)
-    rate = (count - first) / (times[-1][1] - since)
-    return times[0][1] - begun, rate, np.concatenate(rows)
-
-
-def measure_embedding(model: Path, images: ImageSet, batch: int, rounds: int) -> dict[str, Any]:
-    """Returns rates of both engines, their ratio (median over rounds), and start-up times."""
-    # Ray makes its workers yield to other processes; here both engines must stand in the same queue.
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (that is its name)
-    embedder = open_embedder(model)
-    found: dict[str, list[tuple[float, float]]] = {"local": [], "ray": []}
-    same = True
-    with ray_cluster():
-        for number in range(rounds):
-            rows = {}
-            order: list[tuple[str, Callable[[], Parts]]] = [
-                ("local", lambda: lambda start, stop: local_parts(embedder, images, batch, start, stop)),
-                ("ray", lambda: ray_parts(OpenFile.as_here(model), images, batch, actors=ACTORS)),
-            ]
-            for name, engine in order if number % 2 else reversed(order):
-                start_up, rate, rows[name] = timed(engine(), len(images), ACTORS * BATCHES * batch)
-                found[name].append((start_up, rate))
-                print(f"{name}: {rate:.1f} images a second after {start_up:.1f} s", flush=True)
-            same = same and rows["local"].tobytes() == rows["ray"].tobytes()
-    ratios = [ray / local for (_, local), (_, ray) in zip(found["local"], found["ray"], strict=True)]
-    return {
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "same_bytes": same,
-        "images": len(images),
-        "batch": batch,
-        "actors": ACTORS,
-        "images_per_second": {name: [rate for _, rate in runs] for name, runs in found.items()},
-        "start_up_seconds": {name: [start_up for start_up, _ in runs] for name, runs in found.items()},
-    }
+WRITERS, DIMENSION = 8, 128
 
 
 def write_answers(location: str, writer: int, batches: int, batch: int, start: Barrier) -> None:
@@ -156,15 +103,11 @@ def main() -> None:
     options = parser.parse_args()
     images, answers, rounds = (768, 512, 1) if options.smoke else (options.images, options.answers, options.rounds)
     ledgers = measure_ledgers(rounds, answers)
-    with tempfile.TemporaryDirectory() as name:
-        from export.onnx import export_onnx
-        from kdistill import students
+    # Here, since it imports TensorFlow, which the writers above, each importing this file, have no use for.
+    from benchmarks.cluster_embedding import measure_embedding
 
-        folder = Path(name)
-        (folder / "photos").mkdir()
-        write_photos(folder / "photos", images, 240, 180)
-        export_onnx(students.build(**(SMOKE if options.smoke else MODEL)), folder / "student.onnx")
-        embedding = measure_embedding(folder / "student.onnx", find_images(folder / "photos"), 32, rounds)
+    model = SMOKE if options.smoke else MODEL
+    embedding = measure_embedding(model, images, rounds)
     result = {
         "figures": {
             "ray_rate_ratio": embedding["ratio"],
@@ -173,7 +116,7 @@ def main() -> None:
         },
         "cpus": os.cpu_count(),
         "load_at_the_end": os.getloadavg()[0],
-        "embedding": {"model": SMOKE if options.smoke else MODEL, **embedding},
+        "embedding": {"model": model, **embedding},
         "ledger": {"writers": WRITERS, "dimension": DIMENSION, "answers_per_second": ledgers},
     }
     print(json.dumps(result, indent=2))
