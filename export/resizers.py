@@ -43,7 +43,9 @@ def open_resizers() -> Iterator[dict[str, Resize]]:
 def resizer_table(
     embed: Callable[[np.ndarray], np.ndarray], images: ImageSet, size: int, names: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Measures every pair of resizers: even images search among odd ones.
+    """Measures every pair of resizers: even images search among odd ones and odd ones among even ones.
+
+    Both ways, because a half alone tells a drop of one point no better than by 0.2.
 
     Args:
         embed: uint8 [n, S, S, 3] to float32 [n, D].
@@ -73,9 +75,7 @@ def resizer_table(
                 pixels[name][row] = available[name](full, size)
     embeddings = {name: embed(stack) for name, stack in pixels.items()}
     maps = {
-        (gallery, queries): evaluate_query_gallery(
-            embeddings[queries][::2], embeddings[gallery][1::2], images.labels[::2], images.labels[1::2]
-        ).map
+        (gallery, queries): _half_by_half(embeddings[queries], embeddings[gallery], images.labels)
         for gallery in chosen
         for queries in chosen
     }
@@ -84,6 +84,16 @@ def resizer_table(
         drop = 100 * (maps[gallery, gallery] - value)
         rows.append({"gallery": gallery, "queries": queries, "map": value, "drop": drop, "passed": drop <= MAX_DROP})
     return rows
+
+
+def _half_by_half(queries: np.ndarray, gallery: np.ndarray, labels: Sequence[int]) -> float:
+    """Returns the mean mAP of each half of the images searching in the other; rows of both are of the same images."""
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    maps = [
+        evaluate_query_gallery(queries[half], gallery[other], labels[half], labels[other]).map
+        for half, other in (halves, halves[::-1])
+    ]
+    return float(np.mean(maps))
 
 
 def _tf_image(pixels: np.ndarray, size: int) -> np.ndarray:

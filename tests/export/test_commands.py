@@ -12,8 +12,9 @@ from export.gallery import build_gallery
 from export.handover import to_faiss, to_parquet, to_usearch
 from export.resizers import open_resizers, resizer_table
 from export.retriever import Retriever
-from kdistill.data import Image, ImageSet
+from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
+from kdistill.evaluation import evaluate_query_gallery
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,14 @@ def test_resizer_pairs_are_measured_against_their_matching_pair(student):
         assert row["drop"] == pytest.approx(expected)
         assert row["passed"] == (expected <= 1.0)
     assert values["pillow", "pillow"] != values["pillow", "tf.image"]
+    images = blocky(100)
+    own = embed(np.stack([resize(image.pixels(), 16) for image in images]))
+    halves = np.arange(24) % 2 == 0
+    ways = [
+        evaluate_query_gallery(own[half], own[~half], images.labels[half], images.labels[~half]).map
+        for half in (halves, ~halves)
+    ]
+    assert values["pillow", "pillow"] == pytest.approx(np.mean(ways))
     with pytest.raises(ArgumentError, match="lanczos7"):
         resizer_table(embed, blocky(20), 16, ["lanczos7"])
     with pytest.raises(ArgumentError, match="labelled"):
