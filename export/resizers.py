@@ -86,7 +86,7 @@ def resizer_table(
     return rows
 
 
-def _half_by_half(queries: np.ndarray, gallery: np.ndarray, labels: Sequence[int]) -> float:
+def _half_by_half(queries: np.ndarray, gallery: np.ndarray, labels: np.ndarray) -> float:
     """Returns the mean mAP of each half of the images searching in the other; rows of both are of the same images."""
     halves = (slice(0, None, 2), slice(1, None, 2))
     maps = [
