@@ -11,8 +11,9 @@ folder). In one run it times
 
 Figures: `speedup_1m` (reference seconds / our seconds), `peak_extra_mib` (our peak resident memory above what stood
 before, mapped pages included; the highest of all sizes), `max_abs_error` (largest difference of any figure from the
-reference loop over a stable full sort of the same scores; the timed reference computes its own product, whose rounding swaps a few neighbours, see
-`max_abs_difference_own_product`), and `linearity` (cost per row at the largest size / cost per row at the smallest).
+reference loop over a stable full sort of the same scores; the timed reference computes its own product, whose rounding
+swaps a few neighbours, see `max_abs_difference_own_product`), and `linearity` (cost per row at the largest size / cost
+per row at the smallest).
 """
 
 import argparse
