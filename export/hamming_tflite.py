@@ -62,7 +62,7 @@ class HammingGraph:
         scores = {name: self._scores(builder, code, name) for name in self.weights}
         best, rows = self._top_of_runs(builder, scores) if "codes" in scores else self._top(builder, scores["tail"])
         cosines = builder.binary(
-            "MUL", builder.dequantize(best), builder.constant(np.float32([1 / self.bits]), "per_bit"), "MulOptions"
+            "MUL", builder.dequantize(best), builder.constant(np.array([1 / self.bits], np.float32), "per_bit"), "MulOptions"
         )
         return [cosines, rows]
 
@@ -120,7 +120,7 @@ class HammingGraph:
     def _rows(self, builder: GraphBuilder, chosen: int, places: int) -> int:
         """Adds the row of each place: runs lie one after the other, and the tail follows as if it were one more."""
         numbers = builder.tensor((1, self.k + 1), np.int32, "runs_and_tail")
-        edge = builder.integers([[0, 0], [0, 1]])
+        edge = builder.constant(np.array([[0, 0], [0, 1]], np.int32), "edge")
         builder.operator(
             "PADV2", [chosen, edge, builder.integers(self.runs.blocks)], [numbers], "PadV2Options", version=1
         )

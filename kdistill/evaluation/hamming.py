@@ -99,7 +99,7 @@ def _distances_by_block(query: np.ndarray, gallery: np.ndarray) -> Iterator[tupl
     for start in range(0, len(gallery), rows):
         words = np.ascontiguousarray(gallery[start : start + rows]).view(word)
         # Word by word: a row is too short for a loop of its own.
-        distances = np.zeros(len(words), np.uint8 if 8 * width < 256 else np.uint16)
+        distances: np.ndarray = np.zeros(len(words), np.uint8 if 8 * width < 256 else np.uint16)
         for column in range(words.shape[1]):
             distances += count_bits(words[:, column] ^ wanted[column])
         yield start, distances
