@@ -62,7 +62,10 @@ class HammingGraph:
         scores = {name: self._scores(builder, code, name) for name in self.weights}
         best, rows = self._top_of_runs(builder, scores) if "codes" in scores else self._top(builder, scores["tail"])
         cosines = builder.binary(
-            "MUL", builder.dequantize(best), builder.constant(np.array([1 / self.bits], np.float32), "per_bit"), "MulOptions"
+            "MUL",
+            builder.dequantize(best),
+            builder.constant(np.array([1 / self.bits], np.float32), "per_bit"),
+            "MulOptions",
         )
         return [cosines, rows]
 
