@@ -64,7 +64,9 @@ _HELP = {
     "image_size": "Side in pixels of the student's input.",
     "embedding_dim": "Dimensions of the student's embedding; 0 leaves out the projection behind the pooled features.",
     "pooling": "avg or gem.",
-    "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), or empty (random).",
+    "student_weights": "Start of the backbone: a .weights.h5 file, imagenet (downloaded by Keras), a student.keras of "
+    "another run (its projection too), or empty (random).",
+    "hash_bits": "Bits of the student's binary code, a multiple of 8; 0 for an embedding of numbers.",
     "loss": "The loss, by name; an unknown name lists them all.",
     "loss_options": "Options of the loss: name=value,name=value.",
     "optimizer": "The optimizer, by its Keras name.",
@@ -82,6 +84,8 @@ _HELP = {
     "rank_against": "Rows that are ranked: originals, mixtures or both.",
     "rank_parents": "Rank mixtures against their own parents too.",
     "bank_size": "Past rows that are ranked as well; 0 for none.",
+    "hash_distillation": "With --hash_bits: weight of the code of a strongly changed view being that of the mild one.",
+    "hash_quantisation": "With --hash_bits: weight of the code's coordinates being close to -1 and 1.",
     "whiten_teacher": "Whiten the teacher's answers (fitted on the answers alone).",
     "evaluations": "How often training pauses to record, watch validation and save a checkpoint.",
     "target_flops": "Shrink the student, while it learns, to this many multiply-adds an image, or to this share of "

@@ -27,6 +27,7 @@ def export_student(
     judge: np.ndarray | Judge,
     gallery_embeddings: np.ndarray,
     gallery_ids: Sequence[str],
+    gallery_precision: str = "float32",
     k: int = 10,
     card: Mapping[str, Any],
     precisions: Sequence[str] = DEFAULT_PRECISIONS,
@@ -42,6 +43,7 @@ def export_student(
         judge: their labels, int [n], or a function that scores their embeddings (see `verify_files`).
         gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
         gallery_ids: G unique names.
+        gallery_precision: how the retrievers store it, see `build_retriever`.
         k: neighbours in an answer of the retriever (at most G).
         card: facts of the run for the card.
         precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
@@ -62,7 +64,9 @@ def export_student(
     k = min(k, len(gallery_ids))
     # The ONNX student stands there already, and converting a Keras model is slow.
     for name, source in (("retriever.tflite", student), ("retriever.onnx", folder / "student.onnx")):
-        jobs[name] = functools.partial(build_retriever, source, gallery_embeddings, gallery_ids, k=k)
+        jobs[name] = functools.partial(
+            build_retriever, source, gallery_embeddings, gallery_ids, k=k, precision=gallery_precision
+        )
     files = []
     for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
         export(folder / name)

@@ -55,6 +55,7 @@ class Settings:
     embedding_dim: int = 128
     pooling: str = "avg"
     student_weights: str | None = None
+    hash_bits: int = 0
     # Distillation
     loss: str = "softmax_ranking"
     loss_options: str = ""
@@ -74,6 +75,8 @@ class Settings:
     rank_parents: bool = False
     bank_size: int = 0
     whiten_teacher: bool = False
+    hash_distillation: float = 0.1
+    hash_quantisation: float = 0.1
     evaluations: int = 6
     # A student that shrinks
     target_flops: float = 0.0
@@ -110,7 +113,7 @@ _DATA = (
     "pool_dir",
     "distractor_dir",
 )
-_STUDENT = ("backbone", "alpha", "image_size", "embedding_dim", "pooling", "student_weights", "seed")
+_STUDENT = ("backbone", "alpha", "image_size", "embedding_dim", "pooling", "student_weights", "hash_bits", "seed")
 _ASK = (
     *_DATA,
     *_STUDENT,
@@ -151,6 +154,8 @@ _DISTILL = (
     "rank_parents",
     "bank_size",
     "whiten_teacher",
+    "hash_distillation",
+    "hash_quantisation",
     "target_flops",
     "target_params",
     "shrink_from",

@@ -7,6 +7,7 @@ from absl import logging
 from kdistill import students
 from kdistill.data import ImageSet, LoadedImages, RetrievalData, load_pixels
 from kdistill.data.sources import open_data
+from kdistill.hashing import initialise_hash_head
 from kdistill.settings import Settings
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.workdir import Workdir
@@ -62,7 +63,7 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
     Args:
         settings: of the run.
         pixels: uint8 [n, S, S, 3] unlabelled images from which a projection behind pretrained features starts (see
-            `students.initialise_projection`); None leaves its random start.
+            `students.initialise_projection`) and a hash head; None leaves their random start.
     """
     keras.utils.set_random_seed(settings.seed)
     student = students.build(
@@ -72,9 +73,13 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
         embedding_dim=settings.embedding_dim or None,
         pooling=settings.pooling,
         weights=settings.student_weights,
+        hash_bits=settings.hash_bits or None,
     )
-    if pixels is not None and settings.embedding_dim:
+    distilled = (settings.student_weights or "").endswith(".keras")
+    if pixels is not None and settings.embedding_dim and not distilled:
         students.initialise_projection(student, students.pooled_features(student).predict(pixels, verbose=0))
+    if pixels is not None and settings.hash_bits:
+        initialise_hash_head(student, pixels, seed=settings.seed)
     return student
 
 

@@ -19,6 +19,7 @@ from kdistill.distributed import copy_of, everyone_says, is_chief, lost_workers_
 from kdistill.distributed_fit import distributed_batches, distributed_fit
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import whole_file
+from kdistill.hashing import HashDistiller
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.losses.comparisons import ListMLEOfOrders
 from kdistill.settings import Settings
@@ -166,6 +167,12 @@ def build_distiller(
             renormalise=settings.renormalise,
             seed=settings.seed,
         )
+    if settings.hash_bits:
+        if kind is not Distiller:
+            raise ArgumentError("a student that shrinks has no binary codes yet; leave out --hash_bits or the target")
+        kind = HashDistiller
+        options = {"distillation": settings.hash_distillation, "quantisation": settings.hash_quantisation}
+        options["seed"] = settings.seed
     unequal = getattr(loss, "needs_equal_dims", False) and teacher_dim != students.embedding_dim(student)
     return kind(
         student,
@@ -235,4 +242,7 @@ def _answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[Ima
     images, embeddings = images.subset(rows), embeddings[rows]
     if settings.whiten_teacher:
         embeddings = fit_whitening(embeddings).transform(embeddings)
+    if settings.hash_bits:
+        # Bits are set in half of the images, so cosines of codes spread about 0, and those of the targets shall too.
+        embeddings = embeddings - embeddings.mean(axis=0)
     return images, embeddings

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
+from kdistill.codes import pack_codes, unpack_codes
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
@@ -50,6 +51,9 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             parameters = getattr(black_box, "parameters", None)
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
     rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
+    if settings.hash_bits:
+        codes = Vectors(_signs(searched.gallery), _signs(searched.queries))
+        rows.append(_row("student_codes", judge.scores(codes, teacher), codes, queries, student.count_params()))
     further = row_name(settings)
     if further is not None:
         vectors = postprocessed(student, judge, settings)
@@ -99,6 +103,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         ]
         lines.append(f"{row['name']:<{width}}" + "".join(cells))
     return "\n".join(lines)
+
+
+def _signs(rows: Any) -> Any:
+    """Returns the codes of embeddings as vectors of -1 and 1, whose cosines rank as Hamming distances do."""
+    return None if rows is None else unpack_codes(pack_codes(rows)).astype(np.float32)
 
 
 def _row(
