@@ -173,7 +173,6 @@ class Killer:
         while process.poll() is None:
             now, phase = time.monotonic(), self._phase()
             if phase is not None and phase != planned:
-                self._pass_on(phase)
                 start_up = 0.0 if planned else self._start_up
                 planned, deadline, marks = phase, float("inf"), None
                 left = self.state["open"][phase]
@@ -200,13 +199,6 @@ class Killer:
         except OSError:
             return 0, 0
         return found.st_mtime_ns, found.st_size
-
-    def _pass_on(self, phase: str) -> None:
-        """Leaves to a phase the kills of those that are done."""
-        names = list(self._phases)
-        for earlier in names[: names.index(phase)]:
-            self.state["open"][phase] += self.state["open"][earlier]
-            self.state["open"][earlier] = 0
 
     def _look(self) -> None:
         reading = read_ledger(self.run.workdir)
