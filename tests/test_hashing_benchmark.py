@@ -1,0 +1,16 @@
+"""The benchmark of binary codes runs and gives its figures; nothing is said about time."""
+
+import json
+import subprocess
+import sys
+
+
+def test_smoke(tmp_path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.hashing", "--smoke", f"--json={result}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    content = json.loads(result.read_text())
+    assert set(content["maps"]) == {"float32", "16", "32", "64", "128"}
+    assert content["figures"]["share_float32"] == 1
+    assert 0 < content["figures"]["map_64"] <= 1
+    assert {"speedup_binary_retriever.tflite", "speedup_binary_retriever.onnx"} <= set(content["figures"])
