@@ -7,6 +7,7 @@ from export.build import build_retriever, build_search
 from export.gallery import build_gallery
 from export.hamming import in_order, interleaved, runs, to_faiss_binary
 from export.retriever import Retriever
+from export.update import update_retriever
 from kdistill import students
 from kdistill.codes import pack_codes
 from kdistill.errors import ArgumentError, KdistillError
@@ -128,3 +129,18 @@ def test_codes_that_are_too_long_for_a_byte_are_refused_by_tflite_alone(tmp_path
 def test_rows_that_make_no_whole_bytes_are_refused(tmp_path):
     with pytest.raises(KdistillError, match="multiple of 8"):
         build_search(clustered(5, 12), list("abcde"), tmp_path / "codes.onnx", k=2, precision="binary")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("count", [9, 701])
+def test_a_retriever_of_codes_is_changed_without_its_rows(tmp_path, suffix, count):
+    rows = clustered(count + 1, 32)
+    ids = [str(row) for row in range(count + 1)]
+    path = tmp_path / f"retriever{suffix}"
+    build_search(rows[:count], ids[:count], path, k=3, precision="binary")
+    update_retriever(path, path, remove=["1", "4"], embeddings=rows[count:], ids=ids[count:])
+    left = [row for row in range(count + 1) if row not in (1, 4)]
+    retriever = Retriever(path)
+    for query in clustered(3, 32, seed=1):
+        matches = retriever.search_embedding(query)
+        assert [match.id for match in matches] == [ids[left[row]] for row in expected(query, rows[left], 3)[0]]
