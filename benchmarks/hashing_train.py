@@ -27,7 +27,7 @@ VIEWS = 12
 
 @dataclasses.dataclass(frozen=True)
 class HeadSettings:
-    """How a head is trained; chosen on validation images (see benchmarks/results/hashing.md).
+    """How a head is trained; on validation images no setting beat the start (benchmarks/results/NOTES.md).
 
     Attributes:
         steps: of training, 32 images each.

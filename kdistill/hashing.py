@@ -161,7 +161,7 @@ def rotated_directions(features: np.ndarray, bits: int, *, seed: int) -> np.ndar
     Each principal coordinate is divided by the square root of its deviation, so that weak directions count for more
     than in the features and for less than after whitening; a random rotation then shares them out over all bits. On
     validation images this was better than no or full whitening, and than the rotation of iterative quantisation (Gong
-    & Lazebnik, CVPR 2011); figures in benchmarks/results/hashing.md.
+    & Lazebnik, CVPR 2011); figures in benchmarks/results/NOTES.md.
 
     Args:
         features: [n, C]; their mean is taken off first.
