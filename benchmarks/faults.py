@@ -7,8 +7,8 @@ until all of it is done. The kills are spread evenly over the phases of the run 
 it, distilling, evaluating, exporting, measuring, reporting). A life ends at a moment that is uniform over the time that
 the phase takes, start-up included, at most --longest_life; in three of four lives in which the run asks or distils, it
 is uniform over a share of that time after the ledger or the checkpoints have changed. A phase whose kills are used up
-is left in peace until it is done; one that is done early leaves its kills to the next. What is left over at the end
-goes to a further run.
+is left in peace until it is done; what phases that were done early left over goes to further runs, over all phases
+again.
 
 The ledger is read after every kill. Figures: `kills`; `lost_answers`, answers that were in the ledger at any kill and
 are not, unchanged, in it later, or that the undisturbed run has and this one has not; `budget_violations`, readings at

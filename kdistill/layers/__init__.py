@@ -1,9 +1,10 @@
 """Layers of students and of the joint space that they are trained in."""
 
 from kdistill.layers.bank import EmbeddingBank
+from kdistill.layers.compactor import Compactor
 from kdistill.layers.gem import GeM
 from kdistill.layers.hash_head import HashHead
 from kdistill.layers.interpolation import JointSpaceInterpolation
 from kdistill.layers.pairs import pair_mask
 
-__all__ = ["EmbeddingBank", "GeM", "HashHead", "JointSpaceInterpolation", "pair_mask"]
+__all__ = ["Compactor", "EmbeddingBank", "GeM", "HashHead", "JointSpaceInterpolation", "pair_mask"]
