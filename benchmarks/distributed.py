@@ -4,10 +4,12 @@
 
 PHOTOS holds `pool.txt` and a teacher table `teacher_expert.npz`. Both runs take the same 50 steps of a global batch of
 32: one process, then two of 16 under MultiWorkerMirroredStrategy on this machine, joint space over both. MobileNetV2
-0.35 at 96 px with frozen batch normalisation, augmented views, 64 mixtures, Adam.
+0.35 at 96 px with frozen batch normalisation, augmented views, 64 mixtures.
 
-Figures: `max_abs_difference` of the loss over the steps, and `time_ratio`, the median step of two processes over that
-of one. All share one machine, so the ratio measures the overhead and no gain.
+Figures for SGD and Adam: `NAME_max_abs_difference` of the loss over the steps between two processes and one, and, to
+know what rounding alone does, `NAME_nudged_difference`, that of one process from itself when all weights at its start
+are multiplied by 1 + 1e-7. `time_ratio`: the median step of two processes over that of one with SGD; all share one
+machine, so it measures the overhead and no gain. --smoke takes digits, a small CNN and SGD.
 """
 
 import argparse
@@ -105,10 +107,14 @@ def train(arguments: argparse.Namespace) -> dict[str, Any] | None:
     def distiller_of(student: keras.Model) -> Distiller:
         distiller = Distiller(student, JointSpaceInterpolation(64))
         distiller.build_joint_space(answers.shape[-1])
-        distiller.compile(keras.optimizers.Adam(arguments.learning_rate), loss="softmax_ranking")
+        adam = arguments.optimizer == "adam"
+        optimizer = keras.optimizers.Adam(5e-4) if adam else keras.optimizers.SGD(arguments.sgd_rate, momentum=0.9)
+        distiller.compile(optimizer, loss="softmax_ranking")
         distiller.optimizer.build(distiller.trainable_variables)
         return distiller
 
+    if arguments.nudge:
+        student.set_weights([weight * (1 + arguments.nudge) for weight in student.get_weights()])
     times = StepTimes()
     # An epoch of one step: its loss is that of the step.
     if strategy is None:
@@ -142,8 +148,13 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def run_processes(workers: int) -> dict[str, Any]:
+def run_processes(workers: int, optimizer: str, nudge: float = 0.0) -> dict[str, Any]:
     """Runs this command line again in a process for each worker (0: one without a strategy); returns the chief's words.
+
+    Args:
+        workers: how many processes train together.
+        optimizer: "sgd" or "adam".
+        nudge: the factor on all weights at the start is 1 + nudge.
 
     Raises:
         RuntimeError: one of them failed.
@@ -158,6 +169,7 @@ def run_processes(workers: int) -> dict[str, Any]:
                 environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
             command = [sys.executable, "-m", "benchmarks.distributed", *sys.argv[1:]]
             command += [f"--role={'worker' if workers else 'one'}", f"--result={output}"]
+            command += [f"--optimizer={optimizer}", f"--nudge={nudge}"]
             running.append(subprocess.Popen(command, env=environment))
         if any([process.wait() for process in running]):
             raise RuntimeError("a training process failed; see above")
@@ -174,8 +186,10 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=320, help="how many of the pool are read")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch_size", type=int, default=32, help="of all workers together")
-    parser.add_argument("--learning_rate", type=float, default=5e-4)
+    parser.add_argument("--sgd_rate", type=float, default=1e-5)
     parser.add_argument("--role", choices=("one", "worker"), help=argparse.SUPPRESS)
+    parser.add_argument("--optimizer", choices=("sgd", "adam"), help=argparse.SUPPRESS)
+    parser.add_argument("--nudge", type=float, default=0.0, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not arguments.smoke and arguments.data_dir is None:
@@ -185,22 +199,29 @@ def main() -> None:
         if result is not None:
             arguments.result.write_text(json.dumps(result))
         return
-    one, two = run_processes(0), run_processes(2)
-    difference = np.abs(np.subtract(one["loss"], two["loss"]))
-    # The first steps also trace and start threads.
-    seconds = {name: float(np.median(run["seconds"][5:])) for name, run in (("one", one), ("two", two))}
+    figures: dict[str, float] = {}
+    curves: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    for optimizer in ("sgd",) if arguments.smoke else ("sgd", "adam"):
+        runs = {"one": run_processes(0, optimizer), "two": run_processes(2, optimizer)}
+        if not arguments.smoke:
+            runs["nudged"] = run_processes(0, optimizer, 1e-7)
+        for name, run in runs.items():
+            curves[f"{optimizer}_{name}"] = run["loss"]
+            # The first steps also trace and start threads.
+            seconds[f"{optimizer}_{name}"] = float(np.median(run["seconds"][5:]))
+        for name, figure in (("two", "max_abs_difference"), ("nudged", "nudged_difference")):
+            if name in runs:
+                difference = np.subtract(runs["one"]["loss"], runs[name]["loss"])
+                figures[f"{optimizer}_{figure}"] = float(np.abs(difference).max())
+    figures["time_ratio"] = seconds["sgd_two"] / seconds["sgd_one"]
     result = {
-        "figures": {
-            "max_abs_difference": float(difference.max()),
-            "time_ratio": seconds["two"] / seconds["one"],
-        },
+        "figures": figures,
         "steps": arguments.steps,
         "global_batch": arguments.batch_size,
-        "first_and_last_loss": [one["loss"][0], one["loss"][-1]],
+        "sgd_rate": arguments.sgd_rate,
         "median_step_seconds": seconds,
-        "step_of_max_difference": int(difference.argmax()) + 1,
-        "loss_of_one_process": one["loss"],
-        "loss_of_two_processes": two["loss"],
+        "loss": curves,
         "machine": {"cpus": os.cpu_count(), "tensorflow": tf.__version__, "keras": keras.__version__},
     }
     print(json.dumps(result["figures"], indent=2))

@@ -65,20 +65,21 @@ def test_unknown_names_are_refused():
 
 def test_two_processes_give_the_curve_of_one(tmp_path):
     output = tmp_path / "distributed.json"
-    command = [sys.executable, "-m", "benchmarks.distributed", "--smoke", f"--json={output}"]
+    command = [sys.executable, "-m", "benchmarks.distributed", "--smoke", "--sgd_rate=0.02", f"--json={output}"]
     done = subprocess.run(command, capture_output=True, text=True, env=QUIET, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(output.read_text())
     assert result["steps"] == 50
-    assert result["first_and_last_loss"][1] < result["first_and_last_loss"][0]
-    assert result["figures"]["max_abs_difference"] < 1e-4
+    losses = result["loss"]["sgd_one"]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert result["figures"]["sgd_max_abs_difference"] < 1e-4
 
 
 def _start(workdir, table, ports, index=None):
     command = [
         sys.executable, "main.py", f"--workdir={workdir}", f"--teacher={table}", "--dataset=digits",
         "--query_budget=40", "--alpha=0.25", "--image_size=32", "--embedding_dim=8", "--batch_size=20", "--mixtures=20",
-        "--steps=300", "--evaluations=30", "--optimizer=sgd", "--learning_rate=0.01", "--stages=ask,distill",
+        "--steps=48", "--evaluations=24", "--optimizer=sgd", "--learning_rate=0.003", "--stages=ask,distill",
     ]  # fmt: skip
     environment = QUIET
     if index is not None:
@@ -88,7 +89,9 @@ def _start(workdir, table, ports, index=None):
             **QUIET,
             "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
         }
-    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _history(workdir):

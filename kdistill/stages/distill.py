@@ -62,9 +62,9 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     ordered = learns_orders(settings)
     make_batches = order_batches if ordered else training_batches
     taught = readable_lists(targets, start.indices) if ordered else targets[start.indices]
-    if strategy and ordered:
-        raise ArgumentError("training from orders runs in one process; leave out --strategy")
 
+    if strategy and (ordered or compacts(settings)):
+        raise ArgumentError("training from orders and compaction run in one process; leave out --strategy")
     if compacts(settings):
         train_to_target(settings, workdir, student, plain, start, targets, _watch(settings, data))
         return
@@ -94,7 +94,7 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         rows = rows_of_step(len(start.indices), settings.batch_size, step, settings.seed)
         return [pool.ids[start.indices[row]] for row in rows]
 
-    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(steps_per_epoch, ids_of)]
+    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(steps_per_epoch, None if ordered else ids_of)]
     watch = _watch(settings, data)
     if watch is not None:
         callbacks.append(watch)
@@ -104,6 +104,7 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     callbacks.append(checkpoint)
 
     def batches(replicas: int = 1, part: range = range(1)) -> tf.data.Dataset:
+        parts: dict[str, Any] = {"replicas": replicas, "part": part} if strategy else {}
         return make_batches(
             start.pixels,
             taught,
@@ -113,7 +114,7 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             last_step=total,
             seed=settings.seed,
             augment=settings.augment,
-            **({"replicas": replicas, "part": part} if strategy else {}),
+            **parts,
         )
 
     if strategy and done < epochs:
