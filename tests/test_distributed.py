@@ -106,7 +106,6 @@ def _history(workdir):
     return [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
 
 
-@unequal_in_keras_2
 def test_a_killed_worker_that_is_started_again_continues(tmp_path):
     from kdistill.data.digits import digits_data
 
