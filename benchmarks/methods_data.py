@@ -35,9 +35,9 @@ class Part:
     teacher: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """One data set with its teacher and its student.
+    """One data set with its teacher and its student; equal only to itself.
 
     Attributes:
         name: of the problem.

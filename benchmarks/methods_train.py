@@ -1,6 +1,7 @@
 """One run of `benchmarks.methods`: the main job's own training and evaluation, on images in memory."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -89,9 +90,28 @@ def train(problem: Problem, run: Run) -> keras.Model:
     distiller = build_distiller(settings, student, problem.pool.teacher.shape[1])
     distiller.compile(optimizer_of(settings, settings.steps), loss=WeightedLoss(loss, run.weight))
     supervised = getattr(loss, "needs_labels", False)
+    views, rows = shared_views(problem, run.budget, run.seed)
+    targets = (problem.pool.labels if supervised else problem.pool.teacher)[rows]
+    batches = tf.data.Dataset.from_generator(
+        lambda: zip(views, targets, strict=True),
+        output_signature=(_batch_spec(views), _batch_spec(targets)),
+    )
+    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
+    return student
+
+
+@functools.lru_cache(maxsize=1)
+def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the main job's batches, kept for the next method, since all see the same.
+
+    Returns:
+        uint8 [steps, B, S, S, 3], the views, and int64 [steps, B], their positions in the pool.
+    """
+    settings = dataclasses.replace(problem.settings, seed=seed)
+    chosen = select("random", budget, n=len(problem.pool.labels), seed=seed)
     batches = training_batches(
         problem.sources[chosen],
-        (problem.pool.labels if supervised else problem.pool.teacher)[chosen],
+        chosen,
         batch_size=settings.batch_size,
         image_size=settings.image_size,
         first_step=0,
@@ -99,8 +119,12 @@ def train(problem: Problem, run: Run) -> keras.Model:
         seed=settings.seed,
         augment=settings.augment,
     )
-    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
-    return student
+    views, rows = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.stack(views), np.stack(rows)
+
+
+def _batch_spec(batches: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec(batches.shape[1:], batches.dtype)
 
 
 def _embed(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
