@@ -45,6 +45,7 @@ class Method:
         loss: its name in `kdistill.losses`.
         strengths: three values each, so that all are tuned over equally many combinations.
         mixing: whether mixtures are ranked too, as many and as the library's default says.
+        bank: whether past rows are ranked too, as many as the library's default says; no rival has a bank.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Method:
     loss: str
     strengths: tuple[Strength, ...]
     mixing: bool = False
+    bank: bool = True
 
 
 METHODS: dict[str, Method] = {
@@ -60,6 +62,14 @@ METHODS: dict[str, Method] = {
     for method in (
         Method("softmax_ranking", "softmax ranking, mixtures", "default", "softmax_ranking", _TEMPERATURES, True),
         Method("softmax_ranking_unmixed", "softmax ranking, no mixing", "control", "softmax_ranking", _TEMPERATURES),
+        Method(
+            "softmax_ranking_batch",
+            "softmax ranking, the batch alone",
+            "joint",
+            "softmax_ranking",
+            _TEMPERATURES,
+            bank=False,
+        ),
         Method("list_mle", "ListMLE, mixtures", "joint", "list_mle", _TEMPERATURES, True),
         Method("pairwise_logistic", "pairwise, mixtures", "joint", "pairwise_logistic", _TEMPERATURES, True),
         Method("rkd_distance", "RKD distance, mixtures", "joint", "rkd_distance", _WEIGHTS, True),

@@ -18,7 +18,8 @@ from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
 from kdistill.teachers import select
 
 _MIXING = {"mixtures", "mixing", "mixing_alpha", "pairing", "renormalise"}
-_JOINT = {"anchors", "rank_against", "rank_parents", "bank_size"}
+_JOINT = {"anchors", "rank_against", "rank_parents"}
+_BANK = {"bank_size"}
 
 
 class WeightedLoss(keras.losses.Loss):
@@ -53,10 +54,14 @@ def execute(problem: Problem, run: Run) -> dict[str, float]:
 
 def setups(problem: Problem) -> dict[str, str]:
     """Returns for each method and reference digits that change with whatever its runs depend on, beside the run."""
-    found = {name: problem.setup(_MIXING | _JOINT) for name in REFERENCES}
+    found = {name: problem.setup(_MIXING | _JOINT | _BANK) for name in REFERENCES}
     for name, method in METHODS.items():
         loss = losses.get(method.loss)
-        ignored = (set() if method.mixing else _MIXING) | (set() if loss.joint else _JOINT)
+        ignored = set() if method.mixing else set(_MIXING)
+        if not method.bank:
+            ignored |= _BANK
+        if not loss.joint:
+            ignored |= _JOINT | _BANK
         found[name] = problem.setup(ignored, loss=method.loss, options=loss.options)
     return found
 
@@ -72,6 +77,7 @@ def settings_of(problem: Problem, run: Run) -> Settings:
         loss_options=run.options,
         learning_rate=run.learning_rate,
         mixtures=problem.settings.mixtures if method.mixing else 0,
+        bank_size=problem.settings.bank_size if method.bank else 0,
     )
 
 

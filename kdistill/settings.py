@@ -73,7 +73,7 @@ class Settings:
     anchors: str = "originals"
     rank_against: str = "both"
     rank_parents: bool = False
-    bank_size: int = 0
+    bank_size: int = 1024
     whiten_teacher: bool = False
     hash_distillation: float = 0.1
     hash_quantisation: float = 0.1

@@ -15,12 +15,13 @@ _SAME = 1.0 - 1e-5
 
 @keras.saving.register_keras_serializable(package="kdistill")
 class EmbeddingBank(keras.layers.Layer):
-    """Keeps the last K rows of both spaces, first in, first out.
+    """Keeps the last K rows of both spaces, first in, first out; an image counts once, by its newest row.
 
     Call: `bank((student [B, Ds], teacher [B, Dt]))` returns what was stored *before* this batch, oldest first:
     float32 [K, Ds] and [K, Dt] of unit norm, without gradients, and bool fresh [B, K]: whether stored row k exists and
-    is another image than row b. Then it stores the batch. The idea is that of cross-batch memory (Wang et al., CVPR
-    2020), here for rows without labels: a stored copy of the same image is known by its teacher vector.
+    neither a later stored row nor a row of this batch is the same image. Then it stores the batch. The idea is that of
+    cross-batch memory (Wang et al., CVPR 2020), here for rows without labels: a copy of the same image is known by its
+    teacher vector, and older copies are left out since the student has moved on from them.
     """
 
     def __init__(self, size: int = 512, dtype: Any = "float32", **kwargs: Any) -> None:
@@ -40,11 +41,11 @@ class EmbeddingBank(keras.layers.Layer):
         self.size = size
 
     def build(self, input_shape: Any) -> None:
-        """Creates the stored rows and the count of rows ever stored."""
+        """Creates the stored rows and which of them are the newest of their image."""
         student, teacher = input_shape
         self.student_rows = add_state(self, "student_rows", (self.size, student[-1]), "float32")
         self.teacher_rows = add_state(self, "teacher_rows", (self.size, teacher[-1]), "float32")
-        self.stored = add_state(self, "stored", (), "int64")
+        self.newest = add_state(self, "newest", (self.size,), "float32")
         super().build(input_shape)
 
     def call(
@@ -54,16 +55,17 @@ class EmbeddingBank(keras.layers.Layer):
         student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in inputs)
         stored_student = tf.convert_to_tensor(self.student_rows)
         stored_teacher = tf.convert_to_tensor(self.teacher_rows)
-        stored = tf.convert_to_tensor(self.stored)
-        # The newest rows stand at the end, so the first K - stored ones are still empty.
-        exists = tf.range(self.size, dtype=tf.int64) >= self.size - stored
-        same = tf.matmul(teacher, stored_teacher, transpose_b=True) > _SAME
+        newest = tf.convert_to_tensor(self.newest)
+        # Rows that were never filled are no image's newest either.
+        fresh = (newest > 0) & ~_copied(teacher, stored_teacher)
+        fresh = tf.broadcast_to(fresh, (tf.shape(teacher)[0], self.size))
         if store is not None:
             student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in store)
+        kept = tf.where(_copied(teacher, stored_teacher), 0.0, newest)
         self.student_rows.assign(tf.concat([stored_student, student], 0)[-self.size :])
         self.teacher_rows.assign(tf.concat([stored_teacher, teacher], 0)[-self.size :])
-        self.stored.assign_add(tf.shape(student, out_type=tf.int64)[0])
-        return stored_student, stored_teacher, exists[None, :] & ~same
+        self.newest.assign(tf.concat([kept, tf.ones(tf.shape(teacher)[:1])], 0)[-self.size :])
+        return stored_student, stored_teacher, fresh
 
     def compute_output_shape(self, input_shape: Any) -> tuple[tuple[int | None, ...], ...]:
         """Returns the shapes of the stored rows of both spaces and of fresh."""
@@ -73,3 +75,8 @@ class EmbeddingBank(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of `__init__`."""
         return {**super().get_config(), "size": self.size}
+
+
+def _copied(teacher: tf.Tensor, stored: tf.Tensor) -> tf.Tensor:
+    """Returns bool [K]: whether one of the rows [B, Dt] is the image of stored row k."""
+    return tf.reduce_any(tf.matmul(teacher, stored, transpose_b=True) > _SAME, axis=0)

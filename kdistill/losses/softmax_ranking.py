@@ -23,7 +23,7 @@ def softmax_ranking(
     y_pred: tf.Tensor,
     *,
     mask: tf.Tensor | None = None,
-    teacher_temperature: float = 0.1,
+    teacher_temperature: float = 0.05,
     student_temperature: float = 0.05,
     similarity: str = "cosine",
 ) -> tf.Tensor:
@@ -60,7 +60,7 @@ class SoftmaxRanking(DistillationLoss):
 
     def __init__(
         self,
-        teacher_temperature: float = 0.1,
+        teacher_temperature: float = 0.05,
         student_temperature: float = 0.05,
         similarity: str = "cosine",
         name: str = "softmax_ranking",

@@ -33,15 +33,36 @@ def test_it_keeps_the_last_rows_in_order(graph):
         teacher_list = np.concatenate([teacher_list, unit(teacher)])[-5:]
 
 
-def test_a_stored_copy_of_the_same_image_is_not_fresh():
+def test_an_image_of_the_batch_has_no_fresh_copy():
     bank = EmbeddingBank(4)
     student, teacher = batch(3, 0)
     bank((student, teacher))
     # The student has moved on and the scale of the teacher's vector does not matter: still the same image.
-    fresh = bank((student + 1.0, 2.0 * teacher[::-1]))[2].numpy()
-    np.testing.assert_array_equal(
-        fresh, [[False, True, True, False], [False, True, False, True], [False, False, True, True]]
-    )
+    fresh = bank((student[:2] + 1.0, 2.0 * teacher[2:0:-1]))[2].numpy()
+    np.testing.assert_array_equal(fresh, np.tile([False, True, False, False], (2, 1)))
+
+
+def test_an_image_counts_by_its_newest_row():
+    bank = EmbeddingBank(6)
+    first, second, third = batch(2, 0), batch(2, 1), batch(1, 2)
+    bank(first)
+    bank(second)
+    moved = first[0][::-1] + 1.0, first[1][::-1]
+    bank(moved)
+    # Oldest first: the two of `first`, of which a newer row follows, the two of `second`, the two of `moved`.
+    student, _, fresh = bank(third)
+    np.testing.assert_array_equal(fresh, [[False, False, True, True, True, True]])
+    np.testing.assert_allclose(student[4:], unit(moved[0]), atol=1e-6)
+
+
+def test_rows_stored_for_other_replicas_are_ranked_there_and_here_later():
+    bank = EmbeddingBank(4)
+    here, elsewhere = batch(2, 0), batch(2, 1)
+    everything = tuple(np.concatenate(parts) for parts in zip(here, elsewhere, strict=True))
+    bank(here, store=everything)
+    # Here only one's own batch hides stored copies; what is stored hides those of all.
+    np.testing.assert_array_equal(bank(here, store=everything)[2], np.tile([False, False, True, True], (2, 1)))
+    np.testing.assert_array_equal(bank(batch(1, 2))[2], [[True, True, True, True]])
 
 
 def test_nothing_flows_back_through_the_bank():
