@@ -5,7 +5,8 @@
 In one run, in turn:
 
 - a full `Distiller.train_step` with the default loss against the same student's bare forward pass, backward pass and
-  update (the embeddings' sum stands for a loss), B=64, M=256, Ds=128, Dt=1280, MobileNetV2 0.35 at 96 px, Adam;
+  update (the embeddings' sum stands for a loss), B=64, M=256, the main job's bank of past rows (1,024, filled), Ds=128,
+  Dt=1280, MobileNetV2 0.35 at 96 px, Adam;
 - interpolation, mask and loss with its gradient alone, for N = B + M = 320, 1088 and 2112 rows: the default setting
   (originals as anchors), then every joint-space loss with all rows as anchors, the most expensive setting. Each in a
   process of its own, so that its peak memory is its own.
@@ -32,8 +33,9 @@ import tensorflow as tf
 from benchmarks.evaluation import peak_extra_mib
 from kdistill import losses, students
 from kdistill.distiller import Distiller
-from kdistill.layers import JointSpaceInterpolation, pair_mask
+from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, pair_mask
 from kdistill.progress import progress_bar
+from kdistill.settings import Settings
 
 BATCH, STUDENT_DIM, TEACHER_DIM = 64, 128, 1280
 MIXTURES = (256, 1024, 2048)
@@ -57,10 +59,14 @@ def bare_step(student: keras.Model, images: tf.Tensor) -> Callable[[], Any]:
 
 
 def full_step(student: keras.Model, images: tf.Tensor, answers: tf.Tensor, mixtures: int) -> Callable[[], Any]:
-    """Returns the compiled `train_step` of a Distiller with the default loss."""
-    distiller = Distiller(student, interpolation=JointSpaceInterpolation(mixtures))
+    """Returns the compiled `train_step` of a Distiller with the default loss and a bank of other images."""
+    bank = EmbeddingBank(Settings.bank_size)
+    distiller = Distiller(student, interpolation=JointSpaceInterpolation(mixtures), bank=bank)
     distiller.compile(keras.optimizers.Adam(1e-4), loss=DEFAULT_LOSS)
     distiller.joint_loss(answers, student(images))
+    random = np.random.default_rng(1)
+    past = [random.standard_normal((bank.size, dim)).astype(np.float32) for dim in (STUDENT_DIM, TEACHER_DIM)]
+    bank((past[0], past[1]))
     distiller.optimizer.build(distiller.trainable_variables)
     return tf.function(lambda: distiller.train_step((images, answers)))
 

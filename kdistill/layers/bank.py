@@ -57,11 +57,12 @@ class EmbeddingBank(keras.layers.Layer):
         stored_teacher = tf.convert_to_tensor(self.teacher_rows)
         newest = tf.convert_to_tensor(self.newest)
         # Rows that were never filled are no image's newest either.
-        fresh = (newest > 0) & ~_copied(teacher, stored_teacher)
-        fresh = tf.broadcast_to(fresh, (tf.shape(teacher)[0], self.size))
+        copied = _copied(teacher, stored_teacher)
+        fresh = tf.broadcast_to((newest > 0) & ~copied, (tf.shape(teacher)[0], self.size))
         if store is not None:
             student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in store)
-        kept = tf.where(_copied(teacher, stored_teacher), 0.0, newest)
+            copied = _copied(teacher, stored_teacher)
+        kept = tf.where(copied, 0.0, newest)
         self.student_rows.assign(tf.concat([stored_student, student], 0)[-self.size :])
         self.teacher_rows.assign(tf.concat([stored_teacher, teacher], 0)[-self.size :])
         self.newest.assign(tf.concat([kept, tf.ones(tf.shape(teacher)[:1])], 0)[-self.size :])
