@@ -53,7 +53,7 @@ def test_a_query_of_signs_gives_the_hamming_distance(case):
     np.testing.assert_array_equal(np.rint((1 - scores) * bits / 2), distances)
 
 
-@pytest.mark.parametrize("block_rows", [3, 2**15])
+@pytest.mark.parametrize("block_rows", [3, 2**17])
 @few
 @given(case=cases, k=st.integers(1, 50), leave_out=st.booleans())
 def test_neighbours_are_those_of_a_stable_sort(block_rows, case, k, leave_out):
@@ -61,6 +61,7 @@ def test_neighbours_are_those_of_a_stable_sort(block_rows, case, k, leave_out):
     codes, numbers = pack_codes(rows), rng.integers(0, len(rows), 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asymmetric, "BLOCK_ROWS", block_rows)
+        patch.setattr(asymmetric, "RUN_ROWS", block_rows)
         scores, found = asymmetric_neighbours(rows[numbers], codes, k, exclude=numbers if leave_out else None)
     for place, query in enumerate(numbers):
         every = asymmetric_scores(rows[query], codes)
