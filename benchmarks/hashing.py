@@ -2,13 +2,14 @@
 
     python -m benchmarks.hashing --data_dir=DIR --student_weights=FILE --json=FILE
 
-For each seed a float32 student is distilled as in `benchmarks.methods` (grocery, 330 questions), and codes of 16 to 128
-bits are put behind its frozen embedding (`initialise_hash_head`), trained further for --head_steps by the loss of
-`HashDistiller`. Judged leave-one-out on the test images; `map` is `map_expected` of `evaluate_codes`, which does not
+For each seed a float32 student is distilled as in `benchmarks.methods` (grocery, 330 questions), and heads of 16 to 128
+bits are fitted behind its frozen embedding to all unlabelled images (`fit_hash_head`, no further question). Judged
+leave-one-out on the test images, two ways: Hamming distance, where query and rows are codes, and asymmetric, where the
+rows are the same codes and the query keeps its numbers. The mAP is `map_expected` of `evaluate_codes`, which does not
 depend on how ties are broken. Students stand in --workdir, so that the same command continues after a kill.
 
-Search: one query over --rows random codes of 64 bits and as many float32 rows of 128, two threads, fastest of several
-calls in turns.
+Search: one query over --rows random codes of 64 bits, by code and by embedding, and as many float32 rows of 128, two
+threads, fastest of several calls in turns.
 """
 
 import argparse
@@ -33,20 +34,11 @@ RESULTS = Path("benchmarks/results")
 
 
 def measure_quality(arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Returns the mAP of each seed for `float32`, and for the codes of each length by its number."""
+    """Returns the mAP of each seed for `float32`, and for codes of K bits `K` (Hamming) and `K_asymmetric`."""
     import tensorflow as tf
 
     from benchmarks import methods_data
-    from benchmarks.hashing_train import (
-        HeadSettings,
-        embed,
-        embedded_views,
-        float_run,
-        float_student,
-        start_head,
-        train_head,
-    )
-    from benchmarks.methods_train import chosen_images
+    from benchmarks.hashing_train import embed, embedded_views, fitted_head, float_run, float_student
     from kdistill.codes import pack_codes
     from kdistill.evaluation import evaluate_leave_one_out
     from kdistill.evaluation.code_scores import evaluate_codes
@@ -60,29 +52,26 @@ def measure_quality(arguments: argparse.Namespace) -> dict[str, list[float]]:
         else methods_data.grocery(arguments.data_dir, arguments.student_weights, arguments.workdir, **options)
     )
     judged = problem.test if arguments.judge_on == "test" else problem.validation
-    maps: dict[str, list[float]] = {name: [] for name in ("float32", *map(str, BITS))}
+    names = [f"{bits}{query}" for query in ("", "_asymmetric") for bits in BITS]
+    maps: dict[str, list[float]] = {name: [] for name in ("float32", *names)}
     for seed in progress_bar(range(arguments.seeds), description="seeds", unit="seed"):
         run = float_run(problem, 330, seed)
         student = float_student(problem, run, arguments.workdir)
         rows = embed(student, judged.pixels)
         maps["float32"].append(evaluate_leave_one_out(rows, judged.labels).map)
-        if arguments.head_steps:
-            views = embedded_views(student, problem, run)
-        else:
-            views = {"plain": embed(student, problem.pool.pixels[chosen_images(problem, run)])}
+        pool, views = embed(student, problem.pool.pixels), embedded_views(student, problem, seed)
         for bits in BITS:
-            head = start_head(views, bits, seed)
-            if arguments.head_steps:
-                train_head(head, views, HeadSettings(steps=arguments.head_steps), seed)
-            codes = pack_codes(head.predict(rows, batch_size=256, verbose=0))
-            maps[str(bits)].append(evaluate_codes(codes, judged.labels).details["map_expected"])
+            embeddings = fitted_head(pool, views, bits, seed).predict(rows, batch_size=256, verbose=0)
+            for name, queries in ((f"{bits}", None), (f"{bits}_asymmetric", embeddings)):
+                scores = evaluate_codes(pack_codes(embeddings), judged.labels, queries=queries)
+                maps[name].append(scores.details["map_expected"])
     return maps
 
 
 def measure_search(rows: int, folder: Path, calls: int) -> dict[str, float]:
     """Returns the milliseconds of one exact search of ten neighbours by each candidate."""
     candidates: dict[str, Callable[[], Any]] = {}
-    for precision, dimension in (("binary", 64), ("float32", 128)):
+    for precision, dimension in (("binary", 64), ("asymmetric", 64), ("float32", 128)):
         vectors = np.random.default_rng(0).standard_normal((rows, dimension), np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         query = vectors[:1] + np.float32(0.1)
@@ -101,6 +90,7 @@ def _searches(precision: str, vectors: np.ndarray, query: np.ndarray, folder: Pa
     from export.build import build_search
     from export.retriever import Retriever
     from kdistill.codes import pack_codes
+    from kdistill.evaluation.asymmetric import asymmetric_neighbours
     from kdistill.evaluation.hamming import hamming_neighbours
     from kdistill.evaluation.product import inner_products
 
@@ -110,6 +100,9 @@ def _searches(precision: str, vectors: np.ndarray, query: np.ndarray, folder: Pa
         build_search(vectors, [str(row) for row in range(len(vectors))], path, precision=precision)
         retriever = Retriever(path, num_threads=2, check_sha256=False)
         searches[f"{precision}_retriever{suffix}"] = functools.partial(retriever.search_embeddings, query)
+    if precision == "asymmetric":
+        codes = pack_codes(vectors)
+        return searches | {"asymmetric_numpy": lambda: asymmetric_neighbours(query, codes, 10)}
     if precision == "binary":
         codes, code = pack_codes(vectors), pack_codes(query)
         return searches | {"binary_numpy": lambda: hamming_neighbours(code, codes, 10)} | _faiss(precision, codes, code)
@@ -139,35 +132,38 @@ def figures_of(maps: dict[str, list[float]], ms: dict[str, float]) -> dict[str, 
         figures[f"share_{name}"] = float(np.mean(np.divide(values, maps["float32"])))
     floats = {name: value for name, value in ms.items() if name.startswith("float32")}
     for name, value in ms.items():
-        if name.startswith("binary"):
+        if not name.startswith("float32"):
             figures[f"speedup_{name}"] = min(floats.values()) / value
     return figures
 
 
 def table(maps: dict[str, list[float]], ms: dict[str, float], title: str, rows: int) -> str:
     """Returns the Markdown page."""
-    lines = [f"# {title}", "", "| index | bytes a row | mAP | share of float32 |", "|---|---|---|---|"]
+    lines = [f"# {title}", "", "| index | query | bytes a row | mAP | share of float32 |", "|---|---|---|---|---|"]
     figures = figures_of(maps, ms)
     for name in maps:
-        size = 512 if name == "float32" else int(name) // 8
+        bits, _, query = name.partition("_")
+        size = 512 if name == "float32" else int(bits) // 8
         spread = f"{100 * figures[f'map_{name}']:.1f} ± {100 * figures[f'std_{name}']:.1f}"
-        label = "float32, 128-d" if name == "float32" else f"{name} bits"
-        lines.append(f"| {label} | {size} | {spread} | {figures[f'share_{name}']:.3f} |")
+        label = "float32, 128-d" if name == "float32" else f"{bits} bits"
+        query = "float32" if name == "float32" or query else f"{bits} bits"
+        lines.append(f"| {label} | {query} | {size} | {spread} | {figures[f'share_{name}']:.3f} |")
     lines += ["", f"One query, {rows:,} rows, fastest call:", "", "| search | ms |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in sorted(ms.items(), key=lambda item: item[1])]
     return "\n".join(lines) + "\n"
 
 
 def draw(maps: dict[str, list[float]], path: Path) -> None:
-    """Draws mean and deviation of the mAP against the bits, float32 as a line."""
+    """Draws mean and deviation of the mAP against the bits for both kinds of query, float32 as a line."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    means = [100 * float(np.mean(maps[str(bits)])) for bits in BITS]
-    axes.errorbar(BITS, means, [100 * float(np.std(maps[str(bits)])) for bits in BITS], marker="o", capsize=3)
+    for suffix, label in (("_asymmetric", "codes, searched by the embedding"), ("", "codes, Hamming distance")):
+        points = 100 * np.array([maps[f"{bits}{suffix}"] for bits in BITS])
+        axes.errorbar(BITS, points.mean(axis=1), points.std(axis=1), marker="o", capsize=3, label=label)
     axes.axhline(100 * float(np.mean(maps["float32"])), color="grey", linestyle="--", label="float32, 4,096 bits")
     axes.set(xlabel="bits", ylabel="mAP, points", xscale="log", xticks=BITS, xticklabels=BITS, ylim=(0, None))
     axes.minorticks_off()
@@ -182,7 +178,6 @@ def main() -> None:
     parser.add_argument("--data_dir", type=Path, help="folder of the grocery photos")
     parser.add_argument("--student_weights", default="imagenet", help="a .weights.h5 file, or imagenet")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--head_steps", type=int, default=0, help="training of the head; 0 was best on validation")
     parser.add_argument("--judge_on", choices=["test", "validation"], default="test")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the timed search")
     parser.add_argument("--workdir", type=Path, default=Path("runs/hashing"))
@@ -195,7 +190,7 @@ def main() -> None:
         raise ArgumentError("--data_dir is needed: the folder of the images")
     with tempfile.TemporaryDirectory() as folder, quiet():
         if arguments.smoke:
-            arguments.seeds, arguments.rows, arguments.head_steps = 1, 2000, 2
+            arguments.seeds, arguments.rows = 1, 2000
             arguments.workdir = arguments.results = Path(folder)
         maps = measure_quality(arguments)
         ms = measure_search(arguments.rows, Path(folder), 3 if arguments.smoke else 12)
@@ -205,7 +200,7 @@ def main() -> None:
         draw(maps, arguments.results / "hashing.png")
     print(page)
     if arguments.json:
-        content = {"figures": figures_of(maps, ms), "maps": maps, "ms": ms, "head_steps": arguments.head_steps}
+        content = {"figures": figures_of(maps, ms), "maps": maps, "ms": ms}
         write_whole(arguments.json, json.dumps(content, indent=2) + "\n")
 
 

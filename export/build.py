@@ -43,7 +43,8 @@ def build_retriever(
         ids: G unique names.
         path: where to write; the name ends in .tflite or .onnx.
         k: neighbours in an answer.
-        precision: how the gallery is stored: "float32", "float16", "int8", or "binary" (see docs/hashing.md).
+        precision: how the gallery is stored: "float32", "float16", "int8"; as codes "binary" where queries are codes,
+            "asymmetric" where they are embeddings (see docs/hashing.md).
 
     Raises:
         ArgumentError: k outside 1 to G, an unknown precision, or a path of another suffix.
@@ -86,7 +87,7 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
     """
     gallery.check_k(k)
     dimension = gallery.dimension
-    graph = (HammingGraph if gallery.precision == "binary" else SearchGraph)(model, gallery, k)
+    graph = (HammingGraph if gallery.holds_codes else SearchGraph)(model, gallery, k)
     if model.subgraphs:
         embed = model.subgraphs[0]
         own = int(embed.tensors[int(embed.outputs[0])].shape[-1])

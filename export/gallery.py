@@ -9,7 +9,9 @@ import numpy as np
 from kdistill.codes import pack_codes, unpack_codes
 from kdistill.errors import ArgumentError, KdistillError
 
-PRECISIONS = ("float32", "float16", "int8", "binary")
+CODES = ("binary", "asymmetric")
+"""Binary codes, searched by the query's code (Hamming distance) or by the query's embedding itself."""
+PRECISIONS = ("float32", "float16", "int8", *CODES)
 RESIDUAL_STEPS = 254
 """A residual code counts in 254ths of the row's scale: rounding leaves at most half a step, 127 codes."""
 NORM_TOLERANCE = 0.02
@@ -21,11 +23,12 @@ class Gallery:
     """Stored rows.
 
     Attributes:
-        values: float32, float16 or int8 [G, D]; for binary, packed codes uint8 [G, D / 8].
+        values: float32, float16 or int8 [G, D]; for binary and asymmetric, packed codes uint8 [G, D / 8].
         scale: float32 [G] for int8, else None.
         residual: int8 [G, D] for int8, else None.
         centre: float32 [D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS) + centre.
         ids: G unique names.
+        asymmetric: whether codes are searched by the query's embedding and not by its code.
     """
 
     values: np.ndarray
@@ -33,20 +36,28 @@ class Gallery:
     residual: np.ndarray | None
     centre: np.ndarray | None
     ids: tuple[str, ...]
+    asymmetric: bool = False
 
     @property
     def precision(self) -> str:
-        """The name of the stored type."""
-        return "binary" if self.values.dtype == np.uint8 else str(self.values.dtype)
+        """The name of the stored type, for codes with how they are searched."""
+        if self.holds_codes:
+            return "asymmetric" if self.asymmetric else "binary"
+        return str(self.values.dtype)
+
+    @property
+    def holds_codes(self) -> bool:
+        """Whether the rows are packed codes."""
+        return self.values.dtype == np.uint8
 
     @property
     def dimension(self) -> int:
         """D."""
-        return self.values.shape[1] * (8 if self.precision == "binary" else 1)
+        return self.values.shape[1] * (8 if self.holds_codes else 1)
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns float32 [stop - start, D], as the search sees them."""
-        if self.precision == "binary":
+        if self.holds_codes:
             return unpack_codes(self.values[start:stop]) / np.float32(self.dimension**0.5)
         part = self.values[start:stop].astype(np.float32)
         if self.scale is None or self.residual is None or self.centre is None:
@@ -78,6 +89,7 @@ class Gallery:
             _joined(self.residual, new.residual),
             self.centre,
             self.ids + new.ids,
+            self.asymmetric,
         )
 
     def without_rows(self, ids: Collection[str]) -> "Gallery":
@@ -99,6 +111,7 @@ class Gallery:
             None if self.residual is None else self.residual[keep],
             self.centre,
             tuple(name for name in self.ids if name not in removed),
+            self.asymmetric,
         )
 
 
@@ -115,7 +128,8 @@ def build_gallery(
     Args:
         embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
         ids: G unique names.
-        precision: "float32", "float16", "int8", or "binary" for the signs alone (embeddings of a `HashHead`).
+        precision: "float32", "float16", "int8"; for embeddings of a `HashHead` also "binary" or "asymmetric", which
+            both keep the signs alone.
         centre: float32 [D], what to take off for int8; None for the mean of the rows.
 
     Raises:
@@ -136,10 +150,9 @@ def build_gallery(
     if "" in names:
         raise KdistillError(f"row {names.index('')} has an empty id")
 
-    if precision == "binary":
-        return Gallery(
-            np.concatenate([pack_codes(rows) for _, rows in _checked_rows(embeddings, names)]), None, None, None, names
-        )
+    if precision in CODES:
+        codes = np.concatenate([pack_codes(rows) for _, rows in _checked_rows(embeddings, names)])
+        return Gallery(codes, None, None, None, names, precision == "asymmetric")
     if precision != "int8":
         values = np.empty(embeddings.shape, precision)
         for part, rows in _checked_rows(embeddings, names):

@@ -63,7 +63,7 @@ def to_faiss_binary(gallery: Gallery):  # type: ignore[no-untyped-def]
     Raises:
         KdistillError: the gallery holds no codes, or faiss is not installed.
     """
-    if gallery.precision != "binary":
+    if not gallery.holds_codes:
         raise KdistillError(f"faiss's binary index takes codes, this gallery holds {gallery.precision}")
     try:
         import faiss

@@ -1,8 +1,10 @@
 """The exact search over binary codes as ONNX operators, for any number of queries at once.
 
 The file holds packed codes, K / 8 bytes a row. The graph unpacks them by operators on constants alone, which a runtime
-does once, when it opens the file; then a search is one product of a query of -1 and 1 with columns of 0 and 1. That
-product differs from the codes' own inner product by what depends on the query alone, so it ranks the same.
+does once, when it opens the file; then a search is one product of a query of integers with columns of 0 and 1. That
+product differs from the one with -1 and 1 by what depends on the query alone, so it ranks the same.
+
+A query is its code, -1 and 1, or, where the gallery is asymmetric, its embedding in 127ths of its largest coordinate.
 """
 
 from typing import Any
@@ -14,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.gallery import Gallery
 from export.hamming import runs
 
+_LEVELS = np.float32(127)
 STORED = "search/codes_"
 """Before the role in the names of the constants that hold the gallery: main (the runs) and tail."""
 
@@ -44,21 +47,33 @@ class OnnxHamming:
         Returns:
             Names of scores float32 [Q, k], the cosines of the codes, best first, and row numbers int64 [Q, k].
         """
-        positive = self._node("GreaterOrEqual", query, self._constant(np.float32(0)))
-        # 2 and 0 around the zero point 1 are 1 and -1.
-        code = self._node("Where", positive, self._constant(np.uint8(2)), self._constant(np.uint8(0)))
+        levels, zero, step = self._levels(query) if self.gallery.asymmetric else self._code(query)
         codes, main = self.gallery.values, self.runs.main
         scores = {
-            role: self._node("MatMulInteger", code, self._columns(role, part), self._constant(np.uint8(1)))
+            role: self._node("MatMulInteger", levels, self._columns(role, part), self._constant(np.uint8(zero)))
             for role, part in (("main", codes[:main]), ("tail", codes[main:]))
             if len(part)
         }
         best, rows = self._top_of_runs(scores) if main else self._top_k(scores["tail"], self.k)
-        signs = self._node("Sub", self._node("Cast", code, to=TensorProto.FLOAT), self._constant(np.float32(1)))
-        total = self._node("ReduceSum", signs, self._constant(np.array([1])), keepdims=1)
+        signed = self._node("Sub", self._node("Cast", levels, to=TensorProto.FLOAT), self._constant(np.float32(zero)))
+        total = self._node("ReduceSum", signed, self._constant(np.array([1])), keepdims=1)
         twice = self._node("Mul", self._node("Cast", best, to=TensorProto.FLOAT), self._constant(np.float32(2)))
-        bits = self._constant(np.float32(self.gallery.dimension))
-        return self._node("Div", self._node("Sub", twice, total), bits), rows
+        return self._node("Mul", self._node("Sub", twice, total), step), rows
+
+    def _code(self, query: str) -> tuple[str, int, str]:
+        """Adds the query's code; returns uint8 [Q, K], the level that stands for 0, and float32 cosine a level."""
+        positive = self._node("GreaterOrEqual", query, self._constant(np.float32(0)))
+        code = self._node("Where", positive, self._constant(np.uint8(2)), self._constant(np.uint8(0)))
+        return code, 1, self._constant(np.float32(1 / self.gallery.dimension))
+
+    def _levels(self, query: str) -> tuple[str, int, str]:
+        """Adds the query in 127ths of its largest coordinate; returns as `_code`, the last one [Q, 1]."""
+        largest = self._node("ReduceMax", self._node("Abs", query), axes=[1], keepdims=1)
+        size = self._node("Div", self._node("Max", largest, self._constant(np.float32(1e-9))), self._constant(_LEVELS))
+        signed = self._node("Round", self._node("Div", query, size))
+        levels = self._node("Cast", self._node("Add", signed, self._constant(np.float32(128))), to=TensorProto.UINT8)
+        root = self._constant(np.float32(self.gallery.dimension**-0.5))
+        return levels, 128, self._node("Mul", size, root)
 
     def _columns(self, role: str, codes: np.ndarray) -> str:
         """Adds int8 [K, rows] of 0 and 1, from constants alone."""

@@ -3,6 +3,9 @@
 Measured over a million codes of 64 bits (docs/hashing.md): codes of -1 and 1 as the int8 weights of a dense layer are
 scanned at the speed of memory, and the runtime has no operator that counts bits. Input, weights and output all have
 eight bits and scales that are powers of two, so every score is an exact integer: (K - 2 d) / 2 for a distance d.
+
+An asymmetric search reads the same codes. Its layer takes the query's embedding in float32, which the runtime rounds to
+eight bits, and gives float32; what follows is the same search on these.
 """
 
 from typing import Any
@@ -33,10 +36,10 @@ class HammingGraph:
         """Appends the codes to the buffers of `model` (a `ModelT`).
 
         Raises:
-            ArgumentError: more than MAX_BITS bits.
+            ArgumentError: more than MAX_BITS bits, searched by codes.
         """
-        self.bits, self.k = gallery.dimension, k
-        if self.bits > MAX_BITS:
+        self.bits, self.k, self.asymmetric = gallery.dimension, k, gallery.asymmetric
+        if self.bits > MAX_BITS and not self.asymmetric:
             raise ArgumentError(f"a .tflite retriever takes codes of at most {MAX_BITS} bits, these have {self.bits}")
         self.runs = runs(len(gallery.ids), k)
         signs = unpack_codes(gallery.values)
@@ -58,14 +61,14 @@ class HammingGraph:
         Returns:
             Tensors scores float32 [1, k], best first, and row numbers int32 [1, k].
         """
-        code = self._code(builder, query)
-        scores = {name: self._scores(builder, code, name) for name in self.weights}
+        searching = query if self.asymmetric else self._code(builder, query)
+        scores = {name: self._scores(builder, searching, name) for name in self.weights}
         best, rows = self._top_of_runs(builder, scores) if "codes" in scores else self._top(builder, scores["tail"])
+        # The norm of a row of -1 and 1 is the root of K; that of a query's code is too.
+        norms = self.bits**0.5 if self.asymmetric else self.bits
+        best = best if self.asymmetric else builder.dequantize(best)
         cosines = builder.binary(
-            "MUL",
-            builder.dequantize(best),
-            builder.constant(np.array([1 / self.bits], np.float32), "per_bit"),
-            "MulOptions",
+            "MUL", best, builder.constant(np.array([1 / norms], np.float32), "per_norm"), "MulOptions"
         )
         return [cosines, rows]
 
@@ -79,25 +82,30 @@ class HammingGraph:
         builder.operator("SELECT_V2", [positive, one, minus], [code], "SelectV2Options")
         return code
 
-    def _scores(self, builder: GraphBuilder, code: int, name: str) -> int:
+    def _scores(self, builder: GraphBuilder, query: int, name: str) -> int:
         weights = self.weights[name]
         table = builder.constant(weights, name, scale=np.ones(1), buffer=self.buffers[name])
-        scores = _int8(builder, (1, len(weights)), f"{name}_scores", _STEP)
-        builder.operator("FULLY_CONNECTED", [code, table, -1], [scores], "FullyConnectedOptions", version=4)
+        scores = self._some_scores(builder, (1, len(weights)), f"{name}_scores")
+        version = 3 if self.asymmetric else 4
+        builder.operator("FULLY_CONNECTED", [query, table, -1], [scores], "FullyConnectedOptions", version=version)
         return scores
+
+    def _some_scores(self, builder: GraphBuilder, shape: tuple[int, ...], name: str) -> int:
+        """Adds a tensor of scores of the search's type."""
+        return builder.tensor(shape, np.float32, name) if self.asymmetric else _int8(builder, shape, name, _STEP)
 
     def _top_of_runs(self, builder: GraphBuilder, scores: dict[str, int]) -> tuple[int, int]:
         """Adds the best k of the best k runs and the tail."""
-        layout, k = self.runs, self.k
+        layout, k, version = self.runs, self.k, 1 if self.asymmetric else 2
         image = _reshaped(builder, scores["codes"], (1, layout.depth, 1, layout.blocks))
-        pooled = _int8(builder, (1, 1, 1, layout.blocks), "maxima", _STEP)
+        pooled = self._some_scores(builder, (1, 1, 1, layout.blocks), "maxima")
         # The fastest maximum over lines that the runtime has.
         builder.operator(
             "MAX_POOL_2D",
             [image],
             [pooled],
             "Pool2DOptions",
-            version=2,
+            version=version,
             padding=schema.Padding.VALID,
             strideW=1,
             strideH=1,
@@ -108,13 +116,15 @@ class HammingGraph:
         chosen = _ascending(builder, best_runs, k)
         matrix = _reshaped(builder, scores["codes"], (1, layout.depth, layout.blocks))
         lines = builder.gather(matrix, chosen, (1, layout.depth, k), axis=2, batch_dims=1)
-        candidates = _int8(builder, (1, k, layout.depth), "candidates", _STEP)
-        builder.operator("TRANSPOSE", [lines, builder.integers([0, 2, 1])], [candidates], "TransposeOptions", version=2)
+        candidates = self._some_scores(builder, (1, k, layout.depth), "candidates")
+        builder.operator(
+            "TRANSPOSE", [lines, builder.integers([0, 2, 1])], [candidates], "TransposeOptions", version=version
+        )
         candidates = _reshaped(builder, candidates, (1, k * layout.depth))
         if layout.tail:
-            joined = _int8(builder, (1, k * layout.depth + layout.tail), "candidates_and_tail", _STEP)
+            joined = self._some_scores(builder, (1, k * layout.depth + layout.tail), "candidates_and_tail")
             builder.operator(
-                "CONCATENATION", [candidates, scores["tail"]], [joined], "ConcatenationOptions", version=2, axis=1
+                "CONCATENATION", [candidates, scores["tail"]], [joined], "ConcatenationOptions", version=version, axis=1
             )
             candidates = joined
         best, places = self._top(builder, candidates)
@@ -134,9 +144,12 @@ class HammingGraph:
         return builder.binary("ADD", first, builder.binary("FLOOR_MOD", places, depth, "FloorModOptions"), "AddOptions")
 
     def _top(self, builder: GraphBuilder, scores: int) -> tuple[int, int]:
-        values = _int8(builder, (1, self.k), "top_values", _STEP)
+        values = self._some_scores(builder, (1, self.k), "top_values")
         places = builder.tensor((1, self.k), np.int32, "top_places")
-        builder.operator("TOPK_V2", [scores, builder.integers(self.k)], [values, places], "TopKV2Options", version=2)
+        version = 1 if self.asymmetric else 2
+        builder.operator(
+            "TOPK_V2", [scores, builder.integers(self.k)], [values, places], "TopKV2Options", version=version
+        )
         return values, places
 
 

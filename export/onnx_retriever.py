@@ -52,7 +52,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
         graph.initializer.append(numpy_helper.from_array(np.empty((0, dimension), np.float32), "query"))
         queries = "queries"
         graph.node.append(helper.make_node("Concat", ["student/embedding", "query"], [queries], axis=0))
-    search = OnnxHamming if gallery.precision == "binary" else OnnxSearch
+    search = OnnxHamming if gallery.holds_codes else OnnxSearch
     scores, ids = search(graph, gallery, k).add(queries)
     types = {"embedding": TensorProto.FLOAT, "scores": TensorProto.FLOAT, "ids": TensorProto.INT32}
     for (name, kind), value, width in zip(types.items(), (queries, scores, ids), (dimension, k, k), strict=True):
@@ -77,7 +77,7 @@ def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | No
     if RETRIEVER_KEY not in {entry.key for entry in model.metadata_props}:
         raise KdistillError(f"{path} is not a retriever written by this program")
     try:
-        gallery = gallery_of(model.graph, sidecar.ids)
+        gallery = gallery_of(model.graph, sidecar.ids, asymmetric=sidecar.precision == "asymmetric")
     except (KeyError, ValueError) as error:
         raise KdistillError(f"{path} is damaged or of an older version; build it again ({error})") from error
     if "image" not in {value.name for value in model.graph.input}:

@@ -23,15 +23,17 @@ ZERO = 128
 _FLOAT = {"to": TensorProto.FLOAT}
 
 
-def gallery_of(graph: onnx.GraphProto, ids: tuple[str, ...]) -> Gallery:
+def gallery_of(graph: onnx.GraphProto, ids: tuple[str, ...], *, asymmetric: bool) -> Gallery:
     """Returns the gallery that `OnnxSearch` stored in a graph; `ids` are the names of its G rows.
+
+    Codes lie there alike for both searches, so it is said which one is theirs.
 
     Raises:
         KeyError, ValueError: nothing is stored there, or not for this number of rows.
     """
     codes = codes_of(graph)
     if codes is not None:
-        return Gallery(_first(codes, len(ids)), None, None, None, ids)
+        return Gallery(_first(codes, len(ids)), None, None, None, ids, asymmetric)
     arrays = {
         value.name.removeprefix(STORED): numpy_helper.to_array(value)
         for value in graph.initializer

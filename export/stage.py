@@ -39,7 +39,7 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
         judge=judge,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
-        gallery_precision="binary" if settings.hash_bits else "float32",
+        gallery_precision="asymmetric" if settings.hash_bits else "float32",
         k=settings.top_k,
         card={
             "backbone": settings.backbone,

@@ -8,7 +8,7 @@ import numpy as np
 
 from export.build import write_retriever
 from export.flatbuffer import drop_unused_buffers, read_metadata, read_model, signatures
-from export.gallery import Gallery
+from export.gallery import CODES, Gallery
 from export.hamming import runs
 from export.hamming_tflite import stored_codes
 from export.sidecar import RETRIEVER_KEY, Sidecar, read_sidecar
@@ -89,11 +89,12 @@ def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
         octets = np.asarray(model.buffers[sidecar.buffers[name]].data, np.uint8)
         return octets.view(dtype)[:count]
 
-    if sidecar.precision == "binary":
+    if sidecar.precision in CODES:
         sizes = runs(shape[0], sidecar.k)
         main = stored("codes", "uint8", sizes.main * shape[1]) if sizes.main else np.empty(0, np.uint8)
         tail = stored("tail", "uint8", sizes.tail * shape[1]) if sizes.tail else np.empty(0, np.uint8)
-        return Gallery(stored_codes(main, tail, *shape, sidecar.k), None, None, None, sidecar.ids)
+        codes = stored_codes(main, tail, *shape, sidecar.k)
+        return Gallery(codes, None, None, None, sidecar.ids, sidecar.precision == "asymmetric")
     values = stored("gallery", sidecar.precision, shape[0] * shape[1]).reshape(shape)
     if sidecar.precision != "int8":
         return Gallery(values, None, None, None, sidecar.ids)

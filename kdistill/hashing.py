@@ -141,10 +141,9 @@ def initialise_hash_head(student: keras.Model, images: np.ndarray, *, seed: int 
         KdistillError: the head takes in the same for all images.
     """
     head = hash_head(student)
-    features = np.asarray(keras.Model(student.inputs, head.input).predict(images, verbose=0))
-    units = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = features_before(student, images)
     kernel = np.array(head.get_weights()[0])
-    directions = rotated_directions(units, head.bits, seed=seed)
+    directions = rotated_directions(_units(features), head.bits, seed=seed)
     kernel[:, : directions.shape[1]] = directions
     # What LayerNorm makes of these features: where the middle of each bit lies, and how far it varies.
     projected = features.astype(np.float64) @ kernel
@@ -171,13 +170,42 @@ def rotated_directions(features: np.ndarray, bits: int, *, seed: int) -> np.ndar
     Raises:
         KdistillError: all features are equal.
     """
+    _, directions = _half_whitening(features)
+    count = min(bits, directions.shape[1])
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))
+    return directions[:, :count] @ rotation
+
+
+def half_whitened(features: np.ndarray) -> np.ndarray:
+    """Returns float64 [n, r]: all principal coordinates of features of norm 1, each divided as in `rotated_directions`.
+
+    Args:
+        features: [n, C]; their norms are taken off first.
+
+    Raises:
+        KdistillError: all features point the same way.
+    """
+    centred, directions = _half_whitening(_units(features))
+    return centred @ directions
+
+
+def features_before(student: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns float32 [n, C], what the hash head takes in for images uint8 [n, S, S, 3]."""
+    return np.asarray(keras.Model(student.inputs, hash_head(student).input).predict(images, verbose=0))
+
+
+def _half_whitening(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features less their mean, float64 [n, C], and directions [C, r], the strongest first."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    count = min(bits, int(np.sum(sizes > 1e-6 * max(sizes[0], 1e-12))))
+    count = int(np.sum(sizes > 1e-6 * max(sizes[0], 1e-12)))
     if count == 0:
         raise KdistillError("the features of all images are equal, so that no direction tells them apart")
-    rotation, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))
-    return directions[:count].T / np.sqrt(sizes[:count] / sizes[0]) @ rotation
+    return centred, directions[:count].T / np.sqrt(sizes[:count] / sizes[0])
+
+
+def _units(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def _embedding_and_codes(student: keras.Model) -> Callable[..., list[tf.Tensor]]:

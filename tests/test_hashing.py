@@ -19,7 +19,8 @@ from kdistill.data.views import strong_views
 from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation.code_scores import evaluate_codes
-from kdistill.hashing import HashDistiller, initialise_hash_head, rotated_directions
+from kdistill.hash_fitting import fit_hash_head
+from kdistill.hashing import HashDistiller, features_before, half_whitened, initialise_hash_head, rotated_directions
 from kdistill.layers import JointSpaceInterpolation
 from kdistill.losses import softmax_ranking
 from kdistill.losses.hashing import likelihood_quantisation, self_distillation
@@ -149,6 +150,47 @@ def test_images_that_all_look_alike_give_no_start():
         rotated_directions(np.ones((5, 4)), 8, seed=0)
 
 
+def test_half_whitening_divides_by_the_roots_of_the_deviations():
+    # Three directions of norm 1 with deviations 2 : 1; in their own axes, each is divided by its root.
+    angles = np.array([[0.6, 0.8, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.8, 0.6], [0.0, 0.8, -0.6]])
+    angles[:2] *= 3.0
+    # Norms are taken off first, so that all four rows are alike up to the axis: no direction is stronger.
+    got = half_whitened(angles)
+    np.testing.assert_allclose(
+        got @ got.T, 0.36 * np.array([[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, -1], [0, 0, -1, 1]]), atol=1e-9
+    )
+    rows = np.array(
+        [[0.8, 0.6, 0, 0], [-0.8, 0.6, 0, 0], [0, 0.6, 0.8, 0], [0, 0.6, -0.8, 0], [0.8, 0.6, 0, 0], [-0.8, 0.6, 0, 0]]
+    )
+    # The first axis holds twice the variance of the third: 4 * 0.64 and 2 * 0.64, roots of the deviations 2 ** 0.25.
+    np.testing.assert_allclose(np.sort(np.abs(half_whitened(rows)[:, :2]).max(axis=0)), [0.8, 0.8 * 2**0.25], atol=1e-9)
+
+
+def test_a_fitted_head_ranks_other_views_as_the_features_do(problem):
+    images, _, _ = problem
+    noise = np.random.default_rng(4).integers(-20, 21, (2, *images.shape))
+    views = [np.clip(images + change, 0, 255).astype(np.uint8) for change in noise]
+    student = student_of()
+    initialise_hash_head(student, images)
+    before = [np.array(layer.get_weights()[0]) for layer in student.layers if layer.get_weights()]
+    wanted = half_whitened(features_before(student, images)).astype(np.float32)
+
+    def loss() -> float:
+        codes = student.predict(views[0], verbose=0)
+        return float(softmax_ranking(wanted, codes, teacher_temperature=0.05, student_temperature=0.15))
+
+    start = loss()
+    fit_hash_head(student, images, views, steps=60)
+    assert loss() < 0.9 * start
+    after = [np.array(layer.get_weights()[0]) for layer in student.layers if layer.get_weights()]
+    # Only the head has changed.
+    assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [True] * (len(before) - 1) + [False]
+    with pytest.raises(ArgumentError, match=r"all 48 images .* hold \[47\]"):
+        fit_hash_head(student, images, [images[1:]])
+    with pytest.raises(ArgumentError, match=r"hold \[\]"):
+        fit_hash_head(student, images, [])
+
+
 def test_strong_views_repeat_with_their_seed_and_differ_from_the_image(problem):
     images = problem[0]
     one, same, other = (strong_views(images, tf.constant([0, step])).numpy() for step in (1, 1, 2))
@@ -169,10 +211,11 @@ def test_a_run_from_the_command_line_makes_a_retriever_of_codes(tmp_path):
     assert finished.returncode == 0, finished.stderr[-2000:]
     rows = {row["name"]: row for row in json.loads((tmp_path / "run/metrics.json").read_text())["rows"]}
     assert 0 < rows["student_codes"]["map"] <= 1
+    assert 0 < rows["student_codes_asymmetric"]["map"] <= 1
     with np.load(tmp_path / "run/gallery.npz") as gallery:
         embeddings = gallery["embeddings"]
     for suffix in (".tflite", ".onnx"):
         retriever = Retriever(tmp_path / f"run/retriever{suffix}")
         match = retriever.search_embedding(embeddings[3])[0]
-        # Another image may have the same code.
-        assert match.score == pytest.approx(1.0)
+        # Another image may have the same code. No other code is nearer to an embedding than its own, at |h| / sqrt(K).
+        assert match.score == pytest.approx(np.abs(embeddings[3]).sum() / 4, abs=0.01)

@@ -10,7 +10,8 @@ def test_smoke(tmp_path):
     command = [sys.executable, "-m", "benchmarks.hashing", "--smoke", f"--json={result}"]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     content = json.loads(result.read_text())
-    assert set(content["maps"]) == {"float32", "16", "32", "64", "128"}
+    lengths = {"16", "32", "64", "128"}
+    assert set(content["maps"]) == {"float32", *lengths, *(f"{bits}_asymmetric" for bits in lengths)}
     assert content["figures"]["share_float32"] == 1
     assert 0 < content["figures"]["map_64"] <= 1
-    assert {"speedup_binary_retriever.tflite", "speedup_binary_retriever.onnx"} <= set(content["figures"])
+    assert {"speedup_binary_retriever.tflite", "speedup_asymmetric_retriever.onnx"} <= set(content["figures"])

@@ -1,5 +1,7 @@
 """The training pipeline: batches that depend on the seed and the step alone, so that a resumed run repeats none."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -71,6 +73,25 @@ def training_batches(
 def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]:
     """Returns which of `count` images `training_batches` takes in a step (from 0), in the order of the batch."""
     return _rows(count, min(batch_size, count), step, step + 1, seed)[0].tolist()
+
+
+def changed_views(pixels: np.ndarray, image_size: int, count: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Yields `count` times uint8 [n, S, S, 3], one `augmented_view` of every image, in the order of the images.
+
+    Args:
+        pixels: uint8 [n, H, W, 3].
+        image_size: S.
+        count: how many views of each image.
+        seed: of the views.
+    """
+    sources = tf.data.Dataset.from_tensor_slices(pixels).enumerate()
+    for view in range(count):
+
+        def changed(place: tf.Tensor, image: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
+            return augmented_view(image, image_size, tf.stack([seed, first + tf.cast(place, tf.int32)]))
+
+        views = sources.map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        yield np.concatenate(list(views.batch(256).as_numpy_iterator()))
 
 
 def augmented_view(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:

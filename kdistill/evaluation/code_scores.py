@@ -4,12 +4,15 @@ import numpy as np
 
 from kdistill.errors import KdistillError
 from kdistill.evaluation import measures
+from kdistill.evaluation.asymmetric import asymmetric_scores
 from kdistill.evaluation.hamming import check_codes, hamming_distances
 from kdistill.evaluation.scores import RetrievalScores
 
 
-def evaluate_codes(codes: np.ndarray, labels: np.ndarray) -> RetrievalScores:
+def evaluate_codes(codes: np.ndarray, labels: np.ndarray, *, queries: np.ndarray | None = None) -> RetrievalScores:
     """Takes each code in turn as the query and all other rows as its gallery, ranked by Hamming distance.
+
+    With `queries` the gallery is the same, and each row searches by its embedding (`asymmetric_scores`).
 
     Codes of 64 bits have 65 distances, so most rows stand in ties. `map` breaks them by the lower row, as every ranking
     of this library does; it then depends on the order of the gallery. `map_expected` is the mean over all orders of the
@@ -19,6 +22,7 @@ def evaluate_codes(codes: np.ndarray, labels: np.ndarray) -> RetrievalScores:
     Args:
         codes: uint8 [n, K / 8].
         labels: int [n].
+        queries: float [n, K], the embeddings of the same rows, to search by them; None to search by the codes.
 
     Returns:
         scores with `map`, `map_expected`, `recall_at_1` and `map_at_r`. Rows alone in their class are no queries.
@@ -30,6 +34,8 @@ def evaluate_codes(codes: np.ndarray, labels: np.ndarray) -> RetrievalScores:
     labels = np.asarray(labels)
     if len(labels) != len(codes):
         raise KdistillError(f"{len(codes)} codes were given with {len(labels)} labels")
+    if queries is not None and len(queries) != len(codes):
+        raise KdistillError(f"{len(codes)} codes were given with {len(queries)} queries")
     sums, counted = np.zeros(4), 0
     for query in range(len(codes)):
         others = np.delete(np.arange(len(codes)), query)
@@ -37,7 +43,11 @@ def evaluate_codes(codes: np.ndarray, labels: np.ndarray) -> RetrievalScores:
         if not right.any():
             continue
         counted += 1
-        distances = hamming_distances(codes[query], codes)[others]
+        if queries is None:
+            distances = hamming_distances(codes[query], codes)[others]
+        else:
+            # Equal scores are equal codes, so that the places of the different scores serve as distances.
+            _, distances = np.unique(-asymmetric_scores(queries[query], codes)[others], return_inverse=True)
         ranks = np.flatnonzero(right[np.argsort(distances, kind="stable")])
         sums += (
             measures.average_precision(ranks),

@@ -19,6 +19,7 @@ def evaluate_leave_one_out(
     embeddings: np.ndarray,
     labels: np.ndarray,
     *,
+    queries: np.ndarray | None = None,
     ks: Sequence[int] = (1, 5, 10),
     teacher: np.ndarray | None = None,
     similarity: Similarity = "cosine",
@@ -29,6 +30,7 @@ def evaluate_leave_one_out(
     Args:
         embeddings: [n, D].
         labels: int [n].
+        queries: [n, D], what the same images search by where it is not their row in the gallery; None where it is.
         ks: the k of recall@k, NDCG@k and (with a teacher) overlap@k.
         teacher: [n, Dt], the teacher's embeddings of the same images, to measure agreement with; or None.
         similarity: "cosine", or "dot" for rows that are known to have length 1.
@@ -43,7 +45,8 @@ def evaluate_leave_one_out(
         KdistillError: shapes do not fit, an embedding is not finite, or no row has a positive.
     """
     itself = np.arange(len(embeddings), dtype=np.int64)
-    return _evaluate(embeddings, embeddings, labels, labels, itself, ks, teacher, teacher, similarity, max_memory_mb)
+    searching = embeddings if queries is None else queries
+    return _evaluate(searching, embeddings, labels, labels, itself, ks, teacher, teacher, similarity, max_memory_mb)
 
 
 def evaluate_query_gallery(

@@ -7,7 +7,6 @@ from absl import logging
 from kdistill import students
 from kdistill.data import ImageSet, LoadedImages, RetrievalData, load_pixels
 from kdistill.data.sources import open_data
-from kdistill.hashing import initialise_hash_head
 from kdistill.settings import Settings
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.workdir import Workdir
@@ -63,7 +62,7 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
     Args:
         settings: of the run.
         pixels: uint8 [n, S, S, 3] unlabelled images from which a projection behind pretrained features starts (see
-            `students.initialise_projection`) and a hash head; None leaves their random start.
+            `students.initialise_projection`); None leaves its random start.
     """
     keras.utils.set_random_seed(settings.seed)
     student = students.build(
@@ -78,8 +77,6 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
     distilled = (settings.student_weights or "").endswith(".keras")
     if pixels is not None and settings.embedding_dim and not distilled:
         students.initialise_projection(student, students.pooled_features(student).predict(pixels, verbose=0))
-    if pixels is not None and settings.hash_bits:
-        initialise_hash_head(student, pixels, seed=settings.seed)
     return student
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -13,12 +14,13 @@ from kdistill import losses, optimizers, students
 from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.data.order_batches import order_batches
-from kdistill.data.pipeline import rows_of_step, training_batches
+from kdistill.data.pipeline import changed_views, rows_of_step, training_batches
 from kdistill.distiller import Distiller
 from kdistill.distributed import copy_of, everyone_says, is_chief, lost_workers_told, strategy_of
 from kdistill.distributed_fit import distributed_batches, distributed_fit
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files import whole_file
+from kdistill.hash_fitting import VIEWS, fit_hash_head
 from kdistill.hashing import HashDistiller
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.losses.comparisons import ListMLEOfOrders
@@ -32,6 +34,8 @@ from kdistill.workdir import Workdir
 
 SOURCE_MARGIN = 1.25
 """Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""
+MOST_FITTED = 8192
+"""Images of the pool that a hash head is fitted to, at most; they stand in memory."""
 
 
 def distill(settings: Settings, workdir: Workdir) -> None:
@@ -56,6 +60,8 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
     start = read_images(pool, settings.image_size, settings, "reading the pool")
     student = start_student(settings, start.pixels if settings.student_weights else None)
+    if settings.hash_bits and settings.student_weights:
+        _fit_codes(settings, student, data.pool)
     plain = start
     if settings.augment:
         start = read_images(pool, round(settings.image_size * SOURCE_MARGIN), settings, "reading for crops")
@@ -145,6 +151,18 @@ def _distill(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             student.save(temporary)
         dimension = students.embedding_dim(student)
         logging.info("wrote %s: %d parameters, %d-d", workdir.student, student.count_params(), dimension)
+
+
+def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None:
+    """Fits the hash head to images of the pool, asked about or not."""
+    chosen = np.random.default_rng(settings.seed).permutation(len(pool))[:MOST_FITTED]
+    pool = pool.subset(np.sort(chosen).tolist())
+    plain = read_images(pool, settings.image_size, settings, "reading the whole pool")
+    views: Iterable[np.ndarray] = [plain.pixels]
+    if settings.augment:
+        sources = read_images(pool, round(settings.image_size * SOURCE_MARGIN), settings, "reading it for crops").pixels
+        views = changed_views(sources, settings.image_size, VIEWS, seed=settings.seed)
+    fit_hash_head(student, plain.pixels, views, seed=settings.seed)
 
 
 def build_distiller(

@@ -52,8 +52,13 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
     rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
     if settings.hash_bits:
-        codes = Vectors(_signs(searched.gallery), _signs(searched.queries))
-        rows.append(_row("student_codes", judge.scores(codes, teacher), codes, queries, student.count_params()))
+        codes = _signs(searched.gallery)
+        numbers = searched.gallery if searched.queries is None else searched.queries
+        for name, vectors in (
+            ("student_codes", Vectors(codes, None if searched.queries is None else _signs(searched.queries))),
+            ("student_codes_asymmetric", Vectors(codes, numbers)),
+        ):
+            rows.append(_row(name, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
     further = row_name(settings)
     if further is not None:
         vectors = postprocessed(student, judge, settings)
@@ -105,9 +110,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _signs(rows: Any) -> Any:
+def _signs(rows: np.ndarray) -> np.ndarray:
     """Returns the codes of embeddings as vectors of -1 and 1, whose cosines rank as Hamming distances do."""
-    return None if rows is None else unpack_codes(pack_codes(rows)).astype(np.float32)
+    return unpack_codes(pack_codes(rows)).astype(np.float32)
 
 
 def _row(

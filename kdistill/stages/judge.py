@@ -25,7 +25,8 @@ class Vectors:
 
     Attributes:
         gallery: float32 [G, D].
-        queries: float32 [Q, D], or None: the gallery searches itself, leave-one-out.
+        queries: float32 [Q, D], or None: the gallery searches itself, leave-one-out. In a run without queries they are
+            what the images of the gallery search by, row by row.
     """
 
     gallery: np.ndarray
@@ -51,11 +52,11 @@ class Judge:
 
     def _scores(self, vectors: Vectors, teacher: Vectors | None, max_memory_mb: int) -> RetrievalScores:
         options: dict[str, Any] = {"max_memory_mb": max_memory_mb}
-        if vectors.queries is None:
+        if self.data.queries is None:
             labels = np.asarray(self.data.gallery.labels)
             options["teacher"] = None if teacher is None else teacher.gallery
-            return evaluate_leave_one_out(vectors.gallery, labels, **options)
-        assert self.data.queries is not None
+            return evaluate_leave_one_out(vectors.gallery, labels, queries=vectors.queries, **options)
+        assert vectors.queries is not None
         if teacher is not None:
             options["teacher"] = (teacher.queries, teacher.gallery)
         if self.data.truth is not None:

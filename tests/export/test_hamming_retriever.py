@@ -50,6 +50,28 @@ def test_answers_are_the_nearest_codes_and_ties_go_to_the_lower_row(tmp_path, su
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("count", "bits", "k"), [(10, 16, 3), (700, 32, 5), (707, 256, 9), (3, 8, 3)])
+def test_an_embedding_searches_the_same_codes(tmp_path, suffix, count, bits, k):
+    gallery, queries = clustered(count, bits), clustered(6, bits, seed=1)
+    path = tmp_path / f"retriever{suffix}"
+    build_search(gallery, [f"row {row}" for row in range(count)], path, k=k, precision="asymmetric")
+    scores, rows = Retriever(path).search_embeddings(queries)
+    cosines = queries @ np.where(gallery >= 0, 1, -1).T / bits**0.5
+    # The query is rounded to eight bits of its largest coordinate: K halves of a step, at most, in either score.
+    error = bits**0.5 * np.abs(queries).max(axis=1, keepdims=True) / 254 * 1.01
+    found = np.take_along_axis(cosines, rows, axis=1)
+    assert (np.abs(scores - found) < error).all()
+    assert (found > -np.sort(-cosines, axis=1)[:, :k] - 2 * error).all()
+    # Rows of one code tie exactly, and the lower one comes first.
+    signs = np.where(gallery >= 0, 1, -1)
+    for found_rows, values in zip(rows, scores, strict=True):
+        for first, second in zip(range(k - 1), range(1, k), strict=True):
+            if (signs[found_rows[first]] == signs[found_rows[second]]).all():
+                assert values[first] == values[second]
+                assert found_rows[first] < found_rows[second]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_one_file_embeds_and_searches_by_the_signs(tmp_path, suffix, pixels):
     import keras
 
@@ -129,6 +151,19 @@ def test_codes_that_are_too_long_for_a_byte_are_refused_by_tflite_alone(tmp_path
 def test_rows_that_make_no_whole_bytes_are_refused(tmp_path):
     with pytest.raises(KdistillError, match="multiple of 8"):
         build_search(clustered(5, 12), list("abcde"), tmp_path / "codes.onnx", k=2, precision="binary")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_retriever_that_embeddings_search_stays_one_when_it_is_changed(tmp_path, suffix):
+    rows = clustered(60, 32)
+    ids = [str(row) for row in range(60)]
+    path, fresh = tmp_path / f"changed{suffix}", tmp_path / f"fresh{suffix}"
+    build_search(rows[:50], ids[:50], path, k=3, precision="asymmetric")
+    update_retriever(path, path, remove=["4"], embeddings=rows[50:], ids=ids[50:])
+    left = [row for row in range(60) if row != 4]
+    build_search(rows[left], [ids[row] for row in left], fresh, k=3, precision="asymmetric")
+    for query in clustered(3, 32, seed=1):
+        assert Retriever(path).search_embedding(query) == Retriever(fresh).search_embedding(query)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
