@@ -48,6 +48,16 @@ def test_two_replicas_train_as_one_process_with_the_global_batch(mirrored, case)
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(two["embeddings"], one["embeddings"], atol=2e-3)
     np.testing.assert_allclose(two["bank"], one["bank"], atol=1e-6)
+    # Means and variances that the batch normalisation of each stage remembers.
+    assert len(one["statistics"]) == 6
+    for ours, alone in zip(two["statistics"], one["statistics"], strict=True):
+        np.testing.assert_allclose(ours, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_statistics_over_replicas_keep_their_digits_far_from_zero(mirrored):
+    found, exact = mirrored["far_from_zero"]["two"], mirrored["far_from_zero"]["exact"]
+    # The mean of squares less the square of the mean is off by some 0.1 of the variance here.
+    np.testing.assert_allclose(found, exact, atol=1e-3)
 
 
 def test_a_joint_space_of_each_replica_is_another_objective_with_the_same_bank(mirrored):
