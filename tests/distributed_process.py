@@ -99,7 +99,7 @@ def gathered_gradient(strategy):
 
 
 def far_from_zero(strategy):
-    """Returns the normalised rows of both replicas, and one process's, of numbers whose mean is 1,000 times their spread."""
+    """Returns what two replicas make of numbers whose mean is 1,000 times their spread, and what is exact."""
     rows = RANDOM.normal(1000.0, 1.0, (8, 3)).astype(np.float32)
     with strategy.scope():
         layer = SynchronisedBatchNormalization(epsilon=1e-6)

@@ -1,7 +1,5 @@
 """Batch normalisation over the rows of all replicas, for training under a strategy."""
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -11,9 +9,10 @@ class SynchronisedBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation whose statistics in training, and what it remembers, are those of one process.
 
     Weights, arguments and all that it does outside of training are those of `keras.layers.BatchNormalization`. Keras's
-    own `synchronized=True` takes the variance as E[x²] - E[x]², which in float32 loses digits where the mean is far from
-    zero, and in Keras 2 it remembers another variance than a single process. Here the variance is the mean of (x - E[x])²
-    over all replicas. Every replica must have as many rows as the others; masks and renormalisation are not supported.
+    own `synchronized=True` takes the variance as E[x²] - E[x]², which in float32 loses digits where the mean is far
+    from zero, and in Keras 2 it remembers another variance than a single process. Here the variance is the mean of
+    (x - E[x])² over all replicas. Every replica must have as many rows as the others; masks and renormalisation are
+    not supported.
 
     `copy_of(student, synchronised=True)` puts it in place for the training and `synchronised=False` takes it out again,
     so that it is in no shipped model.
@@ -30,7 +29,8 @@ class SynchronisedBatchNormalization(keras.layers.BatchNormalization):
         mean = replica.all_reduce("mean", tf.reduce_mean(values, others, keepdims=True))
         centred = values - mean
         variance = replica.all_reduce("mean", tf.reduce_mean(tf.square(centred), others, keepdims=True))
-        self._remember(tf.reshape(mean, [-1]), tf.reshape(variance, [-1]), replica.num_replicas_in_sync * tf.size(values))
+        size = replica.num_replicas_in_sync * tf.size(values)
+        self._remember(tf.reshape(mean, [-1]), tf.reshape(variance, [-1]), size)
         factor = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
             factor *= tf.reshape(tf.cast(self.gamma, values.dtype), tf.shape(factor))
