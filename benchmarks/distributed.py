@@ -134,7 +134,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any] | None:
     """Runs the steps in this process, alone or as one of the workers; returns losses and seconds (None: no chief)."""
     tf.config.experimental.enable_op_determinism()
     strategy = strategy_of("multiworker" if arguments.role == "worker" else "none")
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(arguments.seed)
     if arguments.smoke:
         pixels, answers = smoke_data()
         student = students.build("small_cnn", alpha=0.25, image_size=16, embedding_dim=16)
@@ -145,6 +145,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any] | None:
         student = students.build(
             "mobilenet_v2", alpha=0.35, image_size=96, embedding_dim=128, weights=arguments.student_weights
         )
+    if arguments.frozen or not arguments.smoke:
         for layer in student.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
@@ -262,6 +263,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the result to")
     parser.add_argument("--smoke", action="store_true", help="digits and a tiny student instead of photos")
     parser.add_argument("--explain", action="store_true", help="with --smoke: also what rounding alone does")
+    parser.add_argument("--frozen", action="store_true", help="with --smoke: keep the batch normalisation as it starts")
+    parser.add_argument("--seed", type=int, default=0, help="of the start and the mixtures")
     parser.add_argument("--data_dir", type=Path, help="folder of the photos")
     parser.add_argument("--student_weights", help="start of the backbone (.weights.h5)")
     parser.add_argument("--photos", type=int, default=320, help="how many of the pool are read")
