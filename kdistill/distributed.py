@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.layers.synchronised_norm import SynchronisedBatchNormalization
 
 STRATEGIES = ("none", "mirrored", "multiworker")
 JOINT_SPACES = ("global", "replica")
@@ -90,13 +91,26 @@ def copy_of(student: keras.Model, *, synchronised: bool) -> keras.Model:
     Args:
         student: a Functional model.
         synchronised: whether batch normalisation that is trained takes its statistics over all replicas.
+
+    Raises:
+        ArgumentError: batch normalisation that renormalises is to be synchronised.
     """
     config = copy.deepcopy(student.get_config())
     for layer in config["layers"]:
         # Recorded build shapes would build layers before they are called.
         layer.pop("build_config", None)
-        if layer["class_name"] == "BatchNormalization":
-            layer["config"]["synchronized"] = synchronised
+        if layer["class_name"] in ("BatchNormalization", SynchronisedBatchNormalization.__name__):
+            if synchronised and layer["config"].get("renorm"):
+                raise ArgumentError(
+                    f"the layer {layer['name']!r} renormalises, which takes the statistics of one replica only"
+                )
+            layer["config"]["synchronized"] = False
+            kind = SynchronisedBatchNormalization if synchronised else keras.layers.BatchNormalization
+            layer.update(
+                class_name=kind.__name__,
+                module=kind.__module__ if synchronised else "keras.layers",
+                registered_name=keras.saving.get_registered_name(kind) if synchronised else None,
+            )
     copied = student.__class__.from_config(config)
     copied.set_weights(student.get_weights())
     return copied

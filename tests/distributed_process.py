@@ -15,7 +15,7 @@ from kdistill.data.pipeline import training_batches
 from kdistill.distiller import Distiller
 from kdistill.distributed import copy_of, gather_rows, strategy_of
 from kdistill.distributed_fit import distributed_batches, distributed_fit
-from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, SynchronisedBatchNormalization
 
 STEPS, BATCH = 4, 8
 RANDOM = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def distiller_of(student, loss, joint_space, mixtures=0, bank=0, projection_dim=
 
 
 def train(strategy, options, loss, targets, joint_space="global"):
-    """Returns the loss of each step, some embeddings after the last, and what the bank of each replica holds."""
+    """Returns the losses of the steps; after the last, some embeddings, what was remembered, and the bank's rows."""
     keras.utils.set_random_seed(1)
     # Its batch normalisation is trained, so it must be synchronised.
     student = students.build("small_cnn", alpha=0.25, image_size=16, embedding_dim=4)
@@ -73,6 +73,11 @@ def train(strategy, options, loss, targets, joint_space="global"):
     return {
         "loss": history.history["loss"],
         "embeddings": trained(PIXELS[:4, :16, :16]).numpy().tolist(),
+        "statistics": [
+            np.array(weight).tolist()
+            for stage in range(3)
+            for weight in trained.get_layer(f"norm_{stage}").get_weights()[2:]
+        ],
         "bank": [] if distiller.bank is None else np.array(distiller.bank.teacher_rows).tolist(),
     }
 
@@ -93,6 +98,25 @@ def gathered_gradient(strategy):
     return [[part.numpy().tolist() for part in strategy.experimental_local_results(one)] for one in (rows, gradients)]
 
 
+def far_from_zero(strategy):
+    """Returns what two replicas make of numbers whose mean is 1,000 times their spread, and what is exact."""
+    rows = RANDOM.normal(1000.0, 1.0, (8, 3)).astype(np.float32)
+    with strategy.scope():
+        layer = SynchronisedBatchNormalization(epsilon=1e-6)
+        layer.build(rows.shape)
+
+    def of_replica():
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return layer(tf.reshape(tf.constant(rows), [2, 4, 3])[number], training=True)
+
+    both = tf.function(lambda: strategy.run(of_replica))()
+    exact = rows.astype(np.float64)
+    return {
+        "two": np.concatenate([part.numpy() for part in strategy.experimental_local_results(both)]).tolist(),
+        "exact": ((exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + 1e-6)).tolist(),
+    }
+
+
 def main():
     """Trains every case both ways."""
     device = tf.config.list_physical_devices("CPU")[0]
@@ -100,6 +124,7 @@ def main():
     tf.config.experimental.enable_op_determinism()
     strategy = strategy_of("mirrored")
     result = {"replicas": strategy.num_replicas_in_sync, "gather": gathered_gradient(strategy), "cases": {}}
+    result["far_from_zero"] = far_from_zero(strategy)
     for name, case in CASES.items():
         result["cases"][name] = {"one": train(None, *case), "two": train(strategy, *case)}
     result["replica"] = train(strategy, *CASES["bank"], joint_space="replica")
