@@ -61,6 +61,11 @@ def train(problem: Problem, settings: Settings) -> tuple[keras.Model, float]:
     chosen = select("random", settings.query_budget, n=len(problem.pool.labels), seed=settings.seed)
     pixels, teacher = problem.pool.pixels[chosen], problem.pool.teacher[chosen]
     student = start_student(settings, pixels if settings.student_weights else None)
+    if not settings.freeze_batch_norm:
+        # MobileNetV2's own 0.999 remembers the start beyond a training as short as this.
+        for layer in student.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.9
     epoch_steps = -(-settings.steps // min(settings.evaluations, settings.steps))
     errors = [0.0]
 
