@@ -123,7 +123,9 @@ def draw(plan: Plan, maps: Maps, title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    thin = iter(plt.get_cmap("tab20").colors)  # type: ignore[attr-defined]
+    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    # Without its reds, which are the default's.
+    thin = iter(colours[:6] + colours[8:])
     for name in plan.methods:
         method = METHODS[name]
         budgets = [budget for budget in plan.budgets_of(name) if (name, budget) in maps]
