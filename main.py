@@ -93,8 +93,8 @@ _HELP = {
     "target_params": "The same for its number of weights.",
     "shrink_from": "Share of the steps after which the student begins to shrink.",
     "shrink_until": "Share of the steps after which it has its size.",
-    "channel_importance": "What keeps a channel: neighbours (it makes the teacher's neighbours alike) or loss (without "
-    "it, the loss would change).",
+    "channel_importance": "What keeps a channel: neighbours (it makes the teacher's neighbours alike), loss (without "
+    "it, the loss would change) or output (its reader gives less without it).",
     "channel_neighbours": "neighbours: how many of each image count.",
     "channel_cost_power": "0: the least important channels go first; 1: the least important for what they cost.",
     "refit_readers": "When channels are cut, fit the layers that read them to give what they gave before.",

@@ -1,7 +1,7 @@
 """A student that starts large and shrinks: compactors in, channels given up, compactors out."""
 
 from kdistill.compression.cost import CostModel, count_flops
-from kdistill.compression.importance import IMPORTANCES, by_loss, by_neighbours
+from kdistill.compression.importance import IMPORTANCES, by_loss, by_neighbours, by_output
 from kdistill.compression.insert import compactors, insert_compactors
 from kdistill.compression.merge import merge
 from kdistill.compression.paths import ChannelPath, channel_paths
@@ -19,6 +19,7 @@ __all__ = [
     "absolute",
     "by_loss",
     "by_neighbours",
+    "by_output",
     "channel_paths",
     "choose",
     "close",

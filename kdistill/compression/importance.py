@@ -1,4 +1,4 @@
-"""Which channels the teacher's neighbours say matter."""
+"""Which channels matter: by the teacher's neighbours, by the loss, or by what their reader gives."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from kdistill.compression.insert import compactor_name, compactors
 from kdistill.compression.paths import ChannelPath
 from kdistill.geometry import l2_normalise
 
-IMPORTANCES = ("neighbours", "loss")
+IMPORTANCES = ("neighbours", "loss", "output")
 _BATCH = 32
 
 
@@ -88,6 +88,34 @@ def by_loss(
         for total, term in zip(sums, terms(tf.constant(pixels[batch]), tf.constant(teacher[batch])), strict=True):
             total += np.asarray(term)
     return dict(zip(inserted, sums, strict=True))
+
+
+def by_output(student: keras.Model, paths: Sequence[ChannelPath], pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns each channel's share of what its reader gives: producer -> float32 [C] of sum 1.
+
+    That is the variance of the channel where the reader takes it, over positions and images, times the squared norm of
+    the reader's weights for it. Channels are taken as if they were independent; a constant goes into the reader's bias
+    and counts for nothing. Ours, for want of a measure that holds under strong cuts; no part of CDD.
+
+    Args:
+        student: with compactors or without.
+        paths: of the student.
+        pixels: uint8 [n, H, W, 3], any images.
+    """
+    inputs = keras.Model(student.input, [student.get_layer(path.consumer).input for path in paths])
+    sums = [np.zeros((3, path.channels)) for path in paths]
+    for start in range(0, len(pixels), _BATCH):
+        outputs = inputs(pixels[start : start + _BATCH], training=False)
+        for total, output in zip(sums, outputs if isinstance(outputs, list | tuple) else [outputs], strict=True):
+            rows = np.asarray(output, np.float64).reshape(-1, output.shape[-1])
+            total += np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)])
+    importance = {}
+    for path, (count, first, second) in zip(paths, sums, strict=True):
+        kernel = np.asarray(student.get_layer(path.consumer).get_weights()[0], np.float64)
+        energy = (kernel**2).sum(axis=(*range(kernel.ndim - 2), -1))
+        share = np.maximum(second / count - (first / count) ** 2, 0.0) * energy
+        importance[path.producer] = (share / max(float(share.sum()), 1e-12)).astype(np.float32)
+    return importance
 
 
 def _map(student: keras.Model, path: ChannelPath) -> tf.Tensor:

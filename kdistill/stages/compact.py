@@ -227,6 +227,8 @@ def _importance(
 ) -> dict[str, np.ndarray]:
     if settings.channel_importance == "neighbours":
         return compression.by_neighbours(student, paths, pixels, teacher, settings.channel_neighbours)
+    if settings.channel_importance == "output":
+        return compression.by_output(student, paths, pixels)
     return compression.by_loss(student, paths, pixels, teacher, distiller.joint_loss)
 
 

@@ -1,11 +1,11 @@
-"""Both importances against loops over images and channels."""
+"""Importances against loops over images and channels."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 from trained import student_of
 
-from kdistill.compression import by_loss, by_neighbours, channel_paths, compactors, insert_compactors
+from kdistill.compression import by_loss, by_neighbours, by_output, channel_paths, compactors, insert_compactors
 
 
 def _case():
@@ -52,3 +52,16 @@ def test_loss_is_the_square_of_what_a_column_adds_to_first_order():
             compactor.set_weights([kernel, marks])
             slope = (values[0] - values[1]) / 0.02
             np.testing.assert_allclose(np.sqrt(found[name][channel]), abs(slope), rtol=0.05, atol=2e-4)
+
+
+def test_output_is_the_share_of_the_variance_that_a_channel_adds_to_its_reader():
+    student, paths, pixels, _ = _case()
+    found = by_output(student, paths, pixels)
+    for path in paths:
+        reader = student.get_layer(path.consumer)
+        maps = keras.Model(student.input, reader.input)(pixels).numpy()
+        kernel = reader.get_weights()[0]
+        expected = np.array(
+            [maps[..., channel].var() * (kernel[..., channel, :] ** 2).sum() for channel in range(path.channels)]
+        )
+        np.testing.assert_allclose(found[path.producer], expected / expected.sum(), rtol=1e-3, atol=1e-6)
