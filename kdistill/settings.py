@@ -87,6 +87,8 @@ class Settings:
     channel_neighbours: int = 5
     channel_cost_power: float = 0.0
     refit_readers: bool = True
+    recovery: float = 1.0
+    small_learning_rate: float = 0.0
     strategy: str = "none"
     joint_space: str = "global"
     # Judging and delivering
@@ -164,6 +166,8 @@ _DISTILL = (
     "channel_neighbours",
     "channel_cost_power",
     "refit_readers",
+    "recovery",
+    "small_learning_rate",
     "ranker_steps",
     "pair_tie_margin",
     "joint_space",
