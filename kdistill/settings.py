@@ -32,7 +32,7 @@ class Settings:
     teacher_answers: str = "vectors"
     candidates: int = 20
     pair_queries: int = 100
-    pair_sampler: str = "rr_diff"
+    pair_sampler: str = "rr_sum"
     pair_both_ways: bool = False
     pair_tie_margin: float = 0.0
     ranker_backbone: str | None = None
