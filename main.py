@@ -93,13 +93,11 @@ _HELP = {
     "target_params": "The same for its number of weights.",
     "shrink_from": "Share of the steps after which the student begins to shrink.",
     "shrink_until": "Share of the steps after which it has its size.",
-    "channel_importance": "What keeps a channel: neighbours (it makes the teacher's neighbours alike), loss (without "
-    "it, the loss would change) or output (its reader gives less without it).",
+    "channel_importance": "What keeps a channel: output (its reader gives less without it), neighbours (it makes "
+    "the teacher's neighbours alike) or loss (without it, the loss would change).",
     "channel_neighbours": "neighbours: how many of each image count.",
     "channel_cost_power": "0: the least important channels go first; 1: the least important for what they cost.",
     "refit_readers": "When channels are cut, fit the layers that read them to give what they gave before.",
-    "recovery": "How much the student that was cut follows what the large one gives, layer by layer; 0 for not.",
-    "small_learning_rate": "Learning rate of the student that was cut; 0 for --learning_rate.",
     "strategy": "Train on several devices: none, mirrored (the GPUs of this machine), or multiworker (the cluster in "
     "TF_CONFIG: start the same command on every worker, with one --workdir that all of them see).",
     "joint_space": "Under a strategy, rank over the rows of all replicas (global), or each over its own (replica).",

@@ -60,8 +60,10 @@ class Problem:
     def training_settings(self) -> dict[str, Any]:
         """Returns the settings that all methods share, without those that a run sets and without paths."""
         own = {"seed", "loss", "loss_options", "learning_rate"}
-        # No student here shrinks; these came after the first results.
-        own |= {"recovery", "small_learning_rate"}
+        # No student here shrinks, and no teacher gives less than vectors.
+        elsewhere = ("target_", "shrink_", "channel_", "pair_", "ranker_")
+        own |= {name for name in STAGE_SETTINGS["distill"] if name.startswith(elsewhere)}
+        own |= {"refit_readers", "candidates"}
         paths = {"student_weights", "dataset", "data_dir", "gnd_file", "pool_dir", "distractor_dir"}
         asking = {name for name in STAGE_SETTINGS["ask"] if name.startswith(("teacher", "query")) or "_file" in name}
         names = [name for name in STAGE_SETTINGS["distill"] if name not in own | paths | asking]

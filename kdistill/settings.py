@@ -83,12 +83,10 @@ class Settings:
     target_params: float = 0.0
     shrink_from: float = 0.25
     shrink_until: float = 0.6
-    channel_importance: str = "neighbours"
+    channel_importance: str = "output"
     channel_neighbours: int = 5
     channel_cost_power: float = 0.0
     refit_readers: bool = True
-    recovery: float = 1.0
-    small_learning_rate: float = 0.0
     strategy: str = "none"
     joint_space: str = "global"
     # Judging and delivering
@@ -166,8 +164,6 @@ _DISTILL = (
     "channel_neighbours",
     "channel_cost_power",
     "refit_readers",
-    "recovery",
-    "small_learning_rate",
     "ranker_steps",
     "pair_tie_margin",
     "joint_space",

@@ -5,7 +5,6 @@ from kdistill.compression.importance import IMPORTANCES, by_loss, by_neighbours,
 from kdistill.compression.insert import compactors, insert_compactors
 from kdistill.compression.merge import merge
 from kdistill.compression.paths import ChannelPath, channel_paths
-from kdistill.compression.recovery import RecoveringDistiller
 from kdistill.compression.refit import refit
 from kdistill.compression.schedule import ChannelSchedule, close, lasso_of
 from kdistill.compression.select import absolute, choose
@@ -17,7 +16,6 @@ __all__ = [
     "ChannelPath",
     "ChannelSchedule",
     "CostModel",
-    "RecoveringDistiller",
     "absolute",
     "by_loss",
     "by_neighbours",

@@ -141,11 +141,8 @@ def distill_to_target(
 
     small = _once(folder, "small", shrink)
     logging.info("%s: %s of %s (%.1f %%)", unit, f"{count(small):,}", f"{before:,}", 100 * count(small) / before)
-    rate = settings.small_learning_rate or settings.learning_rate
-    schedule = keras.optimizers.schedules.CosineDecay(rate, (last.last - last.first) * epoch_steps)
-    follows = {"large": large, "paths": paths, "recovery": settings.recovery}
-    kind: Any = (compression.RecoveringDistiller, follows) if settings.recovery else (Distiller, {})
-    fit(compiled(build(small, kind[0], **kind[1]), schedule), last)
+    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, (last.last - last.first) * epoch_steps)
+    fit(compiled(build(small, Distiller), schedule), last)
     return small
 
 
