@@ -13,6 +13,8 @@ MIN_SHORTLIST = 16
 _SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
 """Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
 `benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
+_PARTIAL_FACTOR = 20
+"""The same where a part of the coordinates is scanned (`export/first_pass.py`)."""
 PADDING = -1e4
 """Score of rows that only fill up the last block; cosines are at least -1."""
 
@@ -54,7 +56,15 @@ def layout(gallery_size: int, count: int) -> Layout:
     return Layout(math.ceil(gallery_size / rows_per_block), rows_per_block)
 
 
-def shortlist(gallery_size: int, k: int) -> int:
-    """Returns how many rows are ranked again: the denser the gallery, the more of them lie within the first error."""
+def shortlist(gallery_size: int, k: int, *, partial: bool) -> int:
+    """Returns how many rows are ranked again: the denser the gallery, the more of them lie within the first error.
+
+    Args:
+        gallery_size: G.
+        k: neighbours in an answer.
+        partial: whether the first scores come from a part of the coordinates.
+    """
     factor = next(factor for limit, factor in _SHORTLIST_FACTORS if gallery_size <= limit)
+    if partial:
+        factor = _PARTIAL_FACTOR
     return min(gallery_size, max(MIN_SHORTLIST, factor * k))

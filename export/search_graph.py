@@ -1,11 +1,13 @@
 """The search as TFLite operators: scores by one dense layer, the best found block by block, int8 ranked again.
 
-Three ideas, each measured by `python -m benchmarks.search`:
+Four ideas, each measured by `python -m benchmarks.search`:
 
 - A gallery as the weights of a dense layer is read once, by the fastest kernel that the runtime has.
 - The top k is found block by block (see `export/layout.py`), which is exact.
 - int8 rows blur the order of near neighbours. Each row keeps a second int8 code of what the first one lost, which is
   read for a shortlist only: 15 bits of accuracy at the speed of 8. Codes are of differences from the mean row.
+- Of a large int8 gallery the scan reads the leading coordinates only (see `export/first_pass.py`); the others lie in a
+  table of their own, which is read for the shortlist.
 
 The graph is written for one query, since some runtimes refuse open axes; where the input is resized to [Q, D], all
 shapes follow, and one product of matrices serves the batch.
@@ -30,9 +32,11 @@ class SearchGraph:
         """Appends the gallery's bytes to the buffers of `model` (a `ModelT`)."""
         self.gallery = gallery
         self.k = k
-        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k)
+        self.scanned = gallery.scanned or gallery.dimension
+        partial = gallery.first_pass is not None
+        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k, partial=partial)
         self.layout = layout(len(gallery.ids), self.count)
-        self.values = self.layout.pad(gallery.values)
+        self.values = self.layout.pad(gallery.values[:, : self.scanned])
         self.buffers = {"gallery": store(model, self.values)}
         self.bias = self.layout.bias(len(gallery.ids))
         if self.bias is not None:
@@ -44,6 +48,12 @@ class SearchGraph:
             self.buffers["residual"] = store(model, gallery.residual)
             self.centre = gallery.centre[None]
             self.buffers["centre"] = store(model, self.centre)
+        if gallery.first_pass is not None:
+            self.unscanned = np.ascontiguousarray(gallery.values[:, self.scanned :])
+            self.buffers["unscanned"] = store(model, self.unscanned)
+            # The weights of a dense layer are [outputs, inputs].
+            self.weights = np.ascontiguousarray(gallery.first_pass.rotation.T)
+            self.buffers["rotation"] = store(model, self.weights)
 
     def add(self, builder: GraphBuilder, query: int) -> list[int]:
         """Adds the search to a subgraph.
@@ -55,14 +65,33 @@ class SearchGraph:
         Returns:
             Tensors scores float32 [1, k], best first, and row numbers int32 [1, k].
         """
-        scores = self._dense(builder, query)
+        turned = leading = query
+        if self.gallery.first_pass is not None:
+            turned, leading = self._turn(builder, query)
+        scores = self._dense(builder, leading)
         if self.layout.rows_per_block == 1:
             best, rows = builder.top_k(scores, self.count)
         else:
             best, rows = self._top_blockwise(builder, scores)
         if self.gallery.residual is None:
             return [best, rows]
-        return self._rank_again(builder, query, rows, self.gallery.residual)
+        best, places = self._rank_again(builder, turned, rows, self.gallery.residual)
+        # The gallery's centre was taken off every row: what it adds to all scores of a query.
+        centre = builder.constant(self.centre, "centre", buffer=self.buffers["centre"])
+        shift = builder.tensor((1, 1), np.float32, "shift")
+        builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
+        best = builder.binary("ADD", best, shift, "AddOptions")
+        return [best, builder.gather(rows, places, (1, self.k), axis=1, batch_dims=1)]
+
+    def _turn(self, builder: GraphBuilder, query: int) -> tuple[int, int]:
+        """Adds the rotated query float32 [1, D], and its leading coordinates."""
+        weights = builder.constant(self.weights, "rotation", buffer=self.buffers["rotation"])
+        turned = builder.tensor((1, self.gallery.dimension), np.float32, "turned")
+        builder.operator("FULLY_CONNECTED", [query, weights, -1], [turned], "FullyConnectedOptions")
+        leading = builder.tensor((1, self.scanned), np.float32, "leading")
+        start, size = builder.integers([0, 0]), builder.integers([-1, self.scanned])
+        builder.operator("SLICE", [turned, start, size], [leading], "SliceOptions")
+        return turned, leading
 
     def _dense(self, builder: GraphBuilder, query: int) -> int:
         precision = self.gallery.precision
@@ -100,25 +129,27 @@ class SearchGraph:
         block = builder.gather(chosen, column, (1, count), axis=1, batch_dims=1)
         return best, builder.binary("ADD", start, block, "AddOptions")
 
-    def _rank_again(self, builder: GraphBuilder, query: int, rows: int, residual: np.ndarray) -> list[int]:
-        """Adds the exact scores of the shortlist, from both codes and the query in float32, and their top k."""
+    def _rank_again(self, builder: GraphBuilder, query: int, rows: int, residual: np.ndarray) -> tuple[int, int]:
+        """Adds the scores of the shortlist from both codes and the query in float32; their top k and its places."""
         dimension = residual.shape[1]
         shape = (1, self.count, dimension)
-        parts = []
-        for name, codes, step in (("gallery", self.values, 1.0), ("residual", residual, 1 / RESIDUAL_STEPS)):
-            table = builder.constant(codes, f"{name}_codes", scale=np.array([step]), buffer=self.buffers[name])
-            parts.append(builder.dequantize(builder.gather(table, rows, shape)))
-        weights = builder.binary("ADD", parts[0], parts[1], "AddOptions")
+        coarse = self._gathered(builder, rows, "gallery", self.values)
+        if self.gallery.first_pass is not None:
+            others = self._gathered(builder, rows, "unscanned", self.unscanned)
+            joined = builder.tensor(shape, np.int8, "codes", quantization=builder.graph.tensors[coarse].quantization)
+            builder.operator("CONCATENATION", [coarse, others], [joined], "ConcatenationOptions", version=2, axis=2)
+            coarse = joined
+        fine = self._gathered(builder, rows, "residual", residual, 1 / RESIDUAL_STEPS)
+        weights = builder.binary("ADD", builder.dequantize(coarse), builder.dequantize(fine), "AddOptions")
         lines = builder.reshape(query, (1, 1, dimension), free=True)
         products = builder.tensor((1, 1, self.count), np.float32, "exact_unscaled")
         builder.operator("BATCH_MATMUL", [lines, weights], [products], "BatchMatMulOptions", adjY=True)
         cosines = builder.reshape(products, (1, self.count), free=True)
         scale = builder.constant(self.scale, "scale", buffer=self.buffers["scale"])
         exact = builder.binary("MUL", cosines, builder.gather(scale, rows, (1, self.count)), "MulOptions")
-        best, places = builder.top_k(exact, self.k)
-        # The gallery's centre was taken off every row: what it adds to all scores of a query.
-        centre = builder.constant(self.centre, "centre", buffer=self.buffers["centre"])
-        shift = builder.tensor((1, 1), np.float32, "shift")
-        builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
-        best = builder.binary("ADD", best, shift, "AddOptions")
-        return [best, builder.gather(rows, places, (1, self.k), axis=1, batch_dims=1)]
+        return builder.top_k(exact, self.k)
+
+    def _gathered(self, builder: GraphBuilder, rows: int, name: str, codes: np.ndarray, step: float = 1.0) -> int:
+        """Adds the shortlist's rows of one table of codes, int8 [1, C, columns]."""
+        table = builder.constant(codes, f"{name}_codes", scale=np.array([step]), buffer=self.buffers[name])
+        return builder.gather(table, rows, (1, self.count, codes.shape[1]))
