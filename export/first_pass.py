@@ -6,8 +6,8 @@ inner product, so the ranking by all coordinates stays what it was.
 
 Two details decide how many neighbours the shortlist holds (see benchmarks/results/NOTES.md). The directions are those
 of the rows themselves, not of their differences from the mean row: the mean row is a large part of every query, and
-what it adds must not be cut. And the leading coordinates are mixed by a random rotation, which evens out their sizes, as
-one scale a row wants it.
+what it adds must not be cut. And the leading coordinates are mixed by a random rotation, which evens out their sizes,
+as one scale a row wants it.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from export.layout import shortlist
 
 MIN_CODES = 2**25
 """One byte each: galleries below that stay in the caches of the processors that we measured."""
-MIN_RECALL = 0.995
+MIN_RECALL = 0.99
 """Share of the nearest rows that the shortlist must hold, over rows of the gallery taken as queries."""
 _SHARES = (3 / 8, 1 / 2)
 """Leading parts that are tried, the shortest first."""
@@ -78,7 +78,7 @@ def _sample(pieces: Pieces, rows: int) -> np.ndarray:
 
 
 def _nearest(pieces: Pieces, queries: np.ndarray) -> np.ndarray:
-    """Returns float32 [Q, 10, D], the rows of the largest scores; a query that is a row of the gallery is among them."""
+    """Returns float32 [Q, 10, D], the rows of the largest scores, the query itself among them."""
     lines = np.arange(len(queries))[:, None]
     best = np.empty((len(queries), 0, queries.shape[1]), np.float32)
     for piece in pieces():

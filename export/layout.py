@@ -13,8 +13,10 @@ MIN_SHORTLIST = 16
 _SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
 """Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
 `benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
-_PARTIAL_FACTOR = 20
+_PARTIAL_FACTOR = 50
 """The same where a part of the coordinates is scanned (`export/first_pass.py`)."""
+_COST_INSIDE = 3
+"""Time for one row of the chosen blocks in that of one block's maximum."""
 PADDING = -1e4
 """Score of rows that only fill up the last block; cosines are at least -1."""
 
@@ -49,8 +51,11 @@ class Layout:
 
 
 def layout(gallery_size: int, count: int) -> Layout:
-    """Returns the layout that makes the two small top-k about equal: one over the blocks, one inside the best."""
-    rows_per_block = max(1, round(math.sqrt(gallery_size / count)))
+    """Returns the layout that makes the two small top-k cost about the same: one over the blocks, one inside the best.
+
+    A row inside is dearer than a block, since it is gathered before.
+    """
+    rows_per_block = max(1, round(math.sqrt(gallery_size / (_COST_INSIDE * count))))
     if rows_per_block < 4:
         return Layout(gallery_size, 1)
     return Layout(math.ceil(gallery_size / rows_per_block), rows_per_block)
