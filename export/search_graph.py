@@ -51,9 +51,11 @@ class SearchGraph:
         if gallery.first_pass is not None:
             self.unscanned = np.ascontiguousarray(gallery.values[:, self.scanned :])
             self.buffers["unscanned"] = store(model, self.unscanned)
-            # The weights of a dense layer are [outputs, inputs].
-            self.weights = np.ascontiguousarray(gallery.first_pass.rotation.T)
-            self.buffers["rotation"] = store(model, self.weights)
+            # The weights of a dense layer are [outputs, inputs]. The leading outputs have a layer of their own: the
+            # runtime's SLICE does not follow a query that is resized.
+            weights = np.ascontiguousarray(gallery.first_pass.rotation.T)
+            self.turns = {"rotation": weights, "leading_rotation": weights[: self.scanned]}
+            self.buffers |= {name: store(model, part) for name, part in self.turns.items()}
 
     def add(self, builder: GraphBuilder, query: int) -> list[int]:
         """Adds the search to a subgraph.
@@ -77,21 +79,23 @@ class SearchGraph:
             return [best, rows]
         best, places = self._rank_again(builder, turned, rows, self.gallery.residual)
         # The gallery's centre was taken off every row: what it adds to all scores of a query.
-        centre = builder.constant(self.centre, "centre", buffer=self.buffers["centre"])
-        shift = builder.tensor((1, 1), np.float32, "shift")
-        builder.operator("FULLY_CONNECTED", [query, centre, -1], [shift], "FullyConnectedOptions")
+        shift = self._dense_float(builder, query, self.centre, "centre")
         best = builder.binary("ADD", best, shift, "AddOptions")
         return [best, builder.gather(rows, places, (1, self.k), axis=1, batch_dims=1)]
 
     def _turn(self, builder: GraphBuilder, query: int) -> tuple[int, int]:
         """Adds the rotated query float32 [1, D], and its leading coordinates."""
-        weights = builder.constant(self.weights, "rotation", buffer=self.buffers["rotation"])
-        turned = builder.tensor((1, self.gallery.dimension), np.float32, "turned")
-        builder.operator("FULLY_CONNECTED", [query, weights, -1], [turned], "FullyConnectedOptions")
-        leading = builder.tensor((1, self.scanned), np.float32, "leading")
-        start, size = builder.integers([0, 0]), builder.integers([-1, self.scanned])
-        builder.operator("SLICE", [turned, start, size], [leading], "SliceOptions")
+        turned, leading = (
+            self._dense_float(builder, query, self.turns[name], name) for name in ("rotation", "leading_rotation")
+        )
         return turned, leading
+
+    def _dense_float(self, builder: GraphBuilder, query: int, weights: np.ndarray, name: str) -> int:
+        """Adds the products of the query with float32 weights that are stored as `name`."""
+        table = builder.constant(weights, name, buffer=self.buffers[name])
+        products = builder.tensor((1, len(weights)), np.float32, f"{name}_products")
+        builder.operator("FULLY_CONNECTED", [query, table, -1], [products], "FullyConnectedOptions")
+        return products
 
     def _dense(self, builder: GraphBuilder, query: int) -> int:
         precision = self.gallery.precision
