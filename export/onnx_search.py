@@ -79,7 +79,7 @@ class OnnxSearch:
             bounds = [self._constant(np.array([edge])) for edge in (0, self.gallery.first_pass.dimension, 1)]
             leading = self._node("Slice", turned, *bounds)
         scores = self._scan_int8(leading) if self.gallery.scale is not None else self._scan_float(query)
-        best, rows = self._top_blockwise(scores) if self.layout.rows_per_block > 1 else self._top_k(scores, self.count)
+        best, rows = self._top(scores, self.layout.padded, self.layout.depths)
         if self.gallery.residual is None:
             return best, rows
         best, places = self._rank_again(turned, rows)
@@ -107,18 +107,22 @@ class OnnxSearch:
         bias = self.layout.bias(len(self.gallery.ids))
         return scores if bias is None else self._node("Add", scores, self._constant(bias))
 
-    def _top_blockwise(self, scores: str) -> tuple[str, str]:
-        """Adds the exact top C of all scores by way of the best C blocks."""
-        blocks, depth, count = self.layout.blocks, self.layout.rows_per_block, self.count
+    def _top(self, scores: str, width: int, depths: tuple[int, ...]) -> tuple[str, str]:
+        """Adds the exact top C of [Q, width], by way of the best C blocks where there are depths."""
+        count = self.count
+        if not depths:
+            return self._top_k(scores, count)
+        depth, blocks = depths[0], width // depths[0]
         matrix = self._reshape(scores, 0, depth, blocks)
-        _, chosen = self._top_k(self._node("ReduceMax", matrix, axes=[1], keepdims=0), count)
+        maxima = self._node("ReduceMax", matrix, axes=[1], keepdims=0)
+        _, chosen = self._top(maxima, blocks, depths[1:])
         columns = self._node("Expand", self._reshape(chosen, 0, 1, count), self._constant(np.array([1, depth, 1])))
         candidates = self._node("GatherElements", matrix, columns, axis=2)
         best, places = self._top_k(self._reshape(candidates, 0, depth * count), count)
         # place p is at [p // C, p % C] of the candidates, in row (p // C) * blocks + chosen[p % C].
-        width = self._constant(np.int64(count))
-        start = self._node("Mul", self._node("Div", places, width), self._constant(np.int64(blocks)))
-        column = self._node("GatherElements", chosen, self._node("Mod", places, width), axis=1)
+        line = self._constant(np.int64(count))
+        start = self._node("Mul", self._node("Div", places, line), self._constant(np.int64(blocks)))
+        column = self._node("GatherElements", chosen, self._node("Mod", places, line), axis=1)
         return best, self._node("Add", start, column)
 
     def _rank_again(self, query: str, rows: str) -> tuple[str, str]:

@@ -71,10 +71,7 @@ class SearchGraph:
         if self.gallery.first_pass is not None:
             turned, leading = self._turn(builder, query)
         scores = self._dense(builder, leading)
-        if self.layout.rows_per_block == 1:
-            best, rows = builder.top_k(scores, self.count)
-        else:
-            best, rows = self._top_blockwise(builder, scores)
+        best, rows = self._top(builder, scores, self.layout.padded, self.layout.depths)
         if self.gallery.residual is None:
             return [best, rows]
         best, places = self._rank_again(builder, turned, rows, self.gallery.residual)
@@ -116,13 +113,16 @@ class SearchGraph:
         )
         return scores
 
-    def _top_blockwise(self, builder: GraphBuilder, scores: int) -> tuple[int, int]:
-        """Adds the exact top C of all scores by way of the best C blocks."""
-        blocks, depth, count = self.layout.blocks, self.layout.rows_per_block, self.count
+    def _top(self, builder: GraphBuilder, scores: int, width: int, depths: tuple[int, ...]) -> tuple[int, int]:
+        """Adds the exact top C of float32 [1, width], by way of the best C blocks where there are depths."""
+        count = self.count
+        if not depths:
+            return builder.top_k(scores, count)
+        depth, blocks = depths[0], width // depths[0]
         matrix = builder.reshape(scores, (1, depth, blocks), free=True)
         maxima = builder.tensor((1, blocks), np.float32, "maxima")
         builder.operator("REDUCE_MAX", [matrix, builder.integers([1])], [maxima], "ReducerOptions", keepDims=False)
-        _, chosen = builder.top_k(maxima, count)
+        _, chosen = self._top(builder, maxima, blocks, depths[1:])
         candidates = builder.gather(matrix, chosen, (1, depth, count), axis=2, batch_dims=1)
         best, places = builder.top_k(builder.reshape(candidates, (1, depth * count), free=True), count)
         # place p is at [p // C, p % C] of the candidates, in row (p // C) * blocks + chosen[p % C].
