@@ -33,6 +33,8 @@ from kdistill.files import whole_file
 
 K, DIMENSION, BATCH = 10, 128, 32
 HELD_OUT = 200
+_PAUSE = 0.1
+"""Seconds before a turn: numpy's threads spin for about 20 ms after a product, and take a core from whoever follows."""
 
 
 def grow(base: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -103,7 +105,7 @@ def race(candidates: dict[str, Search], queries: np.ndarray, *, rounds: int, per
     turns: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, search in candidates.items():
-            time.sleep(0.02)
+            time.sleep(_PAUSE)
             search(queries[-1])
             times = []
             for call in queries[:per_turn]:

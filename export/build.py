@@ -103,11 +103,11 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
     query = by_embedding.input((1, dimension), np.float32, "embedding")
     by_embedding.finish(graph.add(by_embedding, query), ["embedding"], ["scores", "ids"])
 
-    description = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
-    add_metadata(model, {RETRIEVER_KEY: json.dumps(description)})
+    add_metadata(model, {RETRIEVER_KEY: json.dumps(gallery.description(k))})
     refuse_unportable(model, str(path))
     write_model(model, path)
-    Sidecar(gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), batches=True).write(path)
+    facts = (gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), gallery.scanned)
+    Sidecar(*facts, batches=True).write(path)
 
 
 def _student_model(student: Any) -> Any:

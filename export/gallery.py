@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from export.first_pass import FirstPass, choose_first_pass
 from kdistill.codes import pack_codes, unpack_codes
 from kdistill.errors import ArgumentError, KdistillError
 
@@ -29,6 +30,8 @@ class Gallery:
         centre: float32 [D] for int8, else None; row = scale * (values + residual / RESIDUAL_STEPS) + centre.
         ids: G unique names.
         asymmetric: whether codes are searched by the query's embedding and not by its code.
+        first_pass: for a large int8 gallery whose leading coordinates suffice to scan it; its codes are then those of
+            (row - centre) @ first_pass.rotation.
     """
 
     values: np.ndarray
@@ -37,6 +40,7 @@ class Gallery:
     centre: np.ndarray | None
     ids: tuple[str, ...]
     asymmetric: bool = False
+    first_pass: FirstPass | None = None
 
     @property
     def precision(self) -> str:
@@ -55,6 +59,21 @@ class Gallery:
         """D."""
         return self.values.shape[1] * (8 if self.holds_codes else 1)
 
+    @property
+    def scanned(self) -> int | None:
+        """Leading coordinates that the first pass of a search reads; None for all."""
+        return None if self.first_pass is None else self.first_pass.dimension
+
+    def description(self, k: int) -> dict[str, str | int | None]:
+        """Returns what a retriever file says about its gallery, for k neighbours in an answer."""
+        return {
+            "k": k,
+            "precision": self.precision,
+            "gallery_size": len(self.ids),
+            "dimension": self.dimension,
+            "scanned": self.scanned,
+        }
+
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns float32 [stop - start, D], as the search sees them."""
         if self.holds_codes:
@@ -63,7 +82,10 @@ class Gallery:
         if self.scale is None or self.residual is None or self.centre is None:
             return part
         part += self.residual[start:stop] / np.float32(RESIDUAL_STEPS)
-        return part * self.scale[start:stop, None] + self.centre
+        part *= self.scale[start:stop, None]
+        if self.first_pass is not None:
+            part = part @ self.first_pass.rotation.T
+        return part + self.centre
 
     def check_k(self, k: int) -> None:
         """Raises ArgumentError when no answer of k neighbours can come from this gallery."""
@@ -82,7 +104,7 @@ class Gallery:
             raise KdistillError(f"id {repeated!r} is in the gallery already; remove it first to replace it")
         if np.ndim(embeddings) == 2 and embeddings.shape[1] != self.dimension:
             raise KdistillError(f"rows of {embeddings.shape[1]} dimensions were given to a gallery of {self.dimension}")
-        new = build_gallery(embeddings, ids, self.precision, centre=self.centre)
+        new = build_gallery(embeddings, ids, self.precision, like=self)
         return Gallery(
             np.concatenate([self.values, new.values]),
             _joined(self.scale, new.scale),
@@ -90,6 +112,7 @@ class Gallery:
             self.centre,
             self.ids + new.ids,
             self.asymmetric,
+            self.first_pass,
         )
 
     def without_rows(self, ids: Collection[str]) -> "Gallery":
@@ -112,25 +135,28 @@ class Gallery:
             self.centre,
             tuple(name for name in self.ids if name not in removed),
             self.asymmetric,
+            self.first_pass,
         )
 
 
 def build_gallery(
-    embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32", *, centre: np.ndarray | None = None
+    embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32", *, like: Gallery | None = None
 ) -> Gallery:
     """Checks embeddings and ids, and stores them at the given precision.
 
     int8 is symmetric with one scale a row, max |row| / 127: rows differ in their largest coordinate, so one scale
     for all would waste levels. The mean row is taken off first: embeddings of one kind of photo crowd into a cone, and
     the codes then describe differences, while all scores of a query only shift by one number. A second int8 code holds
-    what the first one lost.
+    what the first one lost. A large gallery is turned first, where its leading coordinates suffice to scan it (see
+    `export/first_pass.py`).
 
     Args:
         embeddings: float [G, D] with rows of norm 1; may be memory-mapped.
         ids: G unique names.
         precision: "float32", "float16", "int8"; for embeddings of a `HashHead` also "binary" or "asymmetric", which
             both keep the signs alone.
-        centre: float32 [D], what to take off for int8; None for the mean of the rows.
+        like: an int8 gallery whose centre and first pass to take, so that rows of both stand in one file; None to
+            choose them.
 
     Raises:
         ArgumentError: an unknown precision.
@@ -158,19 +184,36 @@ def build_gallery(
         for part, rows in _checked_rows(embeddings, names):
             values[part] = rows
         return Gallery(values, None, None, None, names)
-    if centre is None:
-        total = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in _checked_rows(embeddings, names))
-        centre = np.asarray(total / len(embeddings), np.float32)
+    centre, first_pass = _frame(embeddings, names) if like is None else (like.centre, like.first_pass)
     values = np.empty(embeddings.shape, np.int8)
     residual = np.empty_like(values)
     scale = np.empty(len(embeddings), np.float32)
     for part, rows in _checked_rows(embeddings, names):
         rows = rows - centre
+        if first_pass is not None:
+            rows = rows @ first_pass.rotation
         scale[part] = np.maximum(np.abs(rows).max(axis=1) / 127.0, 1e-9)
         rows /= scale[part, None]
         values[part] = np.rint(rows)
         residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
-    return Gallery(values, scale, residual, centre, names)
+    return Gallery(values, scale, residual, centre, names, first_pass=first_pass)
+
+
+def _frame(embeddings: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, FirstPass | None]:
+    """Returns the mean of the rows, float32 [D], and the first pass that suits them."""
+    dimension = embeddings.shape[1]
+    total, moment = np.zeros(dimension), np.zeros((dimension, dimension))
+    for _, rows in _checked_rows(embeddings, names):
+        total += rows.sum(axis=0, dtype=np.float64)
+        moment += rows.T @ rows
+
+    def pieces() -> Iterator[np.ndarray]:
+        return (
+            np.asarray(embeddings[start : start + _CHUNK], np.float32) for start in range(0, len(embeddings), _CHUNK)
+        )
+
+    centre = np.asarray(total / len(embeddings), np.float32)
+    return centre, choose_first_pass(pieces, len(embeddings), moment / len(embeddings))
 
 
 def _joined(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

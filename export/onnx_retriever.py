@@ -58,13 +58,13 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     for (name, kind), value, width in zip(types.items(), (queries, scores, ids), (dimension, k, k), strict=True):
         graph.node.append(helper.make_node("Cast", [value], [name], to=kind))
         graph.output.append(helper.make_tensor_value_info(name, kind, ["rows", width]))
-    facts = {"k": k, "precision": gallery.precision, "gallery_size": len(gallery.ids), "dimension": dimension}
     known = {entry.key: entry.value for entry in model.metadata_props}
-    helper.set_model_props(model, known | {RETRIEVER_KEY: json.dumps(facts)})
+    helper.set_model_props(model, known | {RETRIEVER_KEY: json.dumps(gallery.description(k))})
     onnx.checker.check_model(model)
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
-    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), batches=True).write(path)
+    scanned = gallery.scanned
+    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), scanned, batches=True).write(path)
 
 
 def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | None, Gallery]:

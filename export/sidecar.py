@@ -26,6 +26,7 @@ class Sidecar:
         precision: of the stored gallery.
         buffers: which buffers of a .tflite file hold the gallery, by role.
         sha256: of the file.
+        scanned: leading coordinates that the first pass of the search reads; None for all (see `export/first_pass.py`).
         batches: whether the search takes any number of queries at once; files of older versions take one.
         format: version of this layout.
     """
@@ -36,6 +37,7 @@ class Sidecar:
     precision: str
     buffers: dict[str, int]
     sha256: str
+    scanned: int | None = None
     batches: bool = False
     format: int = FORMAT
 
@@ -75,6 +77,7 @@ def read_sidecar(path: Path | str) -> Sidecar:
             raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
         sidecar = Sidecar(**{**content, "ids": tuple(content["ids"])})
         numbers = (sidecar.k, sidecar.dimension, *sidecar.buffers.values())
+        numbers += () if sidecar.scanned is None else (sidecar.scanned,)
         texts = (sidecar.precision, sidecar.sha256, *sidecar.ids)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number is no positive integer")

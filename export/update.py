@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from export.build import write_retriever
+from export.first_pass import FirstPass
 from export.flatbuffer import drop_unused_buffers, read_metadata, read_model, signatures
 from export.gallery import CODES, Gallery
 from export.hamming import runs
@@ -95,9 +96,15 @@ def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
         tail = stored("tail", "uint8", sizes.tail * shape[1]) if sizes.tail else np.empty(0, np.uint8)
         codes = stored_codes(main, tail, *shape, sidecar.k)
         return Gallery(codes, None, None, None, sidecar.ids, sidecar.precision == "asymmetric")
-    values = stored("gallery", sidecar.precision, shape[0] * shape[1]).reshape(shape)
+    scanned = sidecar.scanned or shape[1]
+    values = stored("gallery", sidecar.precision, shape[0] * scanned).reshape(shape[0], scanned)
     if sidecar.precision != "int8":
         return Gallery(values, None, None, None, sidecar.ids)
     residual = stored("residual", "int8", shape[0] * shape[1]).reshape(shape)
     scale, centre = stored("scale", "float32", shape[0]), stored("centre", "float32", shape[1])
-    return Gallery(values, scale, residual, centre, sidecar.ids)
+    if sidecar.scanned is None:
+        return Gallery(values, scale, residual, centre, sidecar.ids)
+    others = shape[1] - scanned
+    values = np.hstack([values, stored("unscanned", "int8", shape[0] * others).reshape(shape[0], others)])
+    rotation = stored("rotation", "float32", shape[1] ** 2).reshape(shape[1], shape[1]).T
+    return Gallery(values, scale, residual, centre, sidecar.ids, first_pass=FirstPass(rotation, scanned))

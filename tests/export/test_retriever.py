@@ -210,7 +210,7 @@ def large_gallery(rows: int, dimension: int, seed: int) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("rows", [997, 4096])  # with and without rows that fill up the last block
 def test_blockwise_search_finds_what_brute_force_finds(precision, rows, student_file, tmp_path):
-    assert layout(rows, 20 if precision == "int8" else 10).rows_per_block > 1
+    assert layout(rows, 20 if precision == "int8" else 10).depths
     gallery, queries = large_gallery(rows, 12, seed=rows)
     path = tmp_path / "r.tflite"
     build_retriever(student_file, gallery, [str(row) for row in range(rows)], path, k=10, precision=precision)
