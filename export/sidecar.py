@@ -77,10 +77,11 @@ def read_sidecar(path: Path | str) -> Sidecar:
             raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
         sidecar = Sidecar(**{**content, "ids": tuple(content["ids"])})
         numbers = (sidecar.k, sidecar.dimension, *sidecar.buffers.values())
-        numbers += () if sidecar.scanned is None else (sidecar.scanned,)
         texts = (sidecar.precision, sidecar.sha256, *sidecar.ids)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number is no positive integer")
+        if sidecar.scanned is not None and sidecar.scanned not in range(1, sidecar.dimension):
+            raise ValueError("the scanned coordinates are not a part of all")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name is no text")
         return sidecar

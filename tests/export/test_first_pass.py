@@ -14,6 +14,7 @@ from export.retriever import MAX_BATCH, Retriever
 from export.shards import ShardedRetriever, build_shards
 from export.sidecar import read_sidecar
 from export.update import read_retriever, update_retriever
+from kdistill.errors import KdistillError
 
 ROWS, DIMENSION = 9001, 32
 
@@ -88,6 +89,16 @@ def test_a_retriever_with_a_student_and_shards(student, pixels, tmp_path):
     )
     merged = ShardedRetriever(files).search(pixels[4])
     np.testing.assert_allclose([match.score for match in merged], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("scanned", [0, DIMENSION, -3, 1.5, "12"])
+def test_a_sidecar_with_a_wrong_part_is_refused(scanned, data, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_search(data[0][:500], names(500), path, precision="int8")
+    content = json.loads((tmp_path / "r.json").read_text()) | {"scanned": scanned}
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    with pytest.raises(KdistillError, match="damaged"):
+        read_sidecar(path)
 
 
 def test_energy_in_all_directions_needs_all_coordinates(tmp_path):
