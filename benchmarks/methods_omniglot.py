@@ -90,7 +90,7 @@ def omniglot(data_dir: Path, cache: Path, *, image_size: int | None, steps: int 
 
     larger = source_size(settings)
     sources = cached_pixels(sets["pool"], larger, cache / f"pool-{larger}.npz")
-    rates = (5e-4, 1e-3, 2e-3)
+    rates = (1e-3, 2e-3, 4e-3)
     return Problem("omniglot", settings, rates, part("pool"), sources, part("val"), part("test"))
 
 

@@ -36,7 +36,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _convert(arguments: argparse.Namespace) -> int:
     with quiet():
         from export.gate import convert_run  # TensorFlow
-    return convert_run(arguments.run, arguments.precision)
+    return convert_run(arguments.run, arguments.precision, arguments.format)
 
 
 def _add(arguments: argparse.Namespace) -> int:
@@ -105,9 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--resizers", action="store_true", help="also measure each pair of resizers")
     verify.add_argument("--json", type=Path, help="where to write the report")
 
-    convert = command("convert", _convert, "Write one more .tflite file of a run's student, and check it.")
+    convert = command("convert", _convert, "Write one more file of a run's student, and check it.")
     convert.add_argument("--run", type=Path, required=True, help="work folder of the run")
-    convert.add_argument("--precision", required=True, help="float32, float16, dynamic_int8, int8 or int8_float_head")
+    precisions = "float32, float16, int8; tflite also: dynamic_int8, int8_float_head"
+    convert.add_argument("--precision", required=True, help=precisions)
+    convert.add_argument("--format", choices=["tflite", "onnx"], default="tflite")
 
     web.add_arguments(command("web", web.run, web.DESCRIPTION))
 

@@ -11,6 +11,7 @@ from absl import logging
 from export.bundle import CALIBRATION_IMAGES, tflite_name
 from export.card import update_card
 from export.metadata import file_metadata
+from export.onnx import export_onnx
 from export.resizers import resizer_table
 from export.stage import MAX_VERIFIED, images_to_check
 from export.tflite import CALIBRATED, export_tflite
@@ -61,10 +62,15 @@ def verify_run(
     return 0 if all(check.passed for check in checks) else 1
 
 
-def convert_run(run: Path, precision: str) -> int:
-    """Writes one more .tflite file of a run's student and checks it; returns 1 when it failed, else 0.
+def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
+    """Writes one more file of a run's student and checks it; returns 1 when it failed, else 0.
 
     int8 is calibrated on images of the run's pool.
+
+    Args:
+        run: work folder of the run.
+        precision: one that the format has.
+        file_format: "tflite" or "onnx".
     """
     settings, student = _opened(run)
     data, size = data_of(settings), students.image_size(student)
@@ -72,10 +78,9 @@ def convert_run(run: Path, precision: str) -> int:
     if precision in CALIBRATED:
         chosen = np.random.default_rng(settings.seed).permutation(len(data.pool))[:CALIBRATION_IMAGES]
         calibration = read_images(data.pool.subset(chosen), size, settings, "reading for calibration").pixels
-    path = run / tflite_name(precision)
-    export_tflite(
-        student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision)
-    )
+    path = (run / tflite_name(precision)).with_suffix(f".{file_format}")
+    export = export_onnx if file_format == "onnx" else export_tflite
+    export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
     checks = verify_files(student, [path], *images_to_check(data, size, settings))
     update_card(run / "card.json", checks)
     print_checks(checks)

@@ -56,7 +56,7 @@ def to_int8(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto:
             op_types_to_quantize=_INT8_OPERATORS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
-            # Kernels without VNNI sum uint8 by int8 in 16 bits, where sums saturate; uint8 by uint8 is exact everywhere.
+            # Kernels without VNNI sum uint8 by int8 in 16 bits, which saturates; uint8 by uint8 is exact everywhere.
             weight_type=QuantType.QUInt8,
         )
         return onnx.load(target)

@@ -149,7 +149,13 @@ def test_the_gate_passes_a_run_and_adds_int8_to_it(run, tmp_path, capsys):
     for precision in ("int8", "int8_float_head"):
         assert main(["convert", f"--run={run}", f"--precision={precision}"]) == 0
         assert f"student_{precision}.tflite" in capsys.readouterr().out
-    assert "student_int8.tflite" in {file["name"] for file in json.loads((run / "card.json").read_text())["files"]}
+    for precision in ("float16", "int8"):
+        assert main(["convert", f"--run={run}", f"--precision={precision}", "--format=onnx"]) == 0
+        assert f"student_{precision}.onnx" in capsys.readouterr().out
+    card = {file["name"] for file in json.loads((run / "card.json").read_text())["files"]}
+    assert {"student_int8.tflite", "student_int8.onnx"} <= card
+    assert main(["convert", f"--run={run}", "--precision=dynamic_int8", "--format=onnx"]) == 2
+    assert "float32, float16, int8" in capsys.readouterr().err
     report = tmp_path / "report.json"
     assert main(["verify", f"--run={run}", f"--json={report}", "--max_map_drop", "int8=100"]) == 0
     names = {file["name"] for file in json.loads(report.read_text())["files"] if file["passed"]}
