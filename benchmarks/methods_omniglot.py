@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.methods_data import Part, Problem, cached_pixels, source_size
 from kdistill.data import Image, ImageSet, decode
 from kdistill.errors import KdistillError
-from kdistill.files import whole_file
+from kdistill.files import sha256_of, whole_file
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 
@@ -81,17 +81,32 @@ def omniglot(data_dir: Path, cache: Path, *, image_size: int | None, steps: int 
     at_teacher = {
         role: cached_pixels(images, TEACHER_SIZE, cache / f"{role}-{TEACHER_SIZE}.npz") for role, images in sets.items()
     }
-    teacher = trained_teacher(cache / "teacher.keras", at_teacher["teacher"], np.asarray(sets["teacher"].labels))
+    file = cache / "teacher.keras"
+    teacher = trained_teacher(file, at_teacher["teacher"], np.asarray(sets["teacher"].labels))
+    version = sha256_of(file)[:12]
 
     def part(role: str) -> Part:
         pixels = cached_pixels(sets[role], settings.image_size, cache / f"{role}-{settings.image_size}.npz")
-        vectors = teacher.predict(at_teacher[role], batch_size=256, verbose=0)
-        return Part(pixels, np.asarray(sets[role].labels), np.asarray(vectors))
+        vectors = kept_embeddings(teacher, at_teacher[role], cache / f"{role}-{version}.npy")
+        return Part(pixels, np.asarray(sets[role].labels), vectors)
 
     larger = source_size(settings)
     sources = cached_pixels(sets["pool"], larger, cache / f"pool-{larger}.npz")
     rates = (1e-3, 2e-3, 4e-3)
     return Problem("omniglot", settings, rates, part("pool"), sources, part("val"), part("test"))
+
+
+def kept_embeddings(teacher: keras.Model, pixels: np.ndarray, file: Path) -> np.ndarray:
+    """Returns the teacher's embeddings, float32 [n, D], from `file` (.npy) where it exists, else computed and kept.
+
+    Their last bits depend on the number of threads, and finished runs count only with the very same teacher.
+    """
+    if file.exists():
+        return np.load(file)
+    embeddings = np.asarray(teacher.predict(pixels, batch_size=256, verbose=0))
+    with whole_file(file) as temporary:
+        np.save(temporary, embeddings)
+    return embeddings
 
 
 def trained_teacher(file: Path, pixels: np.ndarray, labels: np.ndarray, epochs: int = _TEACHER_EPOCHS) -> keras.Model:

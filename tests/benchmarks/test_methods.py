@@ -320,3 +320,5 @@ def test_the_omniglot_teacher_is_trained_once(tmp_path):
     kept = methods_omniglot.trained_teacher(file, pixels, np.array([0, 0, 1, 1]), epochs=1)
     assert np.allclose(kept.predict(pixels, verbose=0), vectors, atol=1e-6)
     assert file.stat().st_mtime_ns == stamp
+    embeddings = methods_omniglot.kept_embeddings(kept, pixels, tmp_path / "pool.npy")
+    np.testing.assert_array_equal(methods_omniglot.kept_embeddings(None, pixels, tmp_path / "pool.npy"), embeddings)
