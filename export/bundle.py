@@ -60,7 +60,7 @@ def export_student(
         "student.onnx": lambda path: export_onnx(student, path, metadata=file_metadata(student, "float32"))
     }
     for precision in precisions:
-        jobs[tflite_name(precision)] = _tflite_job(student, precision, calibration)
+        jobs[student_file(precision)] = _tflite_job(student, precision, calibration)
     k = min(k, len(gallery_ids))
     # The ONNX student stands there already, and converting a Keras model is slow.
     for name, source in (("retriever.tflite", student), ("retriever.onnx", folder / "student.onnx")):
@@ -76,9 +76,9 @@ def export_student(
     return [check.as_dict() for check in checks]
 
 
-def tflite_name(precision: str) -> str:
-    """Returns the file name of a precision: student.tflite for float32."""
-    return "student.tflite" if precision == "float32" else f"student_{precision}.tflite"
+def student_file(precision: str, file_format: str = "tflite") -> str:
+    """Returns the name of a student's file: student.tflite for float32, student_int8.onnx for int8 as ONNX."""
+    return f"student.{file_format}" if precision == "float32" else f"student_{precision}.{file_format}"
 
 
 def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None) -> Callable[[Path], None]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from export.bundle import CALIBRATION_IMAGES, tflite_name
+from export.bundle import CALIBRATION_IMAGES, student_file
 from export.card import update_card
 from export.metadata import file_metadata
 from export.onnx import export_onnx
@@ -78,7 +78,7 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     if precision in CALIBRATED:
         chosen = np.random.default_rng(settings.seed).permutation(len(data.pool))[:CALIBRATION_IMAGES]
         calibration = read_images(data.pool.subset(chosen), size, settings, "reading for calibration").pixels
-    path = (run / tflite_name(precision)).with_suffix(f".{file_format}")
+    path = run / student_file(precision, file_format)
     export = export_onnx if file_format == "onnx" else export_tflite
     export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
     checks = verify_files(student, [path], *images_to_check(data, size, settings))

@@ -79,5 +79,4 @@ def _as_uint8(model: onnx.ModelProto) -> None:
     for name in names & tensors.keys():
         values = onnx.numpy_helper.to_array(tensors[name])
         if values.dtype == np.int8:
-            shifted = (values.view(np.uint8) ^ np.uint8(128)).astype(np.uint8)
-            tensors[name].CopyFrom(onnx.numpy_helper.from_array(shifted, name))
+            tensors[name].CopyFrom(onnx.numpy_helper.from_array(values.view(np.uint8) ^ np.uint8(128), name))

@@ -106,6 +106,8 @@ def test_smaller_onnx_files_give_the_students_embeddings(
     assert np.sum(ours * embeddings, axis=1).min() > LEAST_COSINE[precision]
     assert path.stat().st_size < share * (tmp_path / "whole.onnx").stat().st_size
     assert stored_precision(path) == precision
+    # Such weights saturate on processors without VNNI, which not every machine that runs this can show.
+    assert onnx.TensorProto.INT8 not in {tensor.data_type for tensor in onnx.load(str(path)).graph.initializer}
 
 
 def test_onnx_takes_any_number_of_images(student, pixels, embeddings, tmp_path):
