@@ -2,9 +2,9 @@
 
     python -m benchmarks.search --embeddings=runs/grocery/gallery.npz --json=search.json
 
-The gallery is grown from real embeddings: each row lies between an embedding and one of its ten nearest, plus noise
-of norm 0.15, normalised; so every query has many near neighbours, which is where quantised searches err. Queries are
-real embeddings that are not in the gallery. Without `--embeddings`, clusters of random points take their place.
+The gallery is grown from real embeddings (see `benchmarks/grown_gallery.py`), so that every query has many near
+neighbours, which is where quantised searches err. Queries are real embeddings that are not in the gallery. Without
+`--embeddings`, clusters of random points take their place.
 
 Candidates are timed in turns of several queries, again and again, with a pause before each turn (idle threads of other
 libraries spin for a while); a candidate's time is the median in its fastest turn: what else runs on the machine only
@@ -25,52 +25,17 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.grown_gallery import clusters, grow, read_embeddings
 from benchmarks.search_peers import Search, peers
 from export.build import build_search
 from export.runtime import open_tflite
-from kdistill.errors import ArgumentError, KdistillError, run_command
+from kdistill.errors import run_command
 from kdistill.files import whole_file
 
-K, DIMENSION, BATCH = 10, 128, 32
+K, BATCH = 10, 32
 HELD_OUT = 200
 _PAUSE = 0.1
 """Seconds before a turn: numpy's threads spin for about 20 ms after a product, and take a core from whoever follows."""
-
-
-def grow(base: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns float32 [rows, D], new points among the embeddings `base` [n, D] (see the module's text)."""
-    neighbours = np.argsort(-(base @ base.T), axis=1)[:, 1:11]
-    gallery = np.empty((rows, base.shape[1]), np.float32)
-    for start in range(0, rows, 50_000):
-        count = min(50_000, rows - start)
-        here = rng.integers(0, len(base), count)
-        there = neighbours[here, rng.integers(0, neighbours.shape[1], count)]
-        share = 0.5 * rng.random((count, 1), np.float32)
-        points = (1 - share) * base[here] + share * base[there]
-        points += rng.standard_normal(points.shape, np.float32) * np.float32(0.15 / base.shape[1] ** 0.5)
-        gallery[start : start + count] = points / np.linalg.norm(points, axis=1, keepdims=True)
-    return gallery
-
-
-def clusters(rng: np.random.Generator) -> np.ndarray:
-    """Returns float32 [4000, 128]: 200 clusters, for runs without real embeddings."""
-    points = rng.standard_normal((200, DIMENSION), np.float32)[rng.integers(0, 200, 4000)]
-    points += 0.6 * rng.standard_normal((4000, DIMENSION), np.float32)
-    return points / np.linalg.norm(points, axis=1, keepdims=True)
-
-
-def read_embeddings(path: Path | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns float32 [n, D] in random order: from a run's gallery.npz or an .npy file, or clusters for None."""
-    if path is None:
-        return clusters(rng)
-    try:
-        content = np.load(path, allow_pickle=False)
-        embeddings = np.asarray(content["embeddings"] if path.suffix == ".npz" else content, np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise KdistillError(f"{path} holds no embeddings: {error}") from error
-    if embeddings.ndim != 2 or len(embeddings) < 2 * HELD_OUT:
-        raise ArgumentError(f"{path} has the shape {list(embeddings.shape)}; at least {2 * HELD_OUT} rows are needed")
-    return embeddings[rng.permutation(len(embeddings))]
 
 
 def ours(gallery: np.ndarray, precision: str, folder: Path, num_threads: int) -> Search:
@@ -177,7 +142,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where temporary files go (0.8 GB at a million rows)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
-    embeddings = read_embeddings(arguments.embeddings, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    if arguments.embeddings:
+        embeddings = rng.permutation(read_embeddings(arguments.embeddings, at_least=2 * HELD_OUT))
+    else:
+        embeddings = clusters(rng)
     queries, base = embeddings[:HELD_OUT], embeddings[HELD_OUT:]
     results, figures = [], {"read_bandwidth_gib_s": read_bandwidth(arguments.num_threads)}
     for size in arguments.sizes:

@@ -3,10 +3,11 @@
     python -m benchmarks.whole_search --student=runs/grocery/student.tflite --json=whole.json
 
 The teacher stands for what one would run otherwise: MobileNetV2 1.0 at 224 px, pooled features, TFLite float32 (its
-weights are random, which changes no time). Ours is one call of `search` in a retriever with an int8 gallery: embedding,
-scores and top 10. Both take turns, several times; figures are medians over turns. Decoding a JPEG and resizing it,
-which either has to do first, are reported beside it. Figures: `whole_search_speedup` (10k rows),
-`whole_search_speedup_100k`.
+weights are random, which changes no time). Ours is one call of `search` in a retriever with an int8 gallery:
+embedding, scores and top 10. The gallery is grown from the run's real embeddings (see `benchmarks/grown_gallery.py`),
+since how much of a large gallery a search has to read depends on them. Both take turns, several times; figures are
+medians over turns. Decoding a JPEG and resizing it, which either has to do first, are reported beside it. Figures:
+`whole_search_speedup` (10k rows), `whole_search_speedup_100k`.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from benchmarks.grown_gallery import clusters, grow, read_embeddings
 from export.build import build_retriever
 from export.runtime import open_tflite
 from kdistill.data import decode, resize
@@ -58,16 +60,27 @@ def embedder(path: Path, num_threads: int) -> tuple[Callable[[], Any], int, int]
     return run, int(source["shape"][1]), int(result["shape"][-1])
 
 
-def searcher(student: Path, rows: int, dimension: int, size: int, folder: Path, num_threads: int) -> Callable[[], Any]:
-    """Returns a call of `search` on one random image, in a retriever with that many random rows."""
+def searcher(
+    student: Path, embeddings: np.ndarray, rows: int, size: int, folder: Path, num_threads: int
+) -> Callable[[], Any]:
+    """Returns a call of `search` on one random image, in a retriever with that many rows like the embeddings [n, D]."""
     rng = np.random.default_rng(rows)
-    gallery = rng.standard_normal((rows, dimension), np.float32)
-    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    gallery = grow(embeddings, rows, rng)
     path = folder / f"retriever_{rows}.tflite"
     build_retriever(student, gallery, [str(row) for row in range(rows)], path, k=10, precision="int8")
     search = open_tflite(path, num_threads=num_threads).get_signature_runner("search")
     image = rng.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     return lambda: search(image=image)
+
+
+def base_embeddings(path: Path | None, student: Path, dimension: int) -> np.ndarray:
+    """Returns float32 [n, dimension]: the embeddings at `path`, else those beside the student, else random clusters."""
+    if path is None:
+        path = student.parent / "gallery.npz"
+        if not path.exists():
+            print(f"there is no {path}: the gallery grows from random clusters")
+            return clusters(np.random.default_rng(0), dimension)
+    return read_embeddings(path, at_least=100)
 
 
 def photo() -> bytes:
@@ -97,6 +110,11 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description="A whole search on the device against the teacher's embedding alone.")
     parser.add_argument("--student", type=Path, required=True, help="a .tflite file that passed the quality gate")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        help="gallery.npz of a run, or an .npy matrix; default: gallery.npz beside the student",
+    )
     parser.add_argument("--num_threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="where to write the figures")
@@ -106,10 +124,11 @@ def main() -> None:
         write_teacher(folder / "teacher.tflite")
         teacher, _, _ = embedder(folder / "teacher.tflite", arguments.num_threads)
         student, size, dimension = embedder(arguments.student, arguments.num_threads)
+        embeddings = base_embeddings(arguments.embeddings, arguments.student, dimension)
         encoded = photo()
         calls: dict[str, Callable[[], Any]] = {"teacher": teacher, "student": student}
         for name, rows in SIZES.items():
-            calls[name] = searcher(arguments.student, rows, dimension, size, folder, arguments.num_threads)
+            calls[name] = searcher(arguments.student, embeddings, rows, size, folder, arguments.num_threads)
         calls["decode_and_resize"] = lambda: resize(np.asarray(decode(encoded, "photo")), size)
         milliseconds = take_turns(calls, arguments.rounds, per_turn=15)
     figures = {name: milliseconds["teacher"] / milliseconds[name] for name in SIZES}

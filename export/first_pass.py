@@ -17,8 +17,8 @@ import numpy as np
 
 from export.layout import shortlist
 
-MIN_CODES = 2**25
-"""One byte each: galleries below that stay in the caches of the processors that we measured."""
+MIN_CODES = 2**23
+"""One byte each: smaller galleries stay in the caches that a thread gets on the processors that we measured."""
 MIN_RECALL = 0.99
 """Share of the nearest rows that the shortlist must hold, over rows of the gallery taken as queries."""
 _SHARES = (3 / 8, 1 / 2)

@@ -7,7 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.search import clusters, figures_of, grow, recall
+from benchmarks.grown_gallery import clusters, grow
+from benchmarks.search import figures_of, recall
+from benchmarks.whole_search import base_embeddings
+from kdistill.errors import ArgumentError
 
 
 def run(*command: str) -> subprocess.CompletedProcess:
@@ -54,6 +57,21 @@ def test_figures_are_the_fastest_peer_over_ours():
         "int8_batch32_vs_best_faiss_10k": 2.0,
         "recall_at_10_10k": 0.995,
     }
+
+
+def test_a_whole_search_grows_its_gallery_from_the_embeddings_beside_the_student(tmp_path, capsys):
+    student = tmp_path / "student.tflite"
+    made_up = base_embeddings(None, student, dimension=24)
+    assert made_up.shape[1] == 24
+    assert "gallery.npz" in capsys.readouterr().out
+    rows = clusters(np.random.default_rng(0))[:150]
+    np.savez(tmp_path / "gallery.npz", embeddings=rows)
+    np.testing.assert_array_equal(base_embeddings(None, student, dimension=128), rows)
+    np.save(tmp_path / "other.npy", rows[::-1])
+    np.testing.assert_array_equal(base_embeddings(tmp_path / "other.npy", student, dimension=128), rows[::-1])
+    np.save(tmp_path / "few.npy", rows[:5])
+    with pytest.raises(ArgumentError, match=r"few\.npy"):
+        base_embeddings(tmp_path / "few.npy", student, dimension=128)
 
 
 def test_grown_rows_are_unit_vectors_near_the_real_ones():
