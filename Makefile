@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
+SPREAD ?= -n 2 --dist=loadfile
 
 .PHONY: quickstart test lint test-clients test-web test-addons test-cluster clean
 
@@ -9,7 +11,7 @@ quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -47,7 +49,7 @@ test-web: $(VENV)/installed-test
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
 test-addons: .venv-addons/installed
-	.venv-addons/bin/python -m pytest
+	.venv-addons/bin/python -m pytest $(SPREAD)
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
