@@ -4,27 +4,16 @@ import contextlib
 import gzip
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from light_cases import MARKER
+from hostile_case import Cases
 
 from kdistill.data import Image, ImageSet
 from kdistill.teachers import Ledger, ask, open_teacher
 
-Case = Callable[[Path], object]
-CASES: dict[str, Case] = {}
-__all__ = ["CASES", "MARKER"]
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def add(function: Case) -> Case:
-        assert name not in CASES
-        CASES[name] = function
-        return function
-
-    return add
+CASES = Cases()
 
 
 @contextlib.contextmanager
@@ -77,7 +66,7 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes, int]] = {
 }
 for name, answer in ANSWERS.items():
 
-    @case(name)
+    @CASES.case(name)
     def _(folder: Path, answer: tuple[int, dict[str, str], bytes, int] = answer) -> None:
         images = ImageSet([Image("a", array=np.zeros((2, 2, 3), np.uint8))])
         with service(*answer) as url, Ledger(folder / "ledger.sqlite") as ledger:

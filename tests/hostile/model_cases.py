@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import onnx
 import onnx.helper
-from light_cases import MARKER, sparse
+from hostile_case import MARKER, Cases, sparse
 
 from kdistill import students
 from kdistill.data import Image
@@ -21,18 +21,7 @@ from kdistill.stages.evaluate import load_student
 from kdistill.teachers import open_teacher
 from kdistill.workdir import Workdir
 
-Case = Callable[[Path], object]
-CASES: dict[str, Case] = {}
-__all__ = ["CASES", "MARKER"]
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def add(function: Case) -> Case:
-        assert name not in CASES
-        CASES[name] = function
-        return function
-
-    return add
+CASES = Cases()
 
 
 # Keras
@@ -117,24 +106,24 @@ KERAS: dict[str, Callable[[Path], Path]] = {
 }
 for name, build in KERAS.items():
 
-    @case(f"{name}, as teacher")
+    @CASES.case(f"{name}, as teacher")
     def _(folder: Path, build: Callable[[Path], Path] = build) -> None:
         (folder / "no.keras").write_bytes(b"no archive")
         open_teacher(build(folder)).embed([Image("a", array=np.zeros((8, 8, 3), np.uint8))])
 
 
-@case("keras: lambda, as student")
+@CASES.case("keras: lambda, as student")
 def _(folder: Path) -> None:
     lambda_layer(folder).rename(folder / "student.keras")
     load_student(Workdir(folder))
 
 
-@case("keras: class of the operating system, to embed with")
+@CASES.case("keras: class of the operating system, to embed with")
 def _(folder: Path) -> None:
     open_embedder(with_layer(folder, "os", "system"))
 
 
-@case("keras: old format with code")
+@CASES.case("keras: old format with code")
 def _(folder: Path) -> None:
     lambda_layer(folder).rename(folder / "model.h5")
     open_teacher(folder / "model.h5")
@@ -148,7 +137,7 @@ for name, content in {
     "weights: no weights": b"no weights",
 }.items():
 
-    @case(name)
+    @CASES.case(name)
     def _(folder: Path, content: bytes = content) -> None:
         (folder / "x.weights.h5").write_bytes(content)
         students.build("mobilenet_v1", alpha=0.25, image_size=32, weights=str(folder / "x.weights.h5"))
@@ -221,6 +210,6 @@ FILES: dict[str, Callable[[Path], Path]] = {
 }
 for name, build in FILES.items():
 
-    @case(name)
+    @CASES.case(name)
     def _(folder: Path, build: Callable[[Path], Path] = build) -> None:
         open_teacher(build(folder)).embed([Image("a", array=np.zeros((2, 2, 3), np.uint8))])

@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from hostile_case import MARKER
+
 from kdistill.errors import run_command
 
 
@@ -46,7 +48,7 @@ def main(module: str) -> None:
     loaded = importlib.import_module(module)
     for name, case in loaded.CASES.items():
         print(json.dumps({"begins": name}), flush=True)
-        print(json.dumps(measure(name, case, loaded.MARKER)), flush=True)
+        print(json.dumps(measure(name, case, MARKER)), flush=True)
 
 
 if __name__ == "__main__":

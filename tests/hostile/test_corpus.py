@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-MODULES = ("light_cases", "http_cases", "model_cases")
+MODULES = (
+    "image_cases",
+    "list_cases",
+    "pickle_cases",
+    "table_cases",
+    "ledger_cases",
+    "record_cases",
+    "http_cases",
+    "model_cases",
+)
 LEAST_CASES = 60
 MAX_MIB, MAX_SECONDS = 1024, 10  # of the whole process, TensorFlow included, and of its processor time
 

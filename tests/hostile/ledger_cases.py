@@ -1,0 +1,71 @@
+"""Hostile ledgers."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from hostile_case import Cases
+
+from kdistill.teachers import Ledger
+
+CASES = Cases()
+
+
+def ledger_with(folder: Path, *statements: str) -> Path:
+    path = folder / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        ledger.bind("teacher", "view")
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return path
+
+
+@CASES.each(
+    {
+        "ledger: trigger that resets the budget": (
+            "CREATE TRIGGER reset AFTER UPDATE ON source BEGIN UPDATE source SET spent = 0; END",
+        ),
+        "ledger: view in the place of a table": (
+            "ALTER TABLE questions RENAME TO hidden",
+            "CREATE VIEW questions AS SELECT * FROM hidden",
+        ),
+        "ledger: later format": ("UPDATE source SET format = 99",),
+        "ledger: text in the place of a number": ("UPDATE source SET format = 'x'",),
+        "ledger: column gone": ("ALTER TABLE source DROP COLUMN spent",),
+        "ledger: two of itself": (
+            "INSERT INTO source (id, format, teacher, view, spent, created_at) VALUES (2, 1, 't', 'v', 0, 0)",
+        ),
+    }
+)
+def use_ledger(folder: Path, statements: tuple[str, ...]) -> None:  # type: ignore[misc]
+    with Ledger(ledger_with(folder, *statements)) as ledger:
+        ledger.summary()
+
+
+@CASES.each({"ledger: text": b"no database " * 100, "ledger: only a head": b"SQLite format 3\0" + bytes(84)})
+def use_no_ledger(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+    (folder / "ledger.sqlite").write_bytes(content)
+    with Ledger(folder / "ledger.sqlite", create=False) as ledger:
+        ledger.bind("teacher", "view")
+        ledger.check("another", "view")
+
+
+@CASES.case("ledger: pages of noise")
+def _(folder: Path) -> None:
+    path = ledger_with(folder)
+    content = bytearray(path.read_bytes())
+    content[100:] = np.random.default_rng(0).bytes(len(content) - 100)
+    path.write_bytes(bytes(content))
+    with Ledger(path) as ledger:
+        ledger.summary()
+
+
+@CASES.case("ledger: named pipe")
+def _(folder: Path) -> None:
+    os.mkfifo(folder / "ledger.sqlite")
+    with Ledger(folder / "ledger.sqlite"):
+        pass
