@@ -25,6 +25,7 @@ from kdistill.files import sha256_of, whole_file
 from kdistill.progress import progress_bar
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_MARKERS = {".tflite": "o", ".onnx": "s", ".keras": "D"}
 
 
 def measure(
@@ -89,19 +90,30 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path | str) -> None:
-    """Draws mAP against median latency, a point a file, its area by its size on disk."""
+    """Draws mAP against median latency, a point a file, its area by its size on disk, its shape by its format."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    measured = [row for row in rows if row.get("map") is not None]
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    measured = sorted((row for row in rows if row.get("map") is not None), key=lambda row: row["latency_ms_median"])
+    figure, axes = pyplot.subplots(figsize=(8.5, 4.5), layout="constrained")
     for row in measured:
-        axes.scatter(row["latency_ms_median"], 100 * row["map"], s=30 + 40 * row["bytes"] / 2**20, alpha=0.7)
-        axes.annotate(row["name"], (row["latency_ms_median"], 100 * row["map"]), (5, 5), textcoords="offset points")
+        axes.scatter(
+            row["latency_ms_median"],
+            100 * row["map"],
+            s=40 + 40 * row["bytes"] / 2**20,
+            alpha=0.7,
+            marker=_MARKERS[Path(row["name"]).suffix],
+            label=f"{row['name']}, {row['bytes'] / 2**20:.1f} MiB",
+        )
     axes.set(xscale="log", xlabel="median latency of one image, ms", ylabel="mAP of the same file, %")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.grid(alpha=0.3)
+    # Files of one kind lie on top of each other: names beside the points would be unreadable.
+    figure.legend(loc="outside right upper", title="fastest first", frameon=False, fontsize="small")
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
