@@ -1,8 +1,9 @@
 """What the modules of the hostile corpus share. Each case writes its file and tries to use it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 Case = Callable[[Path], object]
 MARKER = "code_ran"
@@ -20,10 +21,10 @@ class Cases(dict[str, Case]):
 
         return add
 
-    def each(self, names_and_values: dict[str, object]) -> Callable[[Callable[[Path, object], object]], None]:
+    def each(self, names_and_values: Mapping[str, Any]) -> Callable[[Callable[[Path, Any], object]], None]:
         """Adds one case for each value."""
 
-        def add(function: Callable[[Path, object], object]) -> None:
+        def add(function: Callable[[Path, Any], object]) -> None:
             for name, value in names_and_values.items():
                 self.case(name)(lambda folder, value=value: function(folder, value))
 

@@ -64,10 +64,10 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes, int]] = {
     "http: left alone for a superscript": (400, {"Retry-After": "\u00b2"}, b"", 1),
     "http: length that is none": (200, JSON | {"Content-Length": "many"}, b"{}", 1),
 }
-for name, answer in ANSWERS.items():
 
-    @CASES.case(name)
-    def _(folder: Path, answer: tuple[int, dict[str, str], bytes, int] = answer) -> None:
-        images = ImageSet([Image("a", array=np.zeros((2, 2, 3), np.uint8))])
-        with service(*answer) as url, Ledger(folder / "ledger.sqlite") as ledger:
-            ask(open_teacher(url, timeout=20, retries=0), images, [0], ledger, budget=1)
+
+@CASES.each(ANSWERS)
+def ask_service(folder: Path, answer: tuple[int, dict[str, str], bytes, int]) -> None:
+    images = ImageSet([Image("a", array=np.zeros((2, 2, 3), np.uint8))])
+    with service(*answer) as url, Ledger(folder / "ledger.sqlite") as ledger:
+        ask(open_teacher(url, timeout=20, retries=0), images, [0], ledger, budget=1)

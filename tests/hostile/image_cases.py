@@ -78,8 +78,8 @@ IMAGES: dict[str, bytes] = {
 }
 
 
-@CASES.each(dict(IMAGES))
-def read_image(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+@CASES.each(IMAGES)
+def read_image(folder: Path, content: bytes) -> None:
     (folder / "photo.jpg").write_bytes(content)
     os.chdir(folder)
     Image("photo.jpg", path=folder / "photo.jpg").pixels()
@@ -117,7 +117,7 @@ def _(folder: Path) -> None:
         "name: no utf-8": "\udcff\udcfe.jpg",
     }
 )
-def missing_image(folder: Path, name: str) -> None:  # type: ignore[misc]
+def missing_image(folder: Path, name: str) -> None:
     Image(name, path=folder / name).pixels()
 
 

@@ -41,13 +41,13 @@ def ledger_with(folder: Path, *statements: str) -> Path:
         ),
     }
 )
-def use_ledger(folder: Path, statements: tuple[str, ...]) -> None:  # type: ignore[misc]
+def use_ledger(folder: Path, statements: tuple[str, ...]) -> None:
     with Ledger(ledger_with(folder, *statements)) as ledger:
         ledger.summary()
 
 
 @CASES.each({"ledger: text": b"no database " * 100, "ledger: only a head": b"SQLite format 3\0" + bytes(84)})
-def use_no_ledger(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+def use_no_ledger(folder: Path, content: bytes) -> None:
     (folder / "ledger.sqlite").write_bytes(content)
     with Ledger(folder / "ledger.sqlite", create=False) as ledger:
         ledger.bind("teacher", "view")

@@ -23,8 +23,8 @@ LISTS: dict[str, bytes] = {
 }
 
 
-@CASES.each(dict(LISTS))
-def use_list(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+@CASES.each(LISTS)
+def use_list(folder: Path, content: bytes) -> None:
     (folder / "list.txt").write_bytes(content)
     read_list(folder, "list.txt", labelled=True)
 

@@ -104,12 +104,12 @@ KERAS: dict[str, Callable[[Path], Path]] = {
     "keras: weights that are none": lambda folder: repacked(saved(folder), model__weights__h5=b"\x89HDF\r\n\x1a\n"),
     "keras: no archive": lambda folder: folder / "no.keras",
 }
-for name, build in KERAS.items():
 
-    @CASES.case(f"{name}, as teacher")
-    def _(folder: Path, build: Callable[[Path], Path] = build) -> None:
-        (folder / "no.keras").write_bytes(b"no archive")
-        open_teacher(build(folder)).embed([Image("a", array=np.zeros((8, 8, 3), np.uint8))])
+
+@CASES.each({f"{name}, as teacher": build for name, build in KERAS.items()})
+def use_as_teacher(folder: Path, build: Callable[[Path], Path]) -> None:
+    (folder / "no.keras").write_bytes(b"no archive")
+    open_teacher(build(folder)).embed([Image("a", array=np.zeros((8, 8, 3), np.uint8))])
 
 
 @CASES.case("keras: lambda, as student")
@@ -129,18 +129,18 @@ def _(folder: Path) -> None:
     open_teacher(folder / "model.h5")
 
 
-for name, content in {
-    "weights: 4 GiB in a kilobyte": h5(bomb),
-    "weights: in another file": h5(external),
-    "weights: behind a link": h5(circle),
-    "weights: of nothing": h5(lambda file: None),
-    "weights: no weights": b"no weights",
-}.items():
-
-    @CASES.case(name)
-    def _(folder: Path, content: bytes = content) -> None:
-        (folder / "x.weights.h5").write_bytes(content)
-        students.build("mobilenet_v1", alpha=0.25, image_size=32, weights=str(folder / "x.weights.h5"))
+@CASES.each(
+    {
+        "weights: 4 GiB in a kilobyte": h5(bomb),
+        "weights: in another file": h5(external),
+        "weights: behind a link": h5(circle),
+        "weights: of nothing": h5(lambda file: None),
+        "weights: no weights": b"no weights",
+    }
+)
+def use_weights(folder: Path, content: bytes) -> None:
+    (folder / "x.weights.h5").write_bytes(content)
+    students.build("mobilenet_v1", alpha=0.25, image_size=32, weights=str(folder / "x.weights.h5"))
 
 
 # ONNX, TFLite, SavedModel
@@ -208,8 +208,8 @@ FILES: dict[str, Callable[[Path], Path]] = {
     "teacher: nothing of the kind": lambda folder: sparse(folder / "model.bin", 10),
     "teacher: python file": lambda folder: sparse(folder / "model.py", 10),
 }
-for name, build in FILES.items():
 
-    @CASES.case(name)
-    def _(folder: Path, build: Callable[[Path], Path] = build) -> None:
-        open_teacher(build(folder)).embed([Image("a", array=np.zeros((2, 2, 3), np.uint8))])
+
+@CASES.each(FILES)
+def use_file(folder: Path, build: Callable[[Path], Path]) -> None:
+    open_teacher(build(folder)).embed([Image("a", array=np.zeros((2, 2, 3), np.uint8))])

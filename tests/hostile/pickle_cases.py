@@ -47,8 +47,8 @@ PICKLES: dict[str, Callable[[Path], bytes]] = {
 }
 
 
-@CASES.each(dict(PICKLES))
-def use_pickle(folder: Path, build: Callable[[Path], bytes]) -> None:  # type: ignore[misc]
+@CASES.each(PICKLES)
+def use_pickle(folder: Path, build: Callable[[Path], bytes]) -> None:
     (folder / "jpg").mkdir()
     (folder / "gnd_x.pkl").write_bytes(build(folder))
     load_plain(folder / "gnd_x.pkl")

@@ -25,7 +25,7 @@ SIDECAR = dict(ids=["a"], k=1, dimension=2, precision="float32", buffers={}, sha
         "sidecar: number of 10^5 digits": b'{"format": ' + b"9" * 100_000 + b"}",
     }
 )
-def use_sidecar(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+def use_sidecar(folder: Path, content: bytes) -> None:
     sidecar_path(folder / "retriever.tflite").write_bytes(content)
     read_sidecar(folder / "retriever.tflite")
 
@@ -37,7 +37,7 @@ def _(folder: Path) -> None:
 
 
 @CASES.each({"record: a list": b"[1]", "record: nested 10^5 times": b"[" * 100_000, "record: half": b'{"ask": {"set'})
-def use_record(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+def use_record(folder: Path, content: bytes) -> None:
     (folder / "stages.json").write_bytes(content)
     Workdir(folder).is_done("ask", Settings())
 

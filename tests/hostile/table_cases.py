@@ -80,8 +80,8 @@ TABLES: dict[str, Callable[[Path], bytes]] = {
 }
 
 
-@CASES.each(dict(TABLES))
-def use_table(folder: Path, build: Callable[[Path], bytes]) -> None:  # type: ignore[misc]
+@CASES.each(TABLES)
+def use_table(folder: Path, build: Callable[[Path], bytes]) -> None:
     os.chdir(folder)
     (folder / "table.npz").write_bytes(build(folder))
     open_teacher(folder / "table.npz")
@@ -95,7 +95,7 @@ def use_table(folder: Path, build: Callable[[Path], bytes]) -> None:  # type: ig
         "table: npy that is none": b"x" * 100,
     }
 )
-def use_npy(folder: Path, content: bytes) -> None:  # type: ignore[misc]
+def use_npy(folder: Path, content: bytes) -> None:
     os.chdir(folder)
     (folder / "table.npy").write_bytes(content)
     (folder / "table.txt").write_text("a\nb\n")
