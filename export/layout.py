@@ -14,7 +14,7 @@ MIN_SHORTLIST = 16
 _SHORTLIST_FACTORS = ((20_000, 2), (200_000, 3), (math.inf, 6))
 """Rows of the shortlist for each of the k, by gallery size. In galleries of 128-d embeddings grown dense (see
 `benchmarks/search.py`), it then held at least 99% of the true best ten at 10k, 100k and 1M rows."""
-_PARTIAL_FACTORS = ((200_000, 10), (math.inf, 50))
+_PARTIAL_FACTORS = ((200_000, 10), (250_000, 20), (math.inf, 50))
 """The same where a part of the coordinates is scanned (`export/first_pass.py`)."""
 _COST_INSIDE = 3
 """Time for one row of the chosen blocks in that of one block's maximum."""
