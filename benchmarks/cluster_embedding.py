@@ -17,7 +17,7 @@ from export.onnx import export_onnx
 from kdistill import students
 from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
-from kdistill.evaluation.embed_job import Parts, local_parts
+from kdistill.evaluation.embed_parts import Parts, local_parts
 from kdistill.evaluation.embed_ray import BATCHES, OpenFile, ray_parts
 from kdistill.evaluation.embedders import Embedder, open_embedder
 from kdistill.ray_engine import ray_cluster

@@ -17,8 +17,10 @@ from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
 from kdistill.data.lists import read_list
 from kdistill.errors import ArgumentError, KdistillError, run_command
-from kdistill.evaluation.embed_job import JobResult, Parts, Shard, embed_to_folder, merge_shards
+from kdistill.evaluation.embed_job import embed_to_folder
+from kdistill.evaluation.embed_parts import Parts
 from kdistill.evaluation.embed_ray import OpenFile, ray_parts
+from kdistill.evaluation.embed_shards import JobResult, Shard, merge_shards
 from kdistill.evaluation.embedders import SUFFIXES, Embedder, open_embedder
 from kdistill.ray_engine import check_engine
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdistill.data.images import Image, ImageSet
-from kdistill.evaluation.embed_job import Part, Parts, local_parts
+from kdistill.evaluation.embed_parts import Part, Parts, local_parts
 from kdistill.evaluation.embedders import Embedder, open_embedder
 from kdistill.ray_engine import map_on_actors
 

@@ -13,7 +13,8 @@ from kdistill import students
 from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import embed, embed_images
-from kdistill.evaluation.embed_job import Shard, embed_to_folder, merge_shards
+from kdistill.evaluation.embed_job import embed_to_folder
+from kdistill.evaluation.embed_shards import Shard, merge_shards
 from kdistill.evaluation.embedders import Embedder, open_embedder
 
 
