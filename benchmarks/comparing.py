@@ -1,10 +1,11 @@
 """What `benchmarks.order_teachers` and `benchmarks.pair_teachers` share: data, the ranker's features, runs, results."""
 
+import argparse
 import csv
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kdistill.data import load_pixels
 from kdistill.data.lists import read_list
 from kdistill.data.order_batches import order_batches
 from kdistill.data.pipeline import training_batches
+from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files import whole_file, write_whole
 from kdistill.losses.comparisons import ListMLEOfOrders
@@ -52,6 +54,52 @@ def smoke() -> Comparison:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     return Comparison(problem, flat(problem.pool.pixels), flat(problem.validation.pixels))
+
+
+def parser_of(doc: str | None, arms: Sequence[str], results: str) -> argparse.ArgumentParser:
+    """Returns a parser of the options that both benchmarks take.
+
+    Args:
+        doc: the command's docstring.
+        arms: what is compared, all by default.
+        results: where finished runs stand by default (.csv).
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, help="the folder that the lists and teacher_expert.npz lie in")
+    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 0.35, the student's start")
+    parser.add_argument("--ranker_weights", default="imagenet", help="of the ranker's MobileNetV2")
+    parser.add_argument("--ranker_alpha", type=float, default=1.0, help="width of the ranker's MobileNetV2")
+    parser.add_argument("--ranker_image_size", type=int, default=224)
+    parser.add_argument("--cache", type=Path, default=Path("runs/comparing"), help="for decoded images and features")
+    parser.add_argument("--arms", default=",".join(arms))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--judged_on", choices=("validation", "test"), default="test")
+    parser.add_argument("--csv", type=Path, default=Path(results))
+    parser.add_argument("--json", type=Path, help="file to write the result to")
+    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
+    return parser
+
+
+def comparison_of(arguments: argparse.Namespace) -> Comparison:
+    """Returns the comparison that options of `parser_of` ask for.
+
+    Raises:
+        ArgumentError: no folder of photos, and no --smoke.
+    """
+    if arguments.smoke:
+        return smoke()
+    if arguments.data_dir is None:
+        raise ArgumentError("--data_dir is needed: the folder of the images")
+    return of_grocery(
+        arguments.data_dir,
+        arguments.weights,
+        arguments.ranker_weights,
+        arguments.cache,
+        alpha=arguments.ranker_alpha,
+        image_size=arguments.ranker_image_size,
+        steps=arguments.steps,
+    )
 
 
 def of_grocery(

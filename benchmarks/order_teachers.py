@@ -15,19 +15,16 @@ The seed sets the choice of questions, the student's start and the batches. `--j
 settings; finished runs stand in the CSV file and are not repeated.
 """
 
-import argparse
-from pathlib import Path
-
 import keras
 import numpy as np
 
 from benchmarks.comparing import (
     Comparison,
+    comparison_of,
     figures_of,
-    of_grocery,
+    parser_of,
     report,
     run_all,
-    smoke,
     train_on_orders,
     train_on_vectors,
 )
@@ -96,40 +93,16 @@ class Runs:
 
 def main() -> None:
     """Parses the command line, measures, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="the folder that the lists and teacher_expert.npz lie in")
-    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 0.35, the student's start")
-    parser.add_argument("--ranker_weights", default="imagenet", help="of the ranker's MobileNetV2")
-    parser.add_argument("--ranker_alpha", type=float, default=1.0, help="width of the ranker's MobileNetV2")
-    parser.add_argument("--ranker_image_size", type=int, default=224)
-    parser.add_argument("--cache", type=Path, default=Path("runs/comparing"), help="for decoded images and features")
+    parser = parser_of(__doc__, ARMS, "benchmarks/results/order_teachers.csv")
     parser.add_argument("--budget", type=int, default=330)
     parser.add_argument("--candidates", type=int, default=20)
-    parser.add_argument("--arms", default=",".join(ARMS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--judged_on", choices=("validation", "test"), default="test")
     parser.add_argument("--direct_learning_rate", type=float, default=2e-4)
     parser.add_argument("--direct_temperature", type=float, default=0.1)
     parser.add_argument("--direct_lists", type=int, default=2, help="lists in a batch")
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/order_teachers.csv"))
-    parser.add_argument("--json", type=Path, help="file to write the result to")
-    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
     arguments = parser.parse_args()
+    comparison = comparison_of(arguments)
     if arguments.smoke:
-        comparison, arguments.budget, arguments.candidates, arguments.direct_lists = smoke(), 6, 4, 1
-    elif arguments.data_dir is None:
-        parser.error("--data_dir is needed")
-    else:
-        comparison = of_grocery(
-            arguments.data_dir,
-            arguments.weights,
-            arguments.ranker_weights,
-            arguments.cache,
-            alpha=arguments.ranker_alpha,
-            image_size=arguments.ranker_image_size,
-            steps=arguments.steps,
-        )
+        arguments.budget, arguments.candidates, arguments.direct_lists = 6, 4, 1
     direct = {
         "learning_rate": arguments.direct_learning_rate,
         "temperature": arguments.direct_temperature,

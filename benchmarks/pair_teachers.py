@@ -12,15 +12,13 @@ Figures in mAP points on test.txt: `map_ARM`, `std_ARM`, and `gain_ARM`, `gain_s
 start and the batches. Finished runs stand in the CSV file and are not repeated.
 """
 
-import argparse
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import numpy as np
 
-from benchmarks.comparing import Comparison, figures_of, of_grocery, report, run_all, smoke, train_on_vectors
+from benchmarks.comparing import Comparison, comparison_of, figures_of, parser_of, report, run_all, train_on_vectors
 from kdistill.errors import run_command
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.ranker import Ranker, fit_preferences
@@ -84,40 +82,16 @@ class Runs:
 
 def main() -> None:
     """Parses the command line, measures, writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="the folder that the lists and teacher_expert.npz lie in")
-    parser.add_argument("--weights", default="imagenet", help="of MobileNetV2 0.35, the student's start")
-    parser.add_argument("--ranker_weights", default="imagenet", help="of the ranker's MobileNetV2")
-    parser.add_argument("--ranker_alpha", type=float, default=1.0, help="width of the ranker's MobileNetV2")
-    parser.add_argument("--ranker_image_size", type=int, default=224)
-    parser.add_argument("--cache", type=Path, default=Path("runs/comparing"), help="for decoded images and features")
+    parser = parser_of(__doc__, (ALL, *PAIR_SAMPLERS), "benchmarks/results/pair_teachers.csv")
     parser.add_argument("--queries", type=int, default=330)
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.02, help="of the pairs that the samplers draw")
     parser.add_argument("--teacher_temperature", type=float, default=0.1)
-    parser.add_argument("--arms", default=",".join((ALL, *PAIR_SAMPLERS)))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--judged_on", choices=("validation", "test"), default="test")
     parser.add_argument("--rankers_only", action="store_true", help="train no student: the rankers on val.txt alone")
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/pair_teachers.csv"))
-    parser.add_argument("--json", type=Path, help="file to write the result to")
-    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
     arguments = parser.parse_args()
+    comparison = comparison_of(arguments)
     if arguments.smoke:
-        comparison, arguments.queries, arguments.candidates, arguments.share = smoke(), 6, 6, 0.4
-    elif arguments.data_dir is None:
-        parser.error("--data_dir is needed")
-    else:
-        comparison = of_grocery(
-            arguments.data_dir,
-            arguments.weights,
-            arguments.ranker_weights,
-            arguments.cache,
-            alpha=arguments.ranker_alpha,
-            image_size=arguments.ranker_image_size,
-            steps=arguments.steps,
-        )
+        arguments.queries, arguments.candidates, arguments.share = 6, 6, 0.4
     facts = {
         "queries": arguments.queries,
         "candidates": arguments.candidates,

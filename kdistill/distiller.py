@@ -154,16 +154,23 @@ class Distiller(keras.Model):
         )
         return self.ranking_loss.call(answers, rows, mask=mask)
 
-    def update_step(self, data: Any) -> tf.Tensor:
-        """One step, also of a replica: forward, interpolate, rank, scaled gradients, update. Returns the loss."""
+    def batch_loss(self, data: Any) -> tf.Tensor:
+        """Returns the scalar float32 loss of (images, targets) in training: forward, interpolate, rank."""
         images, targets = data[:2]
+        return self.joint_loss(targets, self.student(images, training=True), training=True)
+
+    def gradients_of(self, data: Any) -> tuple[tf.Tensor, list[Any], list[Any]]:
+        """Returns the loss with the student's own, its gradients, and the variables that they belong to."""
         with tf.GradientTape() as tape:
-            embeddings = self.student(images, training=True)
-            loss = self.joint_loss(targets, embeddings, training=True) + sum(self.student.losses)
+            loss = self.batch_loss(data) + sum(self.student.losses)
             # Optimizers sum over replicas; the mean is wanted.
-            objective = scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
+            objective = _scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
         variables = self.trainable_variables
-        gradients = unscaled(tape.gradient(objective, variables), self.optimizer)
+        return loss, _unscaled(tape.gradient(objective, variables), self.optimizer), variables
+
+    def update_step(self, data: Any) -> tf.Tensor:
+        """One step, also of a replica: gradients and update. Returns the loss."""
+        loss, gradients, variables = self.gradients_of(data)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
 
@@ -203,13 +210,13 @@ class Distiller(keras.Model):
         return cls(**config)
 
 
-def scaled(loss: tf.Tensor, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+def _scaled(loss: tf.Tensor, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """Returns the loss times the optimizer's loss scale (mixed_float16), in either Keras version."""
     if hasattr(optimizer, "scale_loss"):
         return optimizer.scale_loss(loss)
     return optimizer.get_scaled_loss(loss) if hasattr(optimizer, "get_scaled_loss") else loss
 
 
-def unscaled(gradients: list[Any], optimizer: keras.optimizers.Optimizer) -> list[Any]:
+def _unscaled(gradients: list[Any], optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """Returns the gradients for `apply_gradients`: Keras 3 unscales there, Keras 2 before."""
     return optimizer.get_unscaled_gradients(gradients) if hasattr(optimizer, "get_unscaled_gradients") else gradients

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.data.views import strong_views
-from kdistill.distiller import Distiller, scaled, unscaled
+from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.layers.hash_head import HashHead
 from kdistill.losses.hashing import likelihood_quantisation, proxy_cross_entropy, self_distillation
@@ -74,18 +74,10 @@ class HashDistiller(Distiller):
                 initializer="glorot_uniform",
             )
 
-    def update_step(self, data: Any) -> tf.Tensor:
-        """One step on (images uint8 [B, S, S, 3] or two views of them, targets); returns the loss."""
+    def batch_loss(self, data: Any) -> tf.Tensor:
+        """Returns the scalar float32 loss of (images uint8 [B, S, S, 3] or two views of them, targets) in training."""
         images, targets = data[:2]
-        step = self.optimizer.iterations
-        with tf.GradientTape() as tape:
-            loss = self.view_losses(images, targets, tf.cast(step, tf.int32)) + sum(self.student.losses)
-            # Optimizers sum over replicas; the mean is wanted.
-            objective = scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
-        variables = self.trainable_variables
-        gradients = unscaled(tape.gradient(objective, variables), self.optimizer)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss
+        return self.view_losses(images, targets, tf.cast(self.optimizer.iterations, tf.int32))
 
     def view_losses(self, images: tf.Tensor, targets: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns the float32 sum of the three losses of a batch; `step` (int32) chooses the strong views."""

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.distiller import Distiller, scaled, unscaled
+from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError
 from kdistill.layers.compactor import Compactor
 
@@ -48,13 +48,7 @@ class CapacityDistiller(Distiller):
 
     def update_step(self, data: Any) -> tf.Tensor:
         """One step: forward, rank, gradients, reset, update, lasso. Returns the loss."""
-        images, targets = data[:2]
-        with tf.GradientTape() as tape:
-            embeddings = self.student(images, training=True)
-            loss = self.joint_loss(targets, embeddings, training=True) + sum(self.student.losses)
-            objective = scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
-        variables = self.trainable_variables
-        gradients = unscaled(tape.gradient(objective, variables), self.optimizer)
+        loss, gradients, variables = self.gradients_of(data)
         self.optimizer.apply_gradients(zip(self.reset(gradients, variables), variables, strict=True))
         for compactor in self.compactors:
             compactor.shrink(self.lasso)
