@@ -37,7 +37,7 @@ from kdistill.compression import count_flops
 from kdistill.data.pipeline import training_batches
 from kdistill.distiller import Distiller
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.files import write_whole
+from kdistill.files import write_json, write_whole
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
 from kdistill.stages import compact
@@ -250,7 +250,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         figures |= {} if ratio is None else {"latency_ratio": ratio}
     print(json.dumps(figures or [run for run in wanted if run["judged_on"] == judged_on], indent=2))
     if arguments.json:
-        write_whole(arguments.json, json.dumps({"figures": figures, "runs": wanted}, indent=2) + "\n")
+        write_json(arguments.json, {"figures": figures, "runs": wanted})
     if arguments.table:
         write_whole(arguments.table, markdown(figures, wanted))
 

@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.postgres_server import find_binaries, fresh_schema, postgres_server
 from kdistill.errors import KdistillError, run_command
+from kdistill.files import write_json
 from kdistill.teachers import Ledger
 from kdistill.teachers.records import Question
 
@@ -121,8 +122,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=2))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(options.json, result)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet, load_pixels, resize
 from kdistill.evaluation.embed_job import embed_to_folder
 from kdistill.evaluation.embedders import open_embedder
+from kdistill.files import write_json
 
 MODELS = {
     "rate_ratio": {"backbone": "resnet50_v2", "image_size": 224},
@@ -147,8 +148,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import numpy as np
 from kdistill.data.revisited import RevisitedTruth
 from kdistill.evaluation.revisited import LEVELS, evaluate_revisited
 from kdistill.evaluation.similarity import map_blocks, plan
+from kdistill.files import write_json
 
 KS = (1, 5, 10)
 MEMORY_MB = 512
@@ -231,8 +232,7 @@ def main() -> None:
         result = measure(sizes, queries, dim, arguments.repeats, Path(folder))
     print(json.dumps(result["figures"], indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
         arguments.json.with_suffix(".md").write_text(table(result))
         draw(result, arguments.json.with_suffix(".png"))
 

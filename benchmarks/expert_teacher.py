@@ -7,7 +7,6 @@ Average-pooled MobileNetV2 1.0 features, L2-normalised, then linear discriminant
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from kdistill.data import ImageSet
 from kdistill.data.lists import read_list
 from kdistill.errors import run_command
 from kdistill.evaluation import embed_images, evaluate_leave_one_out
-from kdistill.files import whole_file
+from kdistill.files import whole_file, write_json
 
 SHRINKAGE = 0.3
 
@@ -84,8 +83,7 @@ def main() -> None:
         np.savez(file, ids=ids, embeddings=embeddings)
     print(f"{arguments.out}: {len(ids)} x {embeddings.shape[1]}, leave-one-out on test.txt: {figures}")
     if arguments.json:
-        with whole_file(arguments.json) as temporary:
-            temporary.write_text(json.dumps({"figures": figures, "rows": len(ids)}, indent=2) + "\n")
+        write_json(arguments.json, {"figures": figures, "rows": len(ids)})
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks.kills import Killer, Run, read_ledger, run_undisturbed, start_up_seconds
 from kdistill.errors import KdistillError, run_command
-from kdistill.files import write_whole
+from kdistill.files import write_json
 
 # None of these changes a result. Small batches and frequent checkpoints make more moments that matter.
 FREQUENT = ("--ask_batch_size=2", "--evaluations=60", "--benchmark_runs=3")
@@ -124,7 +124,7 @@ def main() -> None:
     result = measure(flags, arguments.workdir, arguments.kills, arguments.seed, arguments.longest_life)
     print(json.dumps(result["figures"], indent=2))
     if arguments.json:
-        write_whole(arguments.json, json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

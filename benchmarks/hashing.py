@@ -14,7 +14,6 @@ threads, fastest of several calls in turns.
 
 import argparse
 import functools
-import json
 import os
 import tempfile
 import time
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from kdistill.errors import ArgumentError, run_command
-from kdistill.files import write_whole
+from kdistill.files import write_json, write_whole
 from kdistill.progress import progress_bar
 from kdistill.quiet import quiet
 
@@ -201,7 +200,7 @@ def main() -> None:
     print(page)
     if arguments.json:
         content = {"figures": figures_of(maps, ms), "maps": maps, "ms": ms}
-        write_whole(arguments.json, json.dumps(content, indent=2) + "\n")
+        write_json(arguments.json, content)
 
 
 if __name__ == "__main__":

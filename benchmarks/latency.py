@@ -21,7 +21,7 @@ import numpy as np
 
 from export.runtime import open_tflite
 from kdistill.errors import ArgumentError, KdistillError, run_command
-from kdistill.files import sha256_of, whole_file
+from kdistill.files import sha256_of, write_json
 from kdistill.progress import progress_bar
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -192,8 +192,7 @@ def main() -> None:
             f"{Path(row['name']).stem}_{Path(row['name']).suffix[1:]}_ms": row["latency_ms_median"] for row in rows
         }
         machine = {"machine": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version()}
-        with whole_file(arguments.json) as temporary:
-            temporary.write_text(json.dumps({"figures": figures, "rows": rows, **machine, **counts}, indent=2) + "\n")
+        write_json(arguments.json, {"figures": figures, "rows": rows, **machine, **counts})
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.methods_plan import METHODS, Plan, Run, chosen_settings, runs_left
 from benchmarks.methods_results import Results
 from kdistill.errors import ArgumentError, run_command
-from kdistill.files import write_whole
+from kdistill.files import write_json, write_whole
 from kdistill.progress import progress_bar
 from kdistill.quiet import quiet
 
@@ -153,7 +153,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     print(stem.with_suffix(".md").read_text())
     print(json.dumps(content["figures"], indent=2))
     if arguments.json:
-        write_whole(arguments.json, json.dumps(content, indent=2) + "\n")
+        write_json(arguments.json, content)
     if not complete:
         print("not all runs are done; start the same command again to continue", file=sys.stderr)
 
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--budgets", default=BUDGETS, help="numbers of images")
     parser.add_argument("--seeds", type=int, default=3, help="of each test")
     parser.add_argument("--choice_seeds", type=int, default=1, help="of each combination of the grid")
-    parser.add_argument("--learning_rates", help="of the grid; grocery 1e-4,2e-4,4e-4, omniglot 5e-4,1e-3,2e-3")
+    parser.add_argument("--learning_rates", help="of the grid; grocery 1e-4,2e-4,4e-4, omniglot 1e-3,2e-3,4e-3")
     parser.add_argument("--steps", type=int, help="of each training; grocery 300, omniglot 600")
     parser.add_argument("--image_size", type=int, help="side of the student's input; grocery 96, omniglot 32")
     parser.add_argument("--max_minutes", type=float, help="start no run later than this")

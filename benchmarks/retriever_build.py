@@ -7,7 +7,6 @@ Each step runs in a process of its own, so that its peak memory is its own. Figu
 """
 
 import argparse
-import json
 import multiprocessing
 import tempfile
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from benchmarks.latency_worker import peak_memory_mib
 from export.build import build_search
 from export.update import update_retriever
-from kdistill.files import whole_file
+from kdistill.files import write_json
 
 CHANGED = 1000
 
@@ -90,8 +89,7 @@ def main() -> None:
         print(f"{name:16s} {value:.2f}")
     if arguments.json:
         settings = {"rows": arguments.rows, "dimension": arguments.dimension, "precision": arguments.precision}
-        with whole_file(arguments.json) as target:
-            target.write_text(json.dumps({"figures": figures, **settings}, indent=2) + "\n")
+        write_json(arguments.json, {"figures": figures, **settings})
 
 
 if __name__ == "__main__":

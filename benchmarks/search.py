@@ -14,7 +14,6 @@ peer's time divided by ours, whatever that peer's recall; `int8_vs_best_accurate
 """
 
 import argparse
-import json
 import os
 import platform
 import tempfile
@@ -30,7 +29,7 @@ from benchmarks.search_peers import Search, peers
 from export.build import build_search
 from export.runtime import open_tflite
 from kdistill.errors import run_command
-from kdistill.files import whole_file
+from kdistill.files import write_json
 
 K, BATCH = 10, 32
 HELD_OUT = 200
@@ -167,10 +166,7 @@ def main() -> None:
             "dimension": embeddings.shape[1],
             "real": arguments.embeddings is not None,
         }
-        with whole_file(arguments.json) as temporary:
-            temporary.write_text(
-                json.dumps({"figures": figures, "sizes": results, **settings, **machine}, indent=2) + "\n"
-            )
+        write_json(arguments.json, {"figures": figures, "sizes": results, **settings, **machine})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from kdistill.files import write_json
 from kdistill.progress import progress_bar
 from kdistill.teachers import STRATEGIES
 
@@ -144,8 +145,7 @@ def main() -> None:
         )
     print(json.dumps(result["figures"], indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
     if arguments.picture:
         draw(result["figures"], strategies, budgets, arguments.picture)
 

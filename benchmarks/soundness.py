@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill import losses
+from kdistill.files import write_json
 from kdistill.layers import JointSpaceInterpolation, pair_mask
 from kdistill.progress import progress_bar
 
@@ -91,8 +92,7 @@ def main() -> None:
     result = {"figures": {"batches": arguments.batches, **figures}, "seed": arguments.seed, "losses": rows}
     print(json.dumps(result["figures"], indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

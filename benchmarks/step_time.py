@@ -33,6 +33,7 @@ import tensorflow as tf
 from benchmarks.evaluation import peak_extra_mib
 from kdistill import losses, students
 from kdistill.distiller import Distiller
+from kdistill.files import write_json
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, pair_mask
 from kdistill.progress import progress_bar
 from kdistill.settings import Settings
@@ -179,8 +180,7 @@ def main() -> None:
         result = measure("mobilenet_v2", 0.35, 96, BATCH, MIXTURES, arguments.rounds, isolated=True)
     print(json.dumps(result["figures"], indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

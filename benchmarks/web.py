@@ -30,6 +30,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kdistill.data import Image, resize
 from kdistill.errors import KdistillError
+from kdistill.files import write_json
 from kdistill.quiet import quiet
 
 DRIVER = Path(__file__).with_name("web_driver.mjs")
@@ -149,8 +150,7 @@ def main() -> None:
         parser.exit(error.exit_status, f"error: {error}\n")
     print(json.dumps({key: result[key] for key in ("figures", "median_ms", "p90_ms")}, indent=2))
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

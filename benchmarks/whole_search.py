@@ -12,7 +12,6 @@ medians over turns. Decoding a JPEG and resizing it, which either has to do firs
 
 import argparse
 import io
-import json
 import os
 import tempfile
 import time
@@ -28,7 +27,7 @@ from export.build import build_retriever
 from export.runtime import open_tflite
 from kdistill.data import decode, resize
 from kdistill.errors import run_command
-from kdistill.files import whole_file
+from kdistill.files import write_json
 from kdistill.quiet import quiet
 
 SIZES = {"whole_search_speedup": 10_000, "whole_search_speedup_100k": 100_000}
@@ -139,8 +138,7 @@ def main() -> None:
     if arguments.json:
         settings = {"student": arguments.student.name, "num_threads": arguments.num_threads}
         content = {"figures": figures, "ms": milliseconds, "processors": os.cpu_count(), **settings}
-        with whole_file(arguments.json) as target:
-            target.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(arguments.json, content)
 
 
 if __name__ == "__main__":

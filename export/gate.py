@@ -1,6 +1,5 @@
 """The quality gate over a finished run: its files again, further precisions, and pairs of resizers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from export.tflite import CALIBRATED, export_tflite
 from export.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files import whole_file
+from kdistill.files import write_json
 from kdistill.settings import Settings
 from kdistill.stages.common import data_of, read_images
 from kdistill.stages.evaluate import load_student
@@ -57,8 +56,7 @@ def verify_run(
             print(f"{pair['gallery']:14s}{pair['queries']:14s}{100 * pair['map']:8.2f}{pair['drop']:8.2f}{verdict}")
     if report is not None:
         content = {"files": [check.as_dict() for check in checks], "resizers": pairs}
-        with whole_file(report) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(report, content)
     return 0 if all(check.passed for check in checks) else 1
 
 

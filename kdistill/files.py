@@ -2,10 +2,12 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kdistill.errors import KdistillError
 
@@ -66,3 +68,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes content as indented JSON, as `write_whole` writes.
+
+    Raises:
+        KdistillError: the folder cannot be written or the disk is full.
+    """
+    write_whole(path, json.dumps(content, indent=2) + "\n")

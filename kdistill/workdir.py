@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files import write_whole
+from kdistill.files import write_json, write_whole
 from kdistill.settings import STAGE_SETTINGS, Settings
 from kdistill.teachers.locations import without_secrets
 
@@ -99,7 +99,7 @@ class Workdir:
 
     def update_metrics(self, **values: Any) -> None:
         """Sets top-level entries of metrics.json and keeps the others."""
-        write_whole(self.metrics, json.dumps(self.read_metrics() | values, indent=2) + "\n")
+        write_json(self.metrics, self.read_metrics() | values)
 
     def write_flags(self, settings: Settings) -> None:
         """Writes the flagfile that reproduces the run; a ledger's address stands there without its password."""
@@ -155,7 +155,7 @@ class Workdir:
             "settings": {name: _plain(getattr(settings, name)) for name in STAGE_SETTINGS[stage]},
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        write_whole(file, json.dumps(done, indent=2) + "\n")
+        write_json(file, done)
 
 
 def settings_of(workdir: str | Path) -> dict[str, Any]:
