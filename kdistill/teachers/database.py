@@ -34,7 +34,7 @@ questions = sa.Table(
     metadata,
     sa.Column("content", sa.Text, primary_key=True),  # hash of what is asked about
     sa.Column("view", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),  # id of the image under which it was first asked
+    sa.Column("name", sa.Text, nullable=False),  # id of the image that was answered; until then, first asked
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("asked", sa.Integer, nullable=False),  # times it counts against the budget
     sa.Column("cost", sa.Float, nullable=False),

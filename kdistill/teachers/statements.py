@@ -79,16 +79,19 @@ def forget_never_asked(connection: sa.Connection, view: str, asked: Sequence[Que
 def write_answers(
     connection: sa.Connection, view: str, asked: Sequence[Question], vectors: Sequence[np.ndarray] | np.ndarray
 ) -> None:
-    """Writes little-endian float32 vectors to questions that are not answered yet; the others keep their answer."""
+    """Writes little-endian float32 vectors to questions that are not answered yet; the others keep their answer.
+
+    The name becomes that of the image that was answered: a question that was lost may be asked again as a copy of it.
+    """
     if not asked:
         return
     rows = []
-    for key, vector in zip(_keys(asked), vectors, strict=True):
+    for question, key, vector in zip(asked, _keys(asked), vectors, strict=True):
         encoded = vector.tobytes()
-        rows.append(key | {"encoded": encoded, "crc": zlib.crc32(encoded)})
+        rows.append(key | {"answered_as": _printable(question.name), "encoded": encoded, "crc": zlib.crc32(encoded)})
     statement = sa.update(questions).where(*_keyed(view), questions.c.state != ANSWERED)
-    values = dict(embedding=sa.bindparam("encoded"), checksum=sa.bindparam("crc"), state=ANSWERED)
-    connection.execute(statement.values(**values, answered_at=time.time()), rows)
+    given = dict(name=sa.bindparam("answered_as"), embedding=sa.bindparam("encoded"), checksum=sa.bindparam("crc"))
+    connection.execute(statement.values(**given, state=ANSWERED, answered_at=time.time()), rows)
 
 
 def lose(connection: sa.Connection, asker: str) -> None:

@@ -71,6 +71,17 @@ def test_what_an_asker_left_behind_itself_is_free_again(path):
         assert ledger.summary().spent == 12
 
 
+def test_an_answer_bears_the_name_of_the_copy_that_was_asked(path):
+    copy = Question(QUESTIONS[0].content, "copy")
+    with Ledger(path) as ledger:
+        ledger.bind("teacher", "view")
+        ledger.mark(ledger.reserve(QUESTIONS[:1], budget=3, limit=1).granted, UNKNOWN)
+        ledger.store(ledger.reserve([copy], budget=3, limit=1).granted, VECTORS[:1])
+        assert [row.name for row in ledger.rows()] == ["copy"]
+        ledger.store(QUESTIONS[:1], VECTORS[1:2])
+        assert [row.name for row in ledger.rows()] == ["copy"]
+
+
 def test_the_first_answer_is_final(path):
     with filled(path) as ledger:
         ledger.store(QUESTIONS[:3], VECTORS[:3] + 1)

@@ -107,9 +107,9 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert answers.spent == self.ledger.summary().spent - before
         for index, vector in zip(answers.indices, answers.embeddings, strict=True):
-            np.testing.assert_array_equal(vector, truth(self.first_name(self.contents[index])))
+            np.testing.assert_array_equal(vector, truth(self.answered_name(self.contents[index])))
 
-    def first_name(self, content: str) -> str:
+    def answered_name(self, content: str) -> str:
         (row,) = (row for row in self.ledger.rows() if row.content == content)
         return row.name
 
