@@ -5,7 +5,9 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: quickstart test lint test-clients test-web test-addons test-cluster clean
+.PHONY: environments quickstart test lint test-clients test-web test-addons test-cluster clean
+
+environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -20,7 +22,7 @@ lint: $(VENV)/installed-test
 
 # Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch, Milvus).
 test-clients: .venv-clients/installed
-	.venv-clients/bin/python -m pytest tests/export
+	.venv-clients/bin/python -m pytest $(SPREAD) tests/export
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
@@ -32,7 +34,7 @@ test-cluster: .venv-cluster/installed
 	if [ "$$(id -u)" = 0 ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; \
 	fi
-	.venv-cluster/bin/python -m pytest tests/cluster tests/teachers/test_ledger.py \
+	.venv-cluster/bin/python -m pytest $(SPREAD) -k 'ray or not sqlite' tests/cluster tests/teachers/test_ledger.py \
 	  tests/teachers/test_ledger_properties.py tests/teachers/test_crash.py
 
 .venv-cluster/installed: setup.cfg
