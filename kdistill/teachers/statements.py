@@ -90,8 +90,14 @@ def write_answers(
         encoded = vector.tobytes()
         rows.append(key | {"answered_as": _printable(question.name), "encoded": encoded, "crc": zlib.crc32(encoded)})
     statement = sa.update(questions).where(*_keyed(view), questions.c.state != ANSWERED)
-    given = dict(name=sa.bindparam("answered_as"), embedding=sa.bindparam("encoded"), checksum=sa.bindparam("crc"))
-    connection.execute(statement.values(**given, state=ANSWERED, answered_at=time.time()), rows)
+    statement = statement.values(
+        name=sa.bindparam("answered_as"),
+        embedding=sa.bindparam("encoded"),
+        checksum=sa.bindparam("crc"),
+        state=ANSWERED,
+        answered_at=time.time(),
+    )
+    connection.execute(statement, rows)
 
 
 def lose(connection: sa.Connection, asker: str) -> None:
