@@ -10,9 +10,9 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
-from kdistill.quiet import quiet
-from kdistill.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
+from kdistill.settings.settings import DEFAULT_STAGES, STAGE_SETTINGS, Settings
 
 _HELP = {
     "workdir": "Folder of the run; everything that it makes lies there.",
@@ -166,7 +166,7 @@ def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
         close = difflib.get_close_matches(unknown[0], STAGE_SETTINGS, 1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; choose of {', '.join(STAGE_SETTINGS)}"
         raise ArgumentError(f"there is no stage {unknown[0]!r}{hint}")
-    from kdistill.workdir import Workdir
+    from kdistill.stages.workdir import Workdir
 
     workers = None
     if settings.strategy == "multiworker" and "distill" in stages and not settings.dry_run:
@@ -242,7 +242,7 @@ def _stage(name: str) -> Callable:
     elif name == "export":
         from export.stage import export_run as stage
     elif name == "benchmark":
-        from benchmarks.stage import benchmark_run as stage
+        from export.measure.stage import benchmark_run as stage
     elif name == "report":
         from kdistill.stages.report import report as stage
     else:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from export import handover, milvus
-from export.update import read_retriever, update_retriever
+from export.handover import files as handover
+from export.handover import milvus
+from export.retriever.update import read_retriever, update_retriever
 from export.web import command as web
-from kdistill.archives import load_arrays
+from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError, run_command
-from kdistill.quiet import quiet
+from kdistill.files.archives import load_arrays
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,13 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     with quiet():
-        from export.gate import verify_run  # TensorFlow
+        from export.gate.run_gate import verify_run  # TensorFlow
     return verify_run(arguments.run, arguments.max_map_drop, arguments.min_cosine, arguments.resizers, arguments.json)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
     with quiet():
-        from export.gate import convert_run  # TensorFlow
+        from export.gate.run_gate import convert_run  # TensorFlow
     return convert_run(arguments.run, arguments.precision, arguments.format)
 
 

@@ -5,16 +5,16 @@ import hashlib
 import numpy as np
 from absl import logging
 
-from export.bundle import export_student
-from export.verify import Judge
+from export.gate.bundle import export_student
+from export.gate.verify import Judge
 from kdistill import students
 from kdistill.data import RetrievalData
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of, read_images
 from kdistill.stages.evaluate import load_student
 from kdistill.stages.judge import Judge as RunJudge
 from kdistill.stages.judge import Vectors
-from kdistill.workdir import Workdir
+from kdistill.stages.workdir import Workdir
 
 MAX_VERIFIED = 3000
 """Images that every file is run on; more would change no figure by much and take minutes."""

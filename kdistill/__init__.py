@@ -7,6 +7,6 @@ it stays light: asking a teacher or reading a ledger needs no TensorFlow.
 import sys
 
 if "keras" in sys.modules:
-    import kdistill.distiller
     import kdistill.layers
-    import kdistill.losses  # noqa: F401
+    import kdistill.losses
+    import kdistill.training.distiller  # noqa: F401

@@ -7,7 +7,7 @@ import pytest
 def postgres():
     """The address (sqlalchemy URL) of a server that lives as long as the tests."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (pip install 'kdistill[postgres]')")
-    from benchmarks.postgres_server import find_binaries, postgres_server
+    from benchmarks.cluster.postgres_server import find_binaries, postgres_server
 
     binaries = find_binaries()
     if binaries is None:
@@ -19,6 +19,6 @@ def postgres():
 @pytest.fixture
 def new_schema(postgres):
     """A function that returns the address of another, empty schema."""
-    from benchmarks.postgres_server import fresh_schema
+    from benchmarks.cluster.postgres_server import fresh_schema
 
     return lambda: fresh_schema(postgres)

@@ -8,9 +8,9 @@ import numpy as np
 from export.web.pictures import rows_of
 from export.web.site import write_site
 from kdistill.errors import KdistillError
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of
-from kdistill.workdir import Workdir, settings_of
+from kdistill.stages.workdir import Workdir, settings_of
 
 
 def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None = None, title: str = "") -> None:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError
-from kdistill.quiet import quiet
 
 DESCRIPTION = "Build a page that embeds and searches in the visitor's browser."
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import PIL.Image
 
+from kdistill.console.progress import progress_bar
 from kdistill.data import Image, ImageSet
-from kdistill.progress import progress_bar
 
 THUMBNAIL_SIDE = 96
 SAMPLE_SIDE = 640

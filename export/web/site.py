@@ -13,11 +13,11 @@ import numpy as np
 import PIL
 from ai_edge_litert import schema_py_generated as schema
 
-from export.flatbuffer import AlignedBuffer, write_model
-from export.gallery import build_gallery
-from export.graph import GraphBuilder
-from export.search_graph import SearchGraph
-from export.tflite import export_tflite
+from export.formats.flatbuffer import AlignedBuffer, write_model
+from export.formats.graph import GraphBuilder
+from export.formats.tflite import export_tflite
+from export.retriever.gallery import build_gallery
+from export.search.tflite_search import SearchGraph
 from export.web import pictures, runtime
 from kdistill import students
 from kdistill.data import ImageSet

@@ -3,8 +3,8 @@
 from absl import logging
 
 from export.web.build import build_site
-from kdistill.settings import Settings
-from kdistill.workdir import Workdir
+from kdistill.settings.settings import Settings
+from kdistill.stages.workdir import Workdir
 
 
 def web(settings: Settings, workdir: Workdir) -> None:

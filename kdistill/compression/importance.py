@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kdistill.compression.insert import compactor_name, compactors
 from kdistill.compression.paths import ChannelPath
-from kdistill.geometry import l2_normalise
+from kdistill.layers.geometry import l2_normalise
 
 IMPORTANCES = ("neighbours", "loss", "output")
 _BATCH = 32

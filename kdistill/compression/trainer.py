@@ -5,9 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError
 from kdistill.layers.compactor import Compactor
+from kdistill.training.distiller import Distiller
 
 
 @keras.saving.register_keras_serializable(package="kdistill")

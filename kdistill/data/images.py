@@ -12,9 +12,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from kdistill.console.progress import progress_bar
 from kdistill.errors import KdistillError
-from kdistill.files import read_bounded
-from kdistill.progress import progress_bar
+from kdistill.files.whole import read_bounded
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a few kilobytes can claim to be gigapixels."""

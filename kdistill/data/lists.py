@@ -7,7 +7,7 @@ import numpy as np
 from kdistill.data.images import Image, ImageSet
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
-from kdistill.files import read_bounded
+from kdistill.files.whole import read_bounded
 
 MAX_LIST_BYTES = 64 << 20
 """A longer list is refused: it would take a gigabyte as names in memory."""

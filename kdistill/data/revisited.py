@@ -13,9 +13,9 @@ import numpy as np
 
 from kdistill.data.folder import find_images
 from kdistill.data.images import Image, ImageSet
-from kdistill.data.restricted_pickle import load_plain
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
+from kdistill.files.restricted_pickle import load_plain
 
 GRADES = ("easy", "hard", "junk")
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from kdistill.errors import KdistillError
+from kdistill.evaluation.blockwise.similarity import Rows, Similarity, check_pair, unit_rows
 from kdistill.evaluation.neighbours import nearest_neighbours
-from kdistill.evaluation.similarity import Rows, Similarity, check_pair, unit_rows
 
 KENDALL_DEPTH = 100
 """Kendall's tau looks at this many of the teacher's first neighbours."""

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
-from kdistill.evaluation.memory import in_smaller_batches
-from kdistill.progress import progress_bar
+from kdistill.evaluation.blockwise.memory import in_smaller_batches
 
 Embed = Callable[[np.ndarray], np.ndarray]
 """A function from uint8 pixels [B, H, W, 3] to embeddings [B, D]."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import agreement, measures
-from kdistill.evaluation.ranks import ranks_of
+from kdistill.evaluation.blockwise.ranks import ranks_of
+from kdistill.evaluation.blockwise.similarity import Plan, Rows, Similarity, check_pair, plan
 from kdistill.evaluation.scores import RetrievalScores
-from kdistill.evaluation.similarity import Plan, Rows, Similarity, check_pair, plan
 
 
 def evaluate_leave_one_out(

@@ -8,8 +8,8 @@ import numpy as np
 from kdistill import students
 from kdistill.data.images import ImageSet
 from kdistill.errors import ArgumentError
+from kdistill.evaluation.blockwise.similarity import unit_rows
 from kdistill.evaluation.embedding import Embedded, embed_images
-from kdistill.evaluation.similarity import unit_rows
 
 
 def parse_scales(text: str) -> tuple[float, ...]:

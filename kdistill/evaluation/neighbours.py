@@ -3,8 +3,8 @@
 import numpy as np
 
 from kdistill.errors import ArgumentError
-from kdistill.evaluation.ranks import leave_out
-from kdistill.evaluation.similarity import Rows, Similarity, check_pair, map_blocks, plan
+from kdistill.evaluation.blockwise.ranks import leave_out
+from kdistill.evaluation.blockwise.similarity import Rows, Similarity, check_pair, map_blocks, plan
 
 _Found = tuple[int, list[tuple[np.ndarray, np.ndarray]]]
 

@@ -7,9 +7,9 @@ import numpy as np
 from kdistill.data.revisited import RevisitedTruth
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import agreement, measures
-from kdistill.evaluation.ranks import ranks_of
+from kdistill.evaluation.blockwise.ranks import ranks_of
+from kdistill.evaluation.blockwise.similarity import Rows, Similarity, check_pair, plan
 from kdistill.evaluation.scores import RetrievalScores
-from kdistill.evaluation.similarity import Rows, Similarity, check_pair, plan
 
 LEVELS = {
     "easy": (("easy",), ("junk", "hard")),

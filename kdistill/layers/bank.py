@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-from kdistill.geometry import l2_normalise
+from kdistill.layers.geometry import l2_normalise
 from kdistill.layers.state import add_state
 
 _SAME = 1.0 - 1e-5

@@ -8,7 +8,7 @@ import scipy.special
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-from kdistill.geometry import l2_normalise
+from kdistill.layers.geometry import l2_normalise
 from kdistill.layers.state import add_state
 
 DISTRIBUTIONS = ("uniform", "beta", "fixed")

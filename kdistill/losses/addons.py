@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill import addons
 from kdistill.errors import ArgumentError
-from kdistill.geometry import safe_sqrt, similarities, squared_distances
+from kdistill.layers.geometry import safe_sqrt, similarities, squared_distances
 from kdistill.losses.base import DistillationLoss, masked_mean
+from kdistill.training import addons
 
 _EMBEDDINGS = (
     "TripletSemiHardLoss",

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.geometry import safe_sqrt, squared_distances
+from kdistill.layers.geometry import safe_sqrt, squared_distances
 from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_sum, positive
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-from kdistill.geometry import l2_normalise, safe_sqrt, squared_distances
+from kdistill.layers.geometry import l2_normalise, safe_sqrt, squared_distances
 from kdistill.losses.base import NEVER, DistillationLoss, anchors_and_mask, masked_mean, masked_sum, one_of, positive
 
 FORMS = ("hard", "soft")

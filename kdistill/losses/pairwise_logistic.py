@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-from kdistill.geometry import similarities
+from kdistill.layers.geometry import similarities
 from kdistill.losses.base import (
     NEVER,
     SIMILARITIES,

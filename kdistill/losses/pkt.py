@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.geometry import similarities
+from kdistill.layers.geometry import similarities
 from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean, masked_sum
 
 _EPSILON = 1e-7

@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 
-from kdistill import addons
 from kdistill.errors import ArgumentError
 from kdistill.losses.addons import AddonsLoss
 from kdistill.losses.base import DistillationLoss
@@ -20,6 +19,7 @@ from kdistill.losses.rkd import RKD, RKDDistance
 from kdistill.losses.similarity_preserving import SimilarityPreserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking
 from kdistill.losses.triplet import TripletSemiHard
+from kdistill.training import addons
 
 _LOSSES: dict[str, type[DistillationLoss]] = {
     "softmax_ranking": SoftmaxRanking,

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.geometry import l2_normalise
+from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.base import DistillationLoss, check_equal_dims
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-from kdistill.geometry import l2_normalise, safe_sqrt, squared_distances
+from kdistill.layers.geometry import l2_normalise, safe_sqrt, squared_distances
 from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean
 
 

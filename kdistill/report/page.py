@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from kdistill.files import write_whole
+from kdistill.files.whole import write_whole
 from kdistill.report import charts, tables
 from kdistill.report.neighbours import NeighbourRow, picture
 from kdistill.report.tables import number

@@ -9,19 +9,19 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
+from kdistill.cluster.asking import ask_on_ray
+from kdistill.cluster.ray_engine import check_engine
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
-from kdistill.files import write_whole
-from kdistill.ray_engine import check_engine
-from kdistill.settings import Settings
+from kdistill.files.whole import write_whole
+from kdistill.settings.settings import Settings
 from kdistill.stages.changes import contents_of
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.comparisons import ask_comparisons, compares
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
-from kdistill.teachers.asking_ray import ask_on_ray
-from kdistill.teachers.database import NoLedger
-from kdistill.workdir import Workdir
+from kdistill.teachers.ledger.database import NoLedger
 
 
 def ask_teacher(settings: Settings, workdir: Workdir) -> None:

@@ -7,9 +7,9 @@ from absl import logging
 from kdistill import students
 from kdistill.data import ImageSet, LoadedImages, RetrievalData, load_pixels
 from kdistill.data.sources import open_data
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Teacher, open_teacher
-from kdistill.workdir import Workdir
 
 
 def data_of(settings: Settings) -> RetrievalData:
@@ -49,7 +49,7 @@ def teacher_of(settings: Settings, workdir: Workdir) -> Teacher:
         )
     path = workdir.path / "teacher.keras"
     if not path.exists():
-        from kdistill.teachers.digits import train_digits_teacher
+        from kdistill.teachers.providers.digits import train_digits_teacher
 
         logging.info("training the embedded teacher on its own labelled digits (half a minute)")
         train_digits_teacher(path, settings.seed)

@@ -9,16 +9,17 @@ import keras
 import numpy as np
 from absl import logging
 
-from kdistill import compression, optimizers
-from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill import compression
 from kdistill.compression import ChannelPath, CostModel
 from kdistill.data import LoadedImages
 from kdistill.data.pipeline import training_batches
-from kdistill.distiller import Distiller
 from kdistill.errors import ArgumentError
-from kdistill.files import whole_file
-from kdistill.settings import Settings
-from kdistill.workdir import Workdir
+from kdistill.files.whole import whole_file
+from kdistill.settings.settings import Settings
+from kdistill.stages.workdir import Workdir
+from kdistill.training import optimizers
+from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.distiller import Distiller
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,24 +13,24 @@ from kdistill import students
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import embed_images
-from kdistill.files import write_whole
-from kdistill.ranker import fit_orders, fit_preferences
-from kdistill.settings import Settings
-from kdistill.stages.common import data_of, start_student, teacher_of
-from kdistill.teachers import Ledger, check_budget, plan, select
-from kdistill.teachers.consistency import settle
-from kdistill.teachers.database import NoLedger
-from kdistill.teachers.orders import as_order_teacher, ask_orders, comparing_orders, order_questions
-from kdistill.teachers.pair_sampling import sample_pairs
-from kdistill.teachers.preferences import (
+from kdistill.files.whole import write_whole
+from kdistill.preferences.consistency import settle
+from kdistill.preferences.orders import as_order_teacher, ask_orders, comparing_orders, order_questions
+from kdistill.preferences.pair_sampling import sample_pairs
+from kdistill.preferences.pairs import (
     Preferences,
     as_preference_teacher,
     ask_preferences,
     comparing_preferences,
     preference_questions,
 )
-from kdistill.teachers.proposals import propose
-from kdistill.workdir import Workdir
+from kdistill.preferences.proposals import propose
+from kdistill.preferences.ranker import fit_orders, fit_preferences
+from kdistill.settings.settings import Settings
+from kdistill.stages.common import data_of, start_student, teacher_of
+from kdistill.stages.workdir import Workdir
+from kdistill.teachers import Ledger, check_budget, plan, select
+from kdistill.teachers.ledger.database import NoLedger
 
 TEACHER_ANSWERS = ("vectors", "order", "pairs")
 

@@ -10,27 +10,28 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kdistill import losses, optimizers, students
-from kdistill.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill import losses, students
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.data.order_batches import order_batches
 from kdistill.data.pipeline import changed_views, rows_of_step, training_batches
-from kdistill.distiller import Distiller
-from kdistill.distributed import copy_of, everyone_says, is_chief, lost_workers_told, strategy_of
-from kdistill.distributed_fit import distributed_batches, distributed_fit
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files import whole_file
-from kdistill.hash_fitting import VIEWS, fit_hash_head
-from kdistill.hashing import HashDistiller
+from kdistill.files.whole import whole_file
+from kdistill.hashing.distiller import HashDistiller
+from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
-from kdistill.losses.comparisons import ListMLEOfOrders
-from kdistill.settings import Settings
+from kdistill.preferences.losses import ListMLEOfOrders
+from kdistill.preferences.order_batches import order_batches
+from kdistill.settings.settings import Settings
 from kdistill.stages.changes import unchanged_rows
 from kdistill.stages.common import data_of, read_images, start_student
 from kdistill.stages.compact import compacts, train_to_target
 from kdistill.stages.comparisons import compares, learns_orders, ordered_lists, ranked_pool, readable_lists
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers.whitening import fit_whitening
-from kdistill.workdir import Workdir
+from kdistill.training import optimizers
+from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.distiller import Distiller
+from kdistill.training.distributed_fit import distributed_batches, distributed_fit
+from kdistill.training.distribution import copy_of, everyone_says, is_chief, lost_workers_told, strategy_of
 
 SOURCE_MARGIN = 1.25
 """Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""

@@ -9,21 +9,21 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
-from kdistill.codes import pack_codes, unpack_codes
+from kdistill.console.progress import progress_bar
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
-from kdistill.files import write_whole
-from kdistill.keras_files import load_keras_file
-from kdistill.progress import progress_bar
-from kdistill.settings import Settings
+from kdistill.files.whole import write_whole
+from kdistill.hashing.codes import pack_codes, unpack_codes
+from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of, start_student, teacher_of
 from kdistill.stages.comparisons import compares
 from kdistill.stages.judge import Judge, Vectors
 from kdistill.stages.postprocess import postprocessed, row_name
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Teacher
-from kdistill.teachers.function import FunctionTeacher
-from kdistill.workdir import Workdir
+from kdistill.teachers.providers.function import FunctionTeacher
 
 NEIGHBOUR_QUERIES = 12
 

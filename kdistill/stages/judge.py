@@ -14,7 +14,7 @@ from kdistill.evaluation import (
     evaluate_revisited,
     nearest_neighbours,
 )
-from kdistill.evaluation.memory import in_smaller_blocks
+from kdistill.evaluation.blockwise.memory import in_smaller_blocks
 
 NEIGHBOURS_SHOWN = 8
 

@@ -8,7 +8,7 @@ from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.evaluation.whitening import Whitening, fit_learned_whitening, fit_whitening, matching_pairs
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.judge import Judge, Vectors
 
 WHITENINGS = ("none", "pca", "learned")

@@ -5,12 +5,12 @@ import json
 import numpy as np
 from absl import logging
 
-from kdistill.callbacks import read_history
 from kdistill.data import ImageSet, UnreadableImage
 from kdistill.report import Neighbour, NeighbourRow, write_report
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of
-from kdistill.workdir import Workdir
+from kdistill.stages.workdir import Workdir
+from kdistill.training.callbacks import read_history
 
 
 def report(settings: Settings, workdir: Workdir) -> None:

@@ -2,10 +2,10 @@
 
 from absl import logging
 
-from kdistill.distributed import chief_says, is_chief, strategy_of
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.distill import distill
-from kdistill.workdir import Workdir
+from kdistill.stages.workdir import Workdir
+from kdistill.training.distribution import chief_says, is_chief, strategy_of
 
 
 class Workers:

@@ -1,12 +1,12 @@
 """The black box: providers of teacher answers, the ledger that pays for each once, and the choice of questions."""
 
 from kdistill.teachers.asking import Answers, ask
-from kdistill.teachers.ledger import Ledger
+from kdistill.teachers.choosing.planning import Plan, check_budget, plan
+from kdistill.teachers.choosing.selection import STRATEGIES, select
+from kdistill.teachers.ledger.ledger import Ledger
+from kdistill.teachers.ledger.records import LedgerSummary
 from kdistill.teachers.opening import open_teacher
-from kdistill.teachers.planning import Plan, check_budget, plan
-from kdistill.teachers.preprocessing import SCALINGS
-from kdistill.teachers.records import LedgerSummary
-from kdistill.teachers.selection import STRATEGIES, select
+from kdistill.teachers.providers.preprocessing import SCALINGS
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 from kdistill.teachers.whitening import Whitening, fit_whitening
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdistill.errors import KdistillError, run_command
-from kdistill.teachers.ledger import Ledger
-from kdistill.teachers.records import LedgerSummary
-from kdistill.teachers.transfer import export_table, import_table, verify
+from kdistill.teachers.ledger.ledger import Ledger
+from kdistill.teachers.ledger.records import LedgerSummary
+from kdistill.teachers.ledger.transfer import export_table, import_table, verify
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.progress import progress_bar
-from kdistill.teachers.ledger import Ledger
-from kdistill.teachers.planning import check_budget, question_contents
-from kdistill.teachers.records import ANSWERED, BAD, UNKNOWN, Question
+from kdistill.teachers.choosing.planning import check_budget, question_contents
+from kdistill.teachers.ledger.ledger import Ledger
+from kdistill.teachers.ledger.records import ANSWERED, BAD, UNKNOWN, Question
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 
 MAX_FRUITLESS_BATCHES = 3

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers.function import FunctionTeacher, import_function
-from kdistill.teachers.http_service import HttpTeacher
-from kdistill.teachers.preprocessing import check_scaling
-from kdistill.teachers.table import TableTeacher
+from kdistill.teachers.providers.function import FunctionTeacher, import_function
+from kdistill.teachers.providers.http_service import HttpTeacher
+from kdistill.teachers.providers.preprocessing import check_scaling
+from kdistill.teachers.providers.table import TableTeacher
 from kdistill.teachers.teacher import Teacher
 
 
@@ -43,7 +43,7 @@ def open_teacher(
             return HttpTeacher(spec, headers=headers, timeout=timeout, retries=retries)
         return _open_path(spec, scaling)
     if _is_keras_model(spec):
-        from kdistill.teachers.keras_model import KerasTeacher
+        from kdistill.teachers.providers.keras_model import KerasTeacher
 
         return KerasTeacher(spec, scaling=scaling)
     if isinstance(spec, Teacher):
@@ -63,21 +63,21 @@ def _open_path(spec: str, scaling: str) -> Teacher:
     if path.is_dir():
         if not (path / "saved_model.pb").exists():
             raise KdistillError(f"the teacher {spec} is a folder without saved_model.pb, so not a SavedModel")
-        from kdistill.teachers.keras_model import SavedModelTeacher
+        from kdistill.teachers.providers.keras_model import SavedModelTeacher
 
         return SavedModelTeacher(path, scaling=scaling)
     if path.suffix in (".npz", ".npy", ".parquet"):
         return TableTeacher(path)
     if path.suffix == ".keras":
-        from kdistill.teachers.keras_model import load_keras
+        from kdistill.teachers.providers.keras_model import load_keras
 
         return load_keras(path, scaling=scaling)
     if path.suffix == ".tflite":
-        from kdistill.teachers.tflite_model import TFLiteTeacher
+        from kdistill.teachers.providers.tflite_model import TFLiteTeacher
 
         return TFLiteTeacher(path, scaling=scaling)
     if path.suffix == ".onnx":
-        from kdistill.teachers.onnx_model import OnnxTeacher
+        from kdistill.teachers.providers.onnx_model import OnnxTeacher
 
         return OnnxTeacher(path, scaling=scaling)
     raise ArgumentError(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.capacity import figures_of, markdown
+from benchmarks.compression.capacity import figures_of, markdown
 
 
 def _run(method, seed, value, **more):
@@ -31,7 +31,14 @@ def test_figures_by_formula():
 
 def test_the_smoke_form_writes_figures_and_table(tmp_path):
     output, table = tmp_path / "capacity.json", tmp_path / "capacity.md"
-    command = [sys.executable, "-m", "benchmarks.capacity", "--smoke", f"--json={output}", f"--table={table}"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.compression.capacity",
+        "--smoke",
+        f"--json={output}",
+        f"--table={table}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert done.returncode == 0, done.stderr
     figures = json.loads(output.read_text())["figures"]

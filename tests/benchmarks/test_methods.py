@@ -13,11 +13,12 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from benchmarks import methods_data, methods_train
-from benchmarks.methods import restart_command, run_plan
-from benchmarks.methods_plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings
-from benchmarks.methods_report import figures_of, markdown_table
-from benchmarks.methods_results import FIELDS, Results
+from benchmarks.methods import data as methods_data
+from benchmarks.methods import train as methods_train
+from benchmarks.methods.__main__ import restart_command, run_plan
+from benchmarks.methods.plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings
+from benchmarks.methods.report import figures_of, markdown_table
+from benchmarks.methods.results import FIELDS, Results
 from kdistill import losses
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError

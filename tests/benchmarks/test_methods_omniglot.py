@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from benchmarks import methods_omniglot
+from benchmarks.methods import omniglot as methods_omniglot
 from kdistill.errors import KdistillError
 
 

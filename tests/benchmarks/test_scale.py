@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import scale
-from benchmarks.scale_simulation import Fleet, mean_service_ms, simulate, sojourn_times
+from benchmarks.scale import __main__ as scale
+from benchmarks.scale.simulation import Fleet, mean_service_ms, simulate, sojourn_times
 from kdistill.errors import KdistillError
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"

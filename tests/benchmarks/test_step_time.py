@@ -9,7 +9,7 @@ import sys
 
 def test_the_smoke_form_writes_every_figure(tmp_path):
     output = tmp_path / "step_time.json"
-    command = [sys.executable, "-m", "benchmarks.step_time", "--smoke", f"--json={output}"]
+    command = [sys.executable, "-m", "benchmarks.training.step_time", "--smoke", f"--json={output}"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     assert done.returncode == 0, done.stderr
     figures = json.loads(output.read_text())["figures"]

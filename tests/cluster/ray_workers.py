@@ -47,7 +47,7 @@ class OpenMeans:
     folder: Path
 
     def __call__(self):
-        from kdistill.evaluation.embedders import Embedder  # here, since it imports TensorFlow
+        from kdistill.runtimes.embedders import Embedder  # here, since it imports TensorFlow
 
         append(self.folder / "made", str(os.getpid()))
         calls = []

@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 from kdistill.teachers.__main__ import main
-from kdistill.teachers.locations import without_secrets
-from kdistill.teachers.records import Question
-from kdistill.workdir import Workdir
+from kdistill.teachers.ledger.locations import without_secrets
+from kdistill.teachers.ledger.records import Question
 
 QUESTIONS = [Question(f"hash{index}", f"name{index}") for index in range(6)]
 

@@ -10,17 +10,17 @@ import PIL.Image
 import pytest
 from ray_workers import MakeSquare, OpenMeans, OpenTeacher
 
+from kdistill.cluster.asking import ask_on_ray
+from kdistill.cluster.embedding import ray_parts
+from kdistill.cluster.ray_engine import MAX_RETRIES, check_engine, map_on_actors, ray_cluster
 from kdistill.data import Image, ImageSet
 from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.evaluation import embed
-from kdistill.evaluation.embed_job import embed_to_folder
-from kdistill.evaluation.embed_ray import ray_parts
-from kdistill.evaluation.embedders import Embedder
-from kdistill.ray_engine import MAX_RETRIES, check_engine, map_on_actors, ray_cluster
+from kdistill.evaluation.embed import __main__ as embed
+from kdistill.evaluation.embed.job import embed_to_folder
+from kdistill.runtimes.embedders import Embedder
 from kdistill.teachers import Ledger, ask
-from kdistill.teachers.asking_ray import ask_on_ray
-from kdistill.teachers.transfer import verify
+from kdistill.teachers.ledger.transfer import verify
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_embeddings_are_those_of_one_process_though_an_actor_dies(cluster, photo
 def test_the_command_gives_the_same_bytes(cluster, photos, tmp_path, suffix, capsys):
     import keras
 
-    from export.onnx import export_onnx
-    from export.tflite import export_tflite
+    from export.formats.onnx import export_onnx
+    from export.formats.tflite import export_tflite
     from kdistill import students
 
     keras.utils.set_random_seed(0)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from trained import shrunk, student_of
 
-from export.runtime import open_tflite
-from export.tflite import export_tflite
+from export.formats.tflite import export_tflite
 from kdistill import students
 from kdistill.compression import CostModel, channel_paths, count_flops, insert_compactors, merge
 from kdistill.errors import ArgumentError
 from kdistill.layers import Compactor
+from kdistill.runtimes.opening import open_tflite
 
 STUDENTS = {
     "small_cnn": {"pooling": "gem"},

@@ -15,10 +15,10 @@ from trained import student_of
 from kdistill.compression import CapacityDistiller, count_flops, insert_compactors, merge
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages import compact
 from kdistill.stages.distill import distill
-from kdistill.workdir import Workdir
+from kdistill.stages.workdir import Workdir
 
 
 def _distiller(**options):

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kdistill.evaluation import counting, similarity
-from kdistill.evaluation.counting import Targets, count_before
-from kdistill.evaluation.ranks import ranks_of
-from kdistill.evaluation.similarity import Plan
+from kdistill.evaluation.blockwise import counting, similarity
+from kdistill.evaluation.blockwise.counting import Targets, count_before
+from kdistill.evaluation.blockwise.ranks import ranks_of
+from kdistill.evaluation.blockwise.similarity import Plan
 
 
 def sorted_ranks(scores: np.ndarray) -> np.ndarray:

@@ -7,15 +7,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.onnx import export_onnx
-from export.tflite import export_tflite
+from export.formats.onnx import export_onnx
+from export.formats.tflite import export_tflite
 from kdistill import students
 from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.evaluation import embed, embed_images
-from kdistill.evaluation.embed_job import embed_to_folder
-from kdistill.evaluation.embed_shards import Shard, merge_shards
-from kdistill.evaluation.embedders import Embedder, open_embedder
+from kdistill.evaluation import embed_images
+from kdistill.evaluation.embed import __main__ as embed
+from kdistill.evaluation.embed.job import embed_to_folder
+from kdistill.evaluation.embed.shards import Shard, merge_shards
+from kdistill.runtimes.embedders import Embedder, open_embedder
 
 
 @pytest.fixture(scope="module")

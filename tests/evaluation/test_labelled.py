@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import StackedRows, evaluate_leave_one_out, evaluate_query_gallery
-from kdistill.evaluation import similarity as blocks
+from kdistill.evaluation.blockwise import similarity as blocks
 
 
 @st.composite

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import nearest_neighbours
-from kdistill.evaluation import similarity as blocks
+from kdistill.evaluation.blockwise import similarity as blocks
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 30))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kdistill.data.revisited import GRADES, RevisitedTruth
 from kdistill.errors import KdistillError
 from kdistill.evaluation import StackedRows, evaluate_revisited, measures
-from kdistill.evaluation.blocks import BlockReader, release_pages
+from kdistill.evaluation.blockwise.blocks import BlockReader, release_pages
 from kdistill.evaluation.revisited import LEVELS, level_ranks
 
 KS = (1, 5, 10)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from export.onnx import export_onnx
-from export.tflite import PRECISIONS, export_tflite
+from export.formats.onnx import export_onnx
+from export.formats.tflite import PRECISIONS, export_tflite
 
 LEAST_COSINE = {"float32": 0.9999, "float16": 0.9999, "dynamic_int8": 0.998, "int8": 0.98, "int8_float_head": 0.98}
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from export.__main__ import main
-from export.build import build_search
-from export.flatbuffer import read_model, write_model
-from export.gallery import build_gallery
-from export.handover import to_faiss, to_parquet, to_usearch
-from export.resizers import open_resizers, resizer_table
+from export.formats.flatbuffer import read_model, write_model
+from export.gate.resizers import open_resizers, resizer_table
+from export.handover.files import to_faiss, to_parquet, to_usearch
 from export.retriever import Retriever
+from export.retriever.build import build_search
+from export.retriever.gallery import build_gallery
 from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
@@ -127,9 +127,9 @@ def test_mediapipe_looks_at_two_neighbours_from_the_pixels_corners():
 def run(tmp_path_factory):
     """A finished run on the embedded digits, as short as a run can be."""
     from export.stage import export_run
-    from kdistill.settings import Settings
+    from kdistill.settings.settings import Settings
     from kdistill.stages.common import data_of, start_student
-    from kdistill.workdir import Workdir
+    from kdistill.stages.workdir import Workdir
 
     folder = tmp_path_factory.mktemp("run")
     settings = Settings(workdir=str(folder), backbone="small_cnn", image_size=16, embedding_dim=8, top_k=3)

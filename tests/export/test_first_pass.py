@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from export import first_pass
-from export.build import build_retriever, build_search
-from export.first_pass import choose_first_pass
-from export.gallery import build_gallery
-from export.layout import layout, shortlist
-from export.retriever import MAX_BATCH, Retriever
-from export.shards import ShardedRetriever, build_shards
-from export.sidecar import read_sidecar
-from export.update import read_retriever, update_retriever
+from export.retriever.build import build_retriever, build_search
+from export.retriever.client import MAX_BATCH, Retriever
+from export.retriever.gallery import build_gallery
+from export.retriever.shards import ShardedRetriever, build_shards
+from export.retriever.sidecar import read_sidecar
+from export.retriever.update import read_retriever, update_retriever
+from export.search import first_pass
+from export.search.first_pass import choose_first_pass
+from export.search.layout import layout, shortlist
 from kdistill.errors import KdistillError
 
 ROWS, DIMENSION = 9001, 32

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from export.build import build_search
-from export.flatbuffer import operator_names, read_metadata, read_model, refuse_unportable, write_model
-from export.metadata import METADATA_KEY, file_metadata, stored_precision
-from export.onnx import export_onnx
-from export.runtime import embed_pixels, open_tflite
-from export.tflite import PRECISIONS, export_tflite
+from export.formats.flatbuffer import operator_names, read_metadata, read_model, refuse_unportable, write_model
+from export.formats.metadata import METADATA_KEY, file_metadata, stored_precision
+from export.formats.onnx import export_onnx
+from export.formats.tflite import PRECISIONS, export_tflite
+from export.retriever.build import build_search
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.runtimes.opening import embed_pixels, open_tflite
 
 LEAST_COSINE = {"float32": 0.99999, "float16": 0.9999, "dynamic_int8": 0.999, "int8": 0.99, "int8_float_head": 0.99}
 
@@ -126,7 +126,7 @@ def test_a_failed_export_leaves_the_old_file_and_no_other(student, tmp_path, mon
     def full_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kdistill.files.os.replace", full_disk)
+    monkeypatch.setattr("kdistill.files.whole.os.replace", full_disk)
     with pytest.raises(KdistillError, match="No space left"):
         export_tflite(student, path)
     assert path.read_bytes() == b"the old file"

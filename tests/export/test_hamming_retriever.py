@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from export.build import build_retriever, build_search
-from export.gallery import build_gallery
-from export.hamming import in_order, interleaved, runs, to_faiss_binary
 from export.retriever import Retriever
-from export.update import update_retriever
+from export.retriever.build import build_retriever, build_search
+from export.retriever.gallery import build_gallery
+from export.retriever.update import update_retriever
+from export.search.hamming import in_order, interleaved, runs, to_faiss_binary
 from kdistill import students
-from kdistill.codes import pack_codes
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.hashing.codes import pack_codes
 
 SUFFIXES = [".tflite", ".onnx"]
 

@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 
-from export import milvus
 from export.__main__ import main
-from export.build import build_search
-from export.gallery import build_gallery
+from export.handover import milvus
 from export.retriever import Retriever
+from export.retriever.build import build_search
+from export.retriever.gallery import build_gallery
 from kdistill.errors import ArgumentError, KdistillError
 
 SECRET = "not-to-be-seen"

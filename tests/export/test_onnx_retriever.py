@@ -7,13 +7,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from export.build import build_retriever, build_search
-from export.metadata import file_metadata, stored_precision
-from export.onnx import export_onnx
+from export.formats.metadata import file_metadata, stored_precision
+from export.formats.onnx import export_onnx
+from export.formats.tflite import export_tflite
 from export.retriever import Retriever
-from export.runtime import embed_pixels
-from export.tflite import export_tflite
+from export.retriever.build import build_retriever, build_search
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.runtimes.opening import embed_pixels
 
 K = 5
 TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "int8": 1e-4}

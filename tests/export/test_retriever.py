@@ -9,12 +9,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.build import build_retriever, build_search
-from export.flatbuffer import operator_names, read_model
-from export.gallery import RESIDUAL_STEPS, build_gallery
-from export.layout import layout
-from export.retriever import MAX_BATCH, Retriever
-from export.tflite import export_tflite
+from export.formats.flatbuffer import operator_names, read_model
+from export.formats.tflite import export_tflite
+from export.retriever.build import build_retriever, build_search
+from export.retriever.client import MAX_BATCH, Retriever
+from export.retriever.gallery import RESIDUAL_STEPS, build_gallery
+from export.search.layout import layout
 from kdistill.errors import ArgumentError, KdistillError
 
 K = 5

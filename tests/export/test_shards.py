@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from export.build import build_search
+from export.formats.tflite import export_tflite
 from export.retriever import Retriever
-from export.shards import ShardedRetriever, build_shards
-from export.tflite import export_tflite
+from export.retriever.build import build_search
+from export.retriever.shards import ShardedRetriever, build_shards
 from kdistill.errors import ArgumentError, KdistillError
 
 

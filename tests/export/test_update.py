@@ -6,15 +6,15 @@ import numpy as np
 import onnx
 import pytest
 
-from export.build import build_retriever, build_search
-from export.flatbuffer import read_metadata, read_model, signatures
-from export.onnx import export_onnx
+from export.formats.flatbuffer import read_metadata, read_model, signatures
+from export.formats.onnx import export_onnx
+from export.formats.tflite import export_tflite
 from export.retriever import Retriever
-from export.sidecar import read_sidecar
-from export.tflite import export_tflite
-from export.update import read_retriever, update_retriever
+from export.retriever.build import build_retriever, build_search
+from export.retriever.sidecar import read_sidecar
+from export.retriever.update import read_retriever, update_retriever
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files import sha256_of
+from kdistill.files.whole import sha256_of
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from export.bundle import export_student
-from export.card import write_card
-from export.flatbuffer import read_model, write_model
+from export.formats.flatbuffer import read_model, write_model
+from export.formats.tflite import export_tflite
+from export.gate.bundle import export_student
+from export.gate.card import write_card
+from export.gate.verify import Limits, verify_files
 from export.retriever import Retriever
-from export.tflite import export_tflite
-from export.verify import Limits, verify_files
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
 

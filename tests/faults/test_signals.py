@@ -7,9 +7,9 @@ import sys
 import pytest
 from small_run import BUDGET, command, run, start, student_row, wait_for
 
-from benchmarks.faults import same_weights
+from benchmarks.faults.__main__ import same_weights
 from kdistill.teachers import Ledger
-from kdistill.teachers.transfer import verify
+from kdistill.teachers.ledger.transfer import verify
 
 
 def check_finished(workdir, undisturbed) -> None:
@@ -75,7 +75,7 @@ def test_every_command_ends_so(module):
 def test_a_few_random_kills_of_a_whole_run(photos, tmp_path):
     from small_run import FLAGS
 
-    from benchmarks.faults import measure
+    from benchmarks.faults.__main__ import measure
 
     flags = [*FLAGS, f"--data_dir={photos}", "--teacher={data_dir}/teacher.npz"]
     result = measure(flags, tmp_path, kills=5, seed=0, longest_life=10.0)

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from small_run import BUDGET, command, error_line, run, start, wait_for
 
-from benchmarks.faults import same_weights
+from benchmarks.faults.__main__ import same_weights
 from kdistill.data import Image, ImageSet
 from kdistill.errors import KdistillError
 from kdistill.teachers import Ledger, ask, open_teacher

@@ -12,14 +12,14 @@ import tensorflow as tf
 from small_run import BUDGET, run
 
 import main
-from benchmarks.faults import same_weights
+from benchmarks.faults.__main__ import same_weights
 from kdistill.data.pipeline import rows_of_step
-from kdistill.distiller import Distiller
 from kdistill.errors import KdistillError
-from kdistill.evaluation import memory
-from kdistill.settings import Settings
+from kdistill.evaluation.blockwise import memory
+from kdistill.settings.settings import Settings
 from kdistill.stages import judge
 from kdistill.stages.judge import Judge, Vectors
+from kdistill.training.distiller import Distiller
 
 
 def settings_of(photos, workdir, **changes) -> Settings:

@@ -16,10 +16,10 @@ from hostile_case import MARKER, Cases, sparse
 
 from kdistill import students
 from kdistill.data import Image
-from kdistill.evaluation.embedders import open_embedder
+from kdistill.runtimes.embedders import open_embedder
 from kdistill.stages.evaluate import load_student
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import open_teacher
-from kdistill.workdir import Workdir
 
 CASES = Cases()
 

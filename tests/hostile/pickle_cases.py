@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from hostile_case import MARKER, Cases, Payload
 
-from kdistill.data.restricted_pickle import load_plain
 from kdistill.data.revisited import revisited_data
+from kdistill.files.restricted_pickle import load_plain
 
 CASES = Cases()
 

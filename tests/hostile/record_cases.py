@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hostile_case import Cases, sparse
 
-from export.sidecar import read_sidecar, sidecar_path
-from kdistill.settings import Settings
-from kdistill.workdir import Workdir
+from export.retriever.sidecar import read_sidecar, sidecar_path
+from kdistill.settings.settings import Settings
+from kdistill.stages.workdir import Workdir
 
 CASES = Cases()
 SIDECAR = dict(ids=["a"], k=1, dimension=2, precision="float32", buffers={}, sha256="0", format=1)

@@ -11,7 +11,7 @@ import numpy as np
 from hostile_case import Cases, Payload, sparse
 
 from kdistill.teachers import Ledger, open_teacher
-from kdistill.teachers.transfer import import_table
+from kdistill.teachers.ledger.transfer import import_table
 
 CASES = Cases()
 

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.sidecar import Sidecar, read_sidecar, sidecar_path
-from kdistill.archives import load_arrays
+from export.retriever.sidecar import Sidecar, read_sidecar, sidecar_path
 from kdistill.data.images import decode
 from kdistill.data.lists import read_list
-from kdistill.data.restricted_pickle import load_plain
 from kdistill.data.revisited import revisited_data
 from kdistill.errors import KdistillError
+from kdistill.files.archives import load_arrays
+from kdistill.files.restricted_pickle import load_plain
+from kdistill.stages.workdir import settings_of
 from kdistill.teachers import Ledger, open_teacher
-from kdistill.workdir import settings_of
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from kdistill import students
-from kdistill.distributed import copy_of
 from kdistill.errors import ArgumentError
 from kdistill.layers import SynchronisedBatchNormalization
+from kdistill.training.distribution import copy_of
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (6, 4, 4, 5)).astype(np.float32)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kdistill import losses
 from kdistill.errors import ArgumentError
-from kdistill.geometry import safe_sqrt, squared_distances
+from kdistill.layers.geometry import safe_sqrt, squared_distances
 
 HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 needs_addons = pytest.mark.skipif(not HAS_ADDONS, reason="tensorflow-addons has an environment of its own")

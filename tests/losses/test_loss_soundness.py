@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.soundness import DIM, losses_of, random_batch
+from benchmarks.training.soundness import DIM, losses_of, random_batch
 from kdistill import losses
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdistill.teachers import Ledger
-from kdistill.teachers.transfer import verify
+from kdistill.teachers.ledger.transfer import verify
 
 KILLS, BATCH = 100, 3
 

@@ -9,9 +9,9 @@ import pytest
 
 from kdistill.data import Image, ImageSet
 from kdistill.errors import KdistillError
+from kdistill.preferences.orders import as_order_teacher, ask_orders
+from kdistill.preferences.pairs import as_preference_teacher, ask_preferences
 from kdistill.teachers import BadAnswer, Ledger, open_teacher
-from kdistill.teachers.orders import as_order_teacher, ask_orders
-from kdistill.teachers.preferences import as_preference_teacher, ask_preferences
 
 
 def serve(listener: socket.socket) -> None:

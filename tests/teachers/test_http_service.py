@@ -15,8 +15,9 @@ import pytest
 
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, http_service, open_teacher
-from kdistill.teachers.http_service import HttpTeacher
+from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
+from kdistill.teachers.providers import http_service
+from kdistill.teachers.providers.http_service import HttpTeacher
 
 
 class Service:

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
 from kdistill.teachers import Ledger
-from kdistill.teachers import ledger as ledger_module
 from kdistill.teachers.__main__ import main
-from kdistill.teachers.database import questions
-from kdistill.teachers.records import UNKNOWN, Question
-from kdistill.teachers.table import TableTeacher
-from kdistill.teachers.transfer import export_table, import_table, verify
+from kdistill.teachers.ledger import ledger as ledger_module
+from kdistill.teachers.ledger.database import questions
+from kdistill.teachers.ledger.records import UNKNOWN, Question
+from kdistill.teachers.ledger.transfer import export_table, import_table, verify
+from kdistill.teachers.providers.table import TableTeacher
 
 QUESTIONS = [Question(f"hash{index}", f"name{index}") for index in range(6)]
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)

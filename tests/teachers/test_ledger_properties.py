@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 from kdistill.data import Image, ImageSet
 from kdistill.errors import KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask
-from kdistill.teachers.records import Question
-from kdistill.teachers.transfer import export_table, import_table, verify
+from kdistill.teachers.ledger.records import Question
+from kdistill.teachers.ledger.transfer import export_table, import_table, verify
 
 COUNT, DIMENSION = 14, 3
 

@@ -9,7 +9,7 @@ import pytest
 from kdistill.data import Image, resize
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import NotAsked, Teacher, open_teacher
-from kdistill.teachers.preprocessing import SCALINGS
+from kdistill.teachers.providers.preprocessing import SCALINGS
 
 SIZE = 6
 WEIGHTS = np.random.default_rng(3).normal(size=(3, 5)).astype(np.float32)

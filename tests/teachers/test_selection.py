@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import STRATEGIES, select
-from kdistill.teachers.selection import _mean_neighbour_distance
+from kdistill.teachers.choosing.selection import _mean_neighbour_distance
 
 
 def farthest_first_loop(features: np.ndarray, count: int, first: int) -> list[int]:

@@ -19,9 +19,9 @@ from export.web.build import build_site
 from kdistill import students
 from kdistill.data import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings import Settings
+from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of
-from kdistill.workdir import Workdir
+from kdistill.stages.workdir import Workdir
 
 
 def _noise(seed: int, height: int = 30, width: int = 50) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import web
+from benchmarks.web import __main__ as web
 from kdistill.errors import KdistillError
 
 

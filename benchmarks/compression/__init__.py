@@ -1,0 +1,1 @@
+"""A student that shrinks, against one that was small from the start."""

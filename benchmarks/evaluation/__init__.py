@@ -1,0 +1,1 @@
+"""What exact evaluation and embedding cost."""

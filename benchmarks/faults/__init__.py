@@ -1,0 +1,1 @@
+"""A whole run, killed again and again."""

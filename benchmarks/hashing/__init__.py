@@ -1,0 +1,1 @@
+"""Binary codes against the float32 student."""

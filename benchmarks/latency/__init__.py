@@ -1,0 +1,1 @@
+"""How long one image takes in each file of a run."""

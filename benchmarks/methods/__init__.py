@@ -1,0 +1,1 @@
+"""Every way of training on equal terms."""

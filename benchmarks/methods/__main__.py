@@ -1,0 +1,211 @@
+"""Which way of training wins, with how many images? Every method, budget and seed on equal terms.
+
+    python -m benchmarks.methods --problem=grocery --data_dir=DIR --student_weights=FILE --json=FILE
+    python -m benchmarks.methods --problem=omniglot --data_dir=DIR --json=FILE
+
+The main job's own training runs in this process, on images decoded once. For every method the images (a nested random
+choice by seed), steps, batches, augmentation, BatchNorm policy and start of the projection are the same. Learning rate
+and strength (a temperature, a margin, or the weight of the loss) are chosen from a grid of nine for each method, once,
+at 330 images on the validation images; the test images only judge what was chosen.
+
+Each finished run is a line of methods_PROBLEM.csv in --results, so that the same command continues after a kill, after
+--max_minutes, or for more seeds, and repeats nothing. Table (.md) and picture (.png) beside it show what is finished.
+Figures: see `figures_of` in benchmarks/methods/report.py, and docs/methods.md.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.methods.plan import METHODS, Plan, Run, chosen_settings, runs_left
+from benchmarks.methods.results import Results
+from kdistill.console.progress import progress_bar
+from kdistill.console.quiet import quiet
+from kdistill.errors import ArgumentError, run_command
+from kdistill.files.whole import write_json, write_whole
+
+if TYPE_CHECKING:
+    from benchmarks.methods.data import Problem
+
+PROBLEMS = ("grocery", "omniglot")
+BUDGETS = "66,165,330,1320"
+RESULTS = Path("benchmarks/results")
+RUNS_A_PROCESS = 25
+"""TensorFlow keeps the graphs of every training (80 MB each for MobileNetV2), so the command starts itself anew."""
+
+SMOKE_METHODS = "softmax_ranking,regression"
+SMOKE_BUDGETS = "8"
+
+
+def run_plan(
+    plan: Plan,
+    results: Results,
+    execute: Callable[[Run], dict[str, float]],
+    max_minutes: float | None = None,
+    max_runs: int | None = None,
+) -> bool:
+    """Does what is left of the plan; returns whether all of it is done.
+
+    Args:
+        plan: of the runs.
+        results: where finished runs stand and are put.
+        execute: does one.
+        max_minutes: no run starts later than this; None for no limit.
+        max_runs: no more runs than this; None for no limit.
+    """
+    started = time.monotonic()
+    chosen = chosen_settings(plan, results.maps)
+    runs = [*plan.references(), *(run for name in plan.methods for trial in plan.trials(name) for run in trial)]
+    runs += [run for run, _ in chosen.values() for run in plan.tests(run)]
+    done = sum(run in results.maps for run in runs)
+    with progress_bar(total=plan.size(), initial=done, description="runs", unit="run") as bar:
+        for count, run in enumerate(runs_left(plan, results.maps)):
+            late = max_minutes is not None and time.monotonic() - started > 60 * max_minutes
+            if late or count == max_runs:
+                return False
+            bar.set_postfix_str(f"{run.method} {run.budget}")
+            start = time.monotonic()
+            results.add(run, execute(run), time.monotonic() - start)
+            bar.update()
+    return True
+
+
+def write_results(plan: Plan, results: Results, stem: Path, problem: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Writes table and picture of what is finished; returns the content of the JSON file.
+
+    Args:
+        plan: of the runs.
+        results: the finished ones.
+        stem: path of the files without their suffix.
+        problem: its name.
+        facts: more for the JSON file.
+    """
+    from benchmarks.methods.report import draw, figures_of, markdown_table, test_maps
+
+    maps = test_maps(plan, results.maps)
+    figures, best_rivals = figures_of(maps, plan.pool)
+    title = f"{problem}: mAP in points on the test images, mean ± standard deviation over up to {plan.seeds} seeds"
+    write_whole(stem.with_suffix(".md"), markdown_table(plan, results.maps, title))
+    draw(plan, maps, f"{problem}, {plan.seeds} seeds", stem.with_suffix(".png"))
+    chosen = {
+        name: {
+            "learning_rate": run.learning_rate,
+            "options": run.options,
+            "weight": run.weight,
+            "validation_map": value,
+        }
+        for name, (run, value) in chosen_settings(plan, results.maps).items()
+    }
+    return {"figures": figures, "best_rivals": best_rivals, "chosen": chosen, "problem": problem, **facts}
+
+
+def main() -> None:
+    """Parses the command line, runs what is left, writes."""
+    arguments = _parser().parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not arguments.smoke:
+        _benchmark(arguments)
+        return
+    arguments.only, arguments.budgets, arguments.seeds = SMOKE_METHODS, SMOKE_BUDGETS, 1
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.results = arguments.results or Path(folder)
+        _benchmark(arguments)
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    with quiet():
+        import tensorflow as tf
+    from benchmarks.methods.train import execute, setups
+
+    # Each run traces functions of its own, which TensorFlow takes for a mistake.
+    tf.get_logger().setLevel("ERROR")
+    tf.config.experimental.enable_op_determinism()
+    methods = tuple(METHODS) if arguments.only is None else tuple(arguments.only.split(","))
+    seeds, choice_seeds = arguments.seeds, arguments.choice_seeds
+    budgets = tuple(sorted({int(budget) for budget in _numbers("--budgets", arguments.budgets)}))
+    rates = _numbers("--learning_rates", arguments.learning_rates) if arguments.learning_rates else None
+    problem = _problem(arguments)
+    rates, pool = rates or problem.learning_rates, len(problem.pool.labels)
+    plan = Plan(methods, budgets, seeds, choice_seeds, rates, pool)
+    stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
+    results = Results(stem.with_suffix(".csv"), setups(problem))
+    finished, started = len(results.maps), time.monotonic()
+    try:
+        complete = run_plan(
+            plan, results, lambda run: execute(problem, run), arguments.max_minutes, max_runs=RUNS_A_PROCESS
+        )
+    except KeyboardInterrupt:
+        complete = False
+    else:
+        if not complete and len(results.maps) - finished == RUNS_A_PROCESS:
+            sys.stderr.flush()
+            os.execv(sys.executable, restart_command(sys.orig_argv, arguments.max_minutes, time.monotonic() - started))
+    # What other commands on the same file have finished is shown too.
+    shown = Plan(tuple(METHODS), budgets, seeds, choice_seeds, rates, pool)
+    facts = {"seeds": seeds, "settings": problem.training_settings(), "complete": complete}
+    content = write_results(shown, results, stem, problem.name, facts)
+    print(stem.with_suffix(".md").read_text())
+    print(json.dumps(content["figures"], indent=2))
+    if arguments.json:
+        write_json(arguments.json, content)
+    if not complete:
+        print("not all runs are done; start the same command again to continue", file=sys.stderr)
+
+
+def restart_command(command: list[str], max_minutes: float | None, seconds: float) -> list[str]:
+    """Returns the command line that goes on after so many seconds, with the rest of the time that it was given."""
+    left = [] if max_minutes is None else [f"--max_minutes={max(0.0, max_minutes - seconds / 60):.3f}"]
+    return [*command, *left]
+
+
+def _problem(arguments: argparse.Namespace) -> "Problem":
+    from benchmarks.methods import data as methods_data
+
+    if arguments.smoke:
+        return methods_data.generated()
+    if arguments.data_dir is None:
+        raise ArgumentError("--data_dir is needed: the folder of the images")
+    cache = arguments.workdir / arguments.problem
+    options = {"image_size": arguments.image_size, "steps": arguments.steps}
+    if arguments.problem == "grocery":
+        return methods_data.grocery(arguments.data_dir, arguments.student_weights, cache, **options)
+    from benchmarks.methods.omniglot import omniglot
+
+    return omniglot(arguments.data_dir, cache, **options)
+
+
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise ArgumentError(f"{flag} takes numbers with commas between them; {text!r} was given") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problem", choices=PROBLEMS, default="grocery")
+    parser.add_argument("--data_dir", type=Path, help="folder of the grocery photos, or of the zips of Omniglot")
+    parser.add_argument("--student_weights", default="imagenet", help="grocery: a .weights.h5 file, or imagenet")
+    parser.add_argument("--only", metavar="METHODS", help=f"comma-separated; all are {', '.join(METHODS)}")
+    parser.add_argument("--budgets", default=BUDGETS, help="numbers of images")
+    parser.add_argument("--seeds", type=int, default=3, help="of each test")
+    parser.add_argument("--choice_seeds", type=int, default=1, help="of each combination of the grid")
+    parser.add_argument("--learning_rates", help="of the grid; grocery 1e-4,2e-4,4e-4, omniglot 1e-3,2e-3,4e-3")
+    parser.add_argument("--steps", type=int, help="of each training; grocery 300, omniglot 600")
+    parser.add_argument("--image_size", type=int, help="side of the student's input; grocery 96, omniglot 32")
+    parser.add_argument("--max_minutes", type=float, help="start no run later than this")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/methods"), help="decoded images are kept here")
+    parser.add_argument("--results", type=Path, help=f"folder of the files; {RESULTS}")
+    parser.add_argument("--json", type=Path, help="file to write figures and chosen settings to")
+    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,137 @@
+"""One run of `benchmarks.methods`: the main job's own training and evaluation, on images in memory."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.methods.data import Problem
+from benchmarks.methods.plan import METHODS, REFERENCES, Run
+from kdistill import losses, students
+from kdistill.data.pipeline import training_batches
+from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.settings.settings import Settings
+from kdistill.stages.common import start_student
+from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
+from kdistill.teachers import select
+
+_MIXING = {"mixtures", "mixing", "mixing_alpha", "pairing", "renormalise"}
+_JOINT = {"anchors", "rank_against", "rank_parents"}
+_BANK = {"bank_size"}
+
+
+class WeightedLoss(keras.losses.Loss):
+    """A loss times a number; what it takes stays the same."""
+
+    def __init__(self, loss: keras.losses.Loss, weight: float) -> None:
+        """Wraps one of `kdistill.losses`."""
+        super().__init__(name=loss.name, reduction="sum_over_batch_size")
+        self.loss, self.weight = loss, weight
+        self.joint = getattr(loss, "joint", False)
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the float32 scalar."""
+        return self.weight * self.loss.call(y_true, y_pred, mask=mask)
+
+
+def execute(problem: Problem, run: Run) -> dict[str, float]:
+    """Trains and judges; returns the scores of `evaluate_leave_one_out`, all NaN where training diverged."""
+    keras.backend.clear_session()
+    judged = problem.validation if run.judged_on == "validation" else problem.test
+    if run.method == "teacher":
+        embeddings = judged.teacher
+    elif run.method == "untouched":
+        student = start_student(dataclasses.replace(problem.settings, seed=run.seed))
+        embeddings = _embed(students.pooled_features(student), judged.pixels)
+    else:
+        embeddings = _embed(train(problem, run), judged.pixels)
+    if not np.isfinite(embeddings).all():
+        return {"map": float("nan"), "recall_at_1": float("nan")}
+    return evaluate_leave_one_out(embeddings, judged.labels).as_dict()
+
+
+def setups(problem: Problem) -> dict[str, str]:
+    """Returns for each method and reference digits that change with whatever its runs depend on, beside the run."""
+    found = {name: problem.setup(_MIXING | _JOINT | _BANK) for name in REFERENCES}
+    for name, method in METHODS.items():
+        loss = losses.get(method.loss)
+        ignored = set() if method.mixing else set(_MIXING)
+        if not method.bank:
+            ignored |= _BANK
+        if not loss.joint:
+            ignored |= _JOINT | _BANK
+        found[name] = problem.setup(ignored, loss=method.loss, options=loss.options)
+    return found
+
+
+def settings_of(problem: Problem, run: Run) -> Settings:
+    """Returns the settings under which the main job would do the same."""
+    method = METHODS[run.method]
+    return dataclasses.replace(
+        problem.settings,
+        seed=run.seed,
+        query_budget=run.budget,
+        loss=method.loss,
+        loss_options=run.options,
+        learning_rate=run.learning_rate,
+        mixtures=problem.settings.mixtures if method.mixing else 0,
+        bank_size=problem.settings.bank_size if method.bank else 0,
+    )
+
+
+def chosen_images(problem: Problem, run: Run) -> np.ndarray:
+    """Returns int64 [budget], positions in the pool: with the same seed a smaller budget is a prefix of a larger."""
+    return select("random", run.budget, n=len(problem.pool.labels), seed=run.seed)
+
+
+def train(problem: Problem, run: Run) -> keras.Model:
+    """Returns the student, trained as the stage `distill` trains it."""
+    settings = settings_of(problem, run)
+    chosen = chosen_images(problem, run)
+    # Where the projection starts: at principal directions behind pretrained features, as in the main job.
+    student = start_student(settings, problem.pool.pixels[chosen] if settings.student_weights else None)
+    loss = loss_of(settings)
+    distiller = build_distiller(settings, student, problem.pool.teacher.shape[1])
+    distiller.compile(optimizer_of(settings, settings.steps), loss=WeightedLoss(loss, run.weight))
+    supervised = getattr(loss, "needs_labels", False)
+    views, rows = shared_views(problem, run.budget, run.seed)
+    targets = (problem.pool.labels if supervised else problem.pool.teacher)[rows]
+    batches = tf.data.Dataset.from_generator(
+        lambda: zip(views, targets, strict=True),
+        output_signature=(_batch_spec(views), _batch_spec(targets)),
+    )
+    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
+    return student
+
+
+@functools.lru_cache(maxsize=1)
+def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the main job's batches, kept for the next method, since all see the same.
+
+    Returns:
+        uint8 [steps, B, S, S, 3], the views, and int64 [steps, B], their positions in the pool.
+    """
+    settings = dataclasses.replace(problem.settings, seed=seed)
+    chosen = select("random", budget, n=len(problem.pool.labels), seed=seed)
+    batches = training_batches(
+        problem.sources[chosen],
+        chosen,
+        batch_size=settings.batch_size,
+        image_size=settings.image_size,
+        first_step=0,
+        last_step=settings.steps,
+        seed=settings.seed,
+        augment=settings.augment,
+    )
+    views, rows = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.stack(views), np.stack(rows)
+
+
+def _batch_spec(batches: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec(batches.shape[1:], batches.dtype)
+
+
+def _embed(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict(pixels, batch_size=64, verbose=0))

@@ -1,0 +1,1 @@
+"""What very large galleries cost: arithmetic on measured figures."""

@@ -1,0 +1,1 @@
+"""One-file search against other exact indexes."""

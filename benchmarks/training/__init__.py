@@ -1,0 +1,1 @@
+"""The training step: its cost, its soundness, several processes."""

@@ -1,0 +1,1 @@
+"""The search page in a browser against the native interpreter."""

@@ -1,0 +1,88 @@
+"""All files of a student in one call: export, verify, describe."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.formats.metadata import file_metadata
+from export.formats.onnx import export_onnx
+from export.formats.tflite import CALIBRATED, export_tflite
+from export.gate.card import write_card
+from export.gate.verify import Judge, Limits, verify_files
+from export.retriever.build import build_retriever
+from kdistill.console.progress import progress_bar
+
+CALIBRATION_IMAGES = 200
+DEFAULT_PRECISIONS = ("float32", "float16", "dynamic_int8")
+
+
+def export_student(
+    student: Any,
+    out_dir: Path | str,
+    *,
+    images_pixels: np.ndarray,
+    judge: np.ndarray | Judge,
+    gallery_embeddings: np.ndarray,
+    gallery_ids: Sequence[str],
+    gallery_precision: str = "float32",
+    k: int = 10,
+    card: Mapping[str, Any],
+    precisions: Sequence[str] = DEFAULT_PRECISIONS,
+    calibration: np.ndarray | None = None,
+    limits: Limits | None = None,
+) -> list[dict[str, Any]]:
+    """Writes and checks student.onnx, the .tflite files, both retrievers with their sidecars, and card.json.
+
+    Args:
+        student: Functional Keras model with an L2-normalised output.
+        out_dir: the folder; made when missing.
+        images_pixels: uint8 [n, s, s, 3], real images on which every file is checked.
+        judge: their labels, int [n], or a function that scores their embeddings (see `verify_files`).
+        gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
+        gallery_ids: G unique names.
+        gallery_precision: how the retrievers store it, see `build_retriever`.
+        k: neighbours in an answer of the retriever (at most G).
+        card: facts of the run for the card.
+        precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
+        calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
+        limits: of the quality gate.
+
+    Returns:
+        One row a file (see `export.gate.verify.FileCheck`); a file that failed stands as NAME.failed.
+    """
+    folder = Path(out_dir)
+    if calibration is not None:
+        calibration = calibration[:CALIBRATION_IMAGES]
+    jobs: dict[str, Callable[[Path], None]] = {
+        "student.onnx": lambda path: export_onnx(student, path, metadata=file_metadata(student, "float32"))
+    }
+    for precision in precisions:
+        jobs[student_file(precision)] = _tflite_job(student, precision, calibration)
+    k = min(k, len(gallery_ids))
+    # The ONNX student stands there already, and converting a Keras model is slow.
+    for name, source in (("retriever.tflite", student), ("retriever.onnx", folder / "student.onnx")):
+        jobs[name] = functools.partial(
+            build_retriever, source, gallery_embeddings, gallery_ids, k=k, precision=gallery_precision
+        )
+    files = []
+    for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
+        export(folder / name)
+        files.append(folder / name)
+    checks = verify_files(student, files, images_pixels, judge, limits=limits)
+    write_card(folder / "card.json", student, checks, card)
+    return [check.as_dict() for check in checks]
+
+
+def student_file(precision: str, file_format: str = "tflite") -> str:
+    """Returns the name of a student's file: student.tflite for float32, student_int8.onnx for int8 as ONNX."""
+    return f"student.{file_format}" if precision == "float32" else f"student_{precision}.{file_format}"
+
+
+def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None) -> Callable[[Path], None]:
+    images = calibration if precision in CALIBRATED else None
+    return lambda path: export_tflite(
+        student, path, precision=precision, calibration=images, metadata=file_metadata(student, precision)
+    )

@@ -1,0 +1,157 @@
+"""The quality gate: every exported file against the Keras student, on real images.
+
+A file may be small and fast and still be wrong: a quantised head, a preprocessing done twice, statistics that were
+never fitted. So each file is run, and judged by its own retrieval, not by the student's.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from export.formats.metadata import stored_precision
+from kdistill.console.progress import progress_bar
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.evaluation.agreement import teacher_agreement
+from kdistill.files.whole import sha256_of
+from kdistill.runtimes.opening import embed_pixels
+
+MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5, "int8_float_head": 1.5}
+"""Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""
+CONSTANT_COSINE = 0.99999
+Judge = Callable[[np.ndarray], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a file must keep.
+
+    Attributes:
+        max_map_drop: points of mAP by precision; a precision that is not named has float32's limit.
+        min_cosine: the least cosine to the Keras student's embedding of any image, or None.
+    """
+
+    max_map_drop: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(MAX_MAP_DROP))
+    min_cosine: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FileCheck:
+    """How one file did.
+
+    Attributes:
+        name: the file's name.
+        precision: as written in the file by the exporter.
+        bytes: its size.
+        sha256: of its bytes.
+        cosine_mean: between its embeddings and the Keras student's, over the images.
+        cosine_min: the least of them.
+        overlap_at_10: share of the student's ten nearest images that are among the file's ten nearest.
+        map: leave-one-out mAP of the file's own embeddings, 0 to 1.
+        passed: within the limits.
+        reason: why not; empty when passed.
+    """
+
+    name: str
+    precision: str
+    bytes: int
+    sha256: str
+    cosine_mean: float
+    cosine_min: float
+    overlap_at_10: float
+    map: float
+    passed: bool
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def verify_files(
+    student: Any,
+    files: Sequence[Path | str],
+    pixels: np.ndarray,
+    judge: np.ndarray | Judge,
+    *,
+    limits: Limits | None = None,
+) -> list[FileCheck]:
+    """Checks each file and takes the name away from those that fail.
+
+    A file that fails is renamed to NAME.failed, and the reason is logged.
+
+    Args:
+        student: the Keras model that the files came from.
+        files: .tflite and .onnx files with an input `image` and an output `embedding`.
+        pixels: uint8 [n, s, s, 3], real images, resized.
+        judge: labels int [n], for leave-one-out mAP; or a function from embeddings float32 [n, D] to mAP, 0 to 1.
+        limits: what a file must keep; None for the defaults.
+
+    Raises:
+        ArgumentError: no images, or labels that do not match them.
+        KdistillError: the student itself gives one embedding for all images, against which nothing can be checked.
+    """
+    count = len(pixels) if callable(judge) else len(judge)
+    if len(pixels) < 2 or len(pixels) != count:
+        raise ArgumentError(f"verification needs at least 2 images with a label each; {len(pixels)} and {count} came")
+    score = judge if callable(judge) else _leave_one_out(judge)
+    limits = limits or Limits()
+    reference = np.asarray(student.predict(pixels, verbose=0, batch_size=32), np.float32)
+    if float((reference @ reference[0]).min()) > CONSTANT_COSINE:
+        raise KdistillError("the student gives the same embedding for every image: there is nothing to verify against")
+    map_reference = score(reference)
+    checks = []
+    for file in progress_bar(files, total=len(files), description="verifying", unit="file"):
+        check = _check(Path(file), reference, map_reference, pixels, score, limits)
+        if not check.passed:
+            failed = Path(f"{file}.failed")
+            Path(file).replace(failed)
+            logging.error("%s fails the quality gate and is now %s: %s", check.name, failed.name, check.reason)
+        checks.append(check)
+    return checks
+
+
+def _check(
+    path: Path, reference: np.ndarray, map_reference: float, pixels: np.ndarray, score: Judge, limits: Limits
+) -> FileCheck:
+    precision = stored_precision(path)
+    embeddings = embed_pixels(path, pixels)
+    if embeddings.shape != reference.shape:
+        raise KdistillError(
+            f"{path} gives embeddings {list(embeddings.shape)}, the student gives {list(reference.shape)}"
+        )
+    finite = bool(np.isfinite(embeddings).all())
+    cosine = np.sum(embeddings * reference, axis=1) / np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
+    usable = np.nan_to_num(embeddings)
+    quality = score(usable)
+    itself = np.arange(len(usable))
+    agreement = teacher_agreement((usable, usable), (reference, reference), ks=(10,), exclude=itself)
+    drop = 100 * (map_reference - quality)
+    allowed = limits.max_map_drop.get(precision, MAX_MAP_DROP["float32"])
+    reasons = []
+    if not finite:
+        reasons.append("its embeddings are not finite")
+    if drop > allowed:
+        reasons.append(f"its mAP is {drop:.2f} points below the student's {100 * map_reference:.2f}, {allowed} allowed")
+    if limits.min_cosine is not None and not cosine.min() >= limits.min_cosine:
+        reasons.append(f"its least cosine to the student is {cosine.min():.4f}, {limits.min_cosine} is required")
+    return FileCheck(
+        name=path.name,
+        precision=precision,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        cosine_mean=float(cosine.mean()),
+        cosine_min=float(cosine.min()),
+        overlap_at_10=float(agreement["teacher_overlap_at_10"]),
+        map=float(quality),
+        passed=not reasons,
+        reason="; ".join(reasons),
+    )
+
+
+def _leave_one_out(labels: np.ndarray) -> Judge:
+    return lambda embeddings: evaluate_leave_one_out(embeddings, labels).map

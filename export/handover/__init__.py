@@ -1,0 +1,1 @@
+"""A gallery for other search tools."""

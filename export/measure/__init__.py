@@ -1,0 +1,1 @@
+"""Latency and memory of the files of a run."""

@@ -1,0 +1,139 @@
+"""The client of `retriever.tflite` and `retriever.onnx`: an image in, names and scores out; no TensorFlow."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from export.retriever.engine import open_engine
+from export.retriever.sidecar import read_sidecar
+from kdistill.data.images import UnreadableImage, decode, resize
+from kdistill.errors import ArgumentError, KdistillError
+
+MAX_BATCH, MAX_SCORES = 32, 2**25
+"""Queries that are answered at once, and scores that may stand in memory for them (of four bytes)."""
+Photo = PIL.Image.Image | np.ndarray | Path | str | bytes
+"""What a client may be given: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """One neighbour: its name, its row in the gallery, and the cosine with the query."""
+
+    id: str
+    row: int
+    score: float
+
+
+class Retriever:
+    """Searches one retriever file.
+
+    Attributes:
+        ids: names of the gallery's rows.
+        k: neighbours in an answer, fixed when the file was built.
+        image_size: side in pixels of the square that the student takes; None for a file without a student.
+        dimension: D of the embedding.
+    """
+
+    def __init__(self, path: Path | str, *, num_threads: int = 2, check_sha256: bool = True) -> None:
+        """Opens the file and its sidecar.
+
+        Args:
+            path: the .tflite or .onnx file; the sidecar stands beside it (see `export.retriever.sidecar.sidecar_path`).
+            num_threads: of the runtime.
+            check_sha256: compare the file with the sidecar's checksum (about a second for a gigabyte).
+
+        Raises:
+            KdistillError: either file is missing, damaged, foreign, or they do not belong together.
+        """
+        path = Path(path)
+        sidecar = read_sidecar(path)
+        self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
+        if check_sha256:
+            sidecar.check_file(path)
+        batch = min(MAX_BATCH, max(1, MAX_SCORES // len(self.ids))) if sidecar.batches else 1
+        self._engine = open_engine(path, num_threads, batch)
+        self.image_size = self._read_image_size()
+
+    def embed(self, image: Photo) -> np.ndarray:
+        """Returns float32 [D], the student's embedding of one image (see `search` for what an image may be)."""
+        pixels = self._pixels(image)
+        return self._engine.embed(pixels)[0]
+
+    def search(self, image: Photo) -> list[Match]:
+        """Returns the k nearest rows of the gallery, best first.
+
+        Args:
+            image: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB; of any size and mode.
+
+        Raises:
+            UnreadableImage: it cannot be read or decoded.
+        """
+        pixels = self._pixels(image)
+        scores, rows = self._engine.search(pixels)
+        return self._matches(scores[0], rows[0])
+
+    def search_embedding(self, embedding: np.ndarray) -> list[Match]:
+        """Returns the k nearest rows to an embedding, float [D] of norm 1, best first."""
+        scores, rows = self.search_embeddings(np.asarray(embedding)[None])
+        return self._matches(scores[0], rows[0])
+
+    def search_embeddings(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Searches for many queries, up to MAX_BATCH of them at once.
+
+        Args:
+            embeddings: float [Q, D] of norm 1.
+
+        Returns:
+            Scores float32 [Q, k] and row numbers int32 [Q, k], best first.
+
+        Raises:
+            ArgumentError: another shape, or values that are not finite.
+        """
+        queries = np.ascontiguousarray(embeddings, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise ArgumentError(
+                f"queries are embeddings of {self.dimension} dimensions; these have the shape {list(queries.shape)[1:]}"
+            )
+        if not np.isfinite(queries).all():
+            raise ArgumentError("the query's embedding holds values that are not finite")
+        if not len(queries):
+            return np.empty((0, self.k), np.float32), np.empty((0, self.k), np.int32)
+        return self._engine.search_embeddings(queries)
+
+    def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
+        return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
+
+    def _pixels(self, image: Photo) -> np.ndarray:
+        if self.image_size is None:
+            raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
+        return resize(to_rgb(image), self.image_size)[None]
+
+    def _read_image_size(self) -> int | None:
+        if self._engine.input_shape is None:
+            return None
+        height, width = self._engine.input_shape
+        if height != width:
+            raise KdistillError(f"this client takes students with square inputs, this one takes {width} x {height}")
+        return height
+
+
+def to_rgb(image: Photo) -> np.ndarray:
+    """Returns uint8 [H, W, 3]: upright, any mode turned to RGB.
+
+    Raises:
+        UnreadableImage: it cannot be read or decoded, or the array has another shape or type.
+    """
+    if isinstance(image, str | Path):
+        try:
+            return np.asarray(decode(Path(image).read_bytes(), str(image)))
+        except OSError as error:
+            raise UnreadableImage(f"image {image} cannot be read: {error.strerror or error}") from error
+    if isinstance(image, bytes):
+        return np.asarray(decode(image, "given as bytes"))
+    if isinstance(image, PIL.Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UnreadableImage("an image is a path, bytes, a Pillow image, or an array uint8 [height, width, 3]")
+    return image

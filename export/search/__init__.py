@@ -1,0 +1,1 @@
+"""The exact search as operators of TFLite and ONNX."""

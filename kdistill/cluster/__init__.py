@@ -1,0 +1,1 @@
+"""Work on a Ray cluster: asking and embedding, as in one process."""

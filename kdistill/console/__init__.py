@@ -1,0 +1,1 @@
+"""What a terminal sees: progress, and no chatter of native libraries."""

@@ -1,0 +1,1 @@
+"""Files: whole or absent when written, refused before they harm when read."""

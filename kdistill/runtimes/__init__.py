@@ -1,0 +1,1 @@
+"""One opener for each kind of model file."""

@@ -1,0 +1,1 @@
+"""Which questions are worth asking, and what they would cost."""

@@ -1,0 +1,1 @@
+"""The ledger: every question and answer, on disk before it is used."""

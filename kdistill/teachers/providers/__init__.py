@@ -1,0 +1,1 @@
+"""The kinds of teachers: functions, services, tables and model files."""

@@ -1,0 +1,1 @@
+"""Training: the distiller, its callbacks and optimizers, and several devices."""

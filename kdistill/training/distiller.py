@@ -1,0 +1,222 @@
+"""The trainer: a Keras model whose `train_step` teaches the student to rank in the joint space."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kdistill import losses
+from kdistill.errors import ArgumentError
+from kdistill.layers.bank import EmbeddingBank
+from kdistill.layers.interpolation import JointSpaceInterpolation
+from kdistill.layers.pairs import pair_mask
+from kdistill.training.distribution import JOINT_SPACES, gather_rows
+
+
+@keras.saving.register_keras_serializable(package="kdistill")
+class Distiller(keras.Model):
+    """Distils a teacher's embeddings into a student with `model.fit(images, teacher_embeddings)`.
+
+    The teacher is not called here: its answers, float32 [n, Dt], are the targets. Each step embeds a batch, mixes rows
+    of both spaces with the same (i, j, λ), and lets the loss compare the two rankings over the joint rows. What is
+    shipped is `distiller.student`, never the distiller.
+
+    Under a `tf.distribute` strategy (docs/distributed.md) each replica embeds its part of the global batch.
+
+    Source: Laskar & Kannala, ACCV 2020 (arXiv 2007.05299); the ranking form, the mask and the bank are our reading.
+
+    Example:
+        distiller = Distiller(student, interpolation=JointSpaceInterpolation(64), bank=EmbeddingBank(1024))
+        distiller.compile(keras.optimizers.Adam(5e-4), loss="softmax_ranking")
+        distiller.fit(images, teacher_embeddings, batch_size=32, epochs=20)
+    """
+
+    def __init__(
+        self,
+        student: keras.Model,
+        interpolation: JointSpaceInterpolation | None = None,
+        bank: EmbeddingBank | None = None,
+        anchors: str = "originals",
+        rank_against: str = "both",
+        rank_parents: bool = False,
+        projection_dim: int | None = None,
+        joint_space: str = "global",
+        **kwargs: Any,
+    ) -> None:
+        """Holds the student and the parts of the joint space.
+
+        Args:
+            student: uint8 or float [B, H, W, 3] -> float32 [B, Ds].
+            interpolation: makes the M mixtures; None trains on the original rows only.
+            bank: keeps past rows of the training as more to rank against; None keeps none.
+            anchors: the rows that rank: "originals", "mixtures" or "both".
+            rank_against: the rows that are ranked: "originals", "mixtures" or "both".
+            rank_parents: whether a mixture and its own two parents may be ranked against each other.
+            projection_dim: Dt for losses that need equal dimensions: a linear layer, dropped after training, maps the
+                student's embedding to it. None for all others.
+            joint_space: under several replicas, "global" ranks over the rows of all of them, so that loss and gradient
+                are those of one process with the global batch; "replica" over each replica's own rows, another and
+                cheaper objective. Without a strategy both are the same.
+            **kwargs: of keras.Model.
+
+        Raises:
+            ArgumentError: an unknown joint space.
+        """
+        super().__init__(**kwargs)
+        if joint_space not in JOINT_SPACES:
+            raise ArgumentError(f"joint space {joint_space!r} is unknown; choose one of {', '.join(JOINT_SPACES)}")
+        self.joint_space = joint_space
+        self.student = student
+        self.interpolation = interpolation
+        self.bank = bank
+        self.anchors = anchors
+        self.rank_against = rank_against
+        self.rank_parents = rank_parents
+        self.projection_dim = projection_dim
+        self.projection = None
+        if projection_dim is not None:
+            self.projection = keras.layers.Dense(projection_dim, name="to_teacher", dtype="float32")
+            self.projection.build((None, student.output_shape[-1]))
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.built = True
+
+    def build_joint_space(self, teacher_dim: int) -> None:
+        """Creates the weights of interpolation and bank, which otherwise come with the first batch.
+
+        Needed in a strategy's scope: a replica's step must not create variables.
+
+        Args:
+            teacher_dim: Dt.
+        """
+        shapes = (None, self.projection_dim or self.student.output_shape[-1]), (None, teacher_dim)
+        for part in (self.interpolation, self.bank):
+            if part is not None and not part.built:
+                part.build(shapes)
+
+    def compile(self, optimizer: Any = "adam", loss: Any = "softmax_ranking", **kwargs: Any) -> None:
+        """Sets the optimizer and the loss, as `keras.Model.compile` does.
+
+        Args:
+            optimizer: a Keras optimizer or its name.
+            loss: a name known to `losses.get`, one of our losses, or any Keras loss on (targets, embeddings).
+            **kwargs: of keras.Model.compile. `jit_compile` is off unless asked for: on CPUs XLA's convolutions were
+                seven times slower than TensorFlow's own.
+        """
+        kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.ranking_loss = losses.get(loss) if isinstance(loss, str) else loss
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the student's embeddings, float32 [B, Ds]."""
+        return self.student(images, training=training)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The running mean of the loss, reset by Keras at each epoch."""
+        return [self.loss_tracker]
+
+    def joint_loss(self, targets: tf.Tensor, embeddings: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the scalar float32 loss of a batch.
+
+        Args:
+            targets: the teacher's vectors [B, Dt], or labels int [B] for losses that need labels.
+            embeddings: the student's [B, Ds].
+            training: whether the bank takes part and takes these rows in.
+        """
+        embeddings = tf.cast(embeddings, tf.float32)
+        if self.projection is not None:
+            embeddings = self.projection(embeddings)
+        everywhere = embeddings, targets
+        shared = self.joint_space == "global"
+        if shared or self.bank is not None:
+            everywhere = gather_rows(embeddings), gather_rows(tf.convert_to_tensor(targets))
+        if shared:
+            embeddings, targets = everywhere
+        rows, answers, parents = embeddings, targets, tf.zeros((0, 2), tf.int32)
+        if self.interpolation is not None:
+            rows, answers, parents = self.interpolation((embeddings, targets), shared=shared)
+        if not getattr(self.ranking_loss, "joint", False):
+            # Ours give the mean themselves; Keras 2 refuses to take it under a strategy.
+            ours = isinstance(self.ranking_loss, losses.DistillationLoss)
+            return self.ranking_loss.call(answers, rows) if ours else self.ranking_loss(answers, rows)
+        fresh = None
+        if self.bank is not None and training:
+            # It stores the rows of all replicas, so that it holds the same everywhere.
+            past_rows, past_answers, fresh = self.bank((embeddings, targets), store=everywhere)
+            rows, answers = tf.concat([rows, past_rows], 0), tf.concat([answers, past_answers], 0)
+        mask = pair_mask(
+            parents,
+            tf.shape(embeddings)[0],
+            anchors=self.anchors,
+            gallery=self.rank_against,
+            rank_parents=self.rank_parents,
+            bank=fresh,
+        )
+        return self.ranking_loss.call(answers, rows, mask=mask)
+
+    def batch_loss(self, data: Any) -> tf.Tensor:
+        """Returns the scalar float32 loss of (images, targets) in training: forward, interpolate, rank."""
+        images, targets = data[:2]
+        return self.joint_loss(targets, self.student(images, training=True), training=True)
+
+    def gradients_of(self, data: Any) -> tuple[tf.Tensor, list[Any], list[Any]]:
+        """Returns the loss with the student's own, its gradients, and the variables that they belong to."""
+        with tf.GradientTape() as tape:
+            loss = self.batch_loss(data) + sum(self.student.losses)
+            # Optimizers sum over replicas; the mean is wanted.
+            objective = _scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
+        variables = self.trainable_variables
+        return loss, _unscaled(tape.gradient(objective, variables), self.optimizer), variables
+
+    def update_step(self, data: Any) -> tf.Tensor:
+        """One step, also of a replica: gradients and update. Returns the loss."""
+        loss, gradients, variables = self.gradients_of(data)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of `fit`: `update_step` and the running mean of its loss."""
+        self.loss_tracker.update_state(self.update_step(data))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The loss on `validation_data`, without the bank."""
+        images, targets = data[:2]
+        self.loss_tracker.update_state(self.joint_loss(targets, self.student(images, training=False)))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of `__init__`, layers serialised."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "student": serialize(self.student),
+            "interpolation": None if self.interpolation is None else serialize(self.interpolation),
+            "bank": None if self.bank is None else serialize(self.bank),
+            "anchors": self.anchors,
+            "rank_against": self.rank_against,
+            "rank_parents": self.rank_parents,
+            "projection_dim": self.projection_dim,
+            "joint_space": self.joint_space,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Distiller":
+        """Rebuilds a distiller from `get_config`."""
+        config = dict(config)
+        for part in ("student", "interpolation", "bank"):
+            if config[part] is not None:
+                config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
+        return cls(**config)
+
+
+def _scaled(loss: tf.Tensor, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """Returns the loss times the optimizer's loss scale (mixed_float16), in either Keras version."""
+    if hasattr(optimizer, "scale_loss"):
+        return optimizer.scale_loss(loss)
+    return optimizer.get_scaled_loss(loss) if hasattr(optimizer, "get_scaled_loss") else loss
+
+
+def _unscaled(gradients: list[Any], optimizer: keras.optimizers.Optimizer) -> list[Any]:
+    """Returns the gradients for `apply_gradients`: Keras 3 unscales there, Keras 2 before."""
+    return optimizer.get_unscaled_gradients(gradients) if hasattr(optimizer, "get_unscaled_gradients") else gradients

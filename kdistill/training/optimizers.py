@@ -1,0 +1,72 @@
+"""From a name on the command line to an optimizer."""
+
+import inspect
+from typing import Any
+
+import keras
+
+from kdistill.errors import ArgumentError
+from kdistill.training import addons
+
+_OPTIMIZERS = {
+    name.lower(): name
+    for name in (
+        "Adam",
+        "AdamW",
+        "SGD",
+        "RMSprop",
+        "Nadam",
+        "Adamax",
+        "Adagrad",
+        "Adadelta",
+        "Adafactor",
+        "Ftrl",
+        "Lion",
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of Keras's optimizers that `get` knows."""
+    return tuple(_OPTIMIZERS)
+
+
+def get(name: str, learning_rate: Any, **options: Any) -> Any:
+    """Returns the optimizer of that name.
+
+    Args:
+        name: one of `names()`, or "Addons>..." where tensorflow-addons imports. Its wrappers (Lookahead,
+            MovingAverage, SWA) are put around Adam; AdamW and SGDW take a weight decay of 0.004 unless given, as
+            Keras's AdamW does.
+        learning_rate: a float above 0 or a Keras schedule; Addons>COCOB has none and ignores it.
+        **options: of the optimizer's `__init__`.
+
+    Raises:
+        ArgumentError: an unknown name, a learning rate or an option that the optimizer does not take.
+    """
+    if isinstance(learning_rate, int | float) and not learning_rate > 0:
+        raise ArgumentError(f"the learning rate must be above 0; {learning_rate} was given")
+    try:
+        if name.startswith(addons.PREFIX):
+            return _from_addons(name, learning_rate, options)
+        if name.lower() not in _OPTIMIZERS:
+            raise ArgumentError(f"optimizer {name!r} is unknown; choose one of {', '.join(_OPTIMIZERS)}, or Addons>...")
+        return getattr(keras.optimizers, _OPTIMIZERS[name.lower()])(learning_rate=learning_rate, **options)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"optimizer {name!r} does not take these options: {error}") from error
+
+
+def _from_addons(name: str, learning_rate: Any, options: dict[str, Any]) -> Any:
+    optimizer_class = addons.registered(name)
+    if not (inspect.isclass(optimizer_class) and hasattr(optimizer_class, "apply_gradients")):
+        raise ArgumentError(f"{name!r} is not an optimizer")
+    parameters = inspect.signature(optimizer_class.__init__).parameters
+    if "learning_rate" in parameters:
+        options = {"learning_rate": learning_rate, **options}
+        if parameters.get("weight_decay", inspect.Parameter.empty) is not inspect.Parameter.empty:
+            required = parameters["weight_decay"].default is inspect.Parameter.empty
+            options = {"weight_decay": 0.004, **options} if required else options
+    elif "optimizer" in parameters:
+        # These wrappers are written for the optimizers of Keras before 2.11.
+        options = {"optimizer": keras.optimizers.legacy.Adam(learning_rate), **options}
+    return optimizer_class(**options)

@@ -1,0 +1,237 @@
+"""The trainer: what a step computes, what it leaves alone, and one real fit."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdistill import losses, students
+from kdistill.errors import KdistillError
+from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN, read_history
+from kdistill.training.distiller import Distiller
+
+SIZE = 16
+
+
+def _student(seed=0, dim=8):
+    keras.utils.set_random_seed(seed)
+    return students.build("small_cnn", alpha=0.5, image_size=SIZE, embedding_dim=dim)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """Noisy bars in six directions: pixels, class labels, and a teacher that knows the direction exactly."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(6), 20)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, SIZE)] * 2), -1)
+    angles = labels * np.pi / 6
+    bars = np.abs(np.cos(angles)[:, None, None] * grid[..., 0] + np.sin(angles)[:, None, None] * grid[..., 1]) < 0.3
+    pixels = np.clip(bars[..., None] * 150 + rng.normal(50, 40, (120, SIZE, SIZE, 3)), 0, 255).astype(np.uint8)
+    teacher = np.concatenate([np.eye(6)[labels], 0.3 * rng.normal(size=(120, 4))], 1).astype(np.float32)
+    return pixels, labels, teacher
+
+
+def _compiled(student, loss="softmax_ranking", rate=3e-3, **options):
+    distiller = Distiller(student, **options)
+    distiller.compile(keras.optimizers.Adam(rate), loss=loss)
+    return distiller
+
+
+def test_fit_teaches_the_student_to_rank(shapes):
+    pixels, labels, teacher = shapes
+    student = _student()
+    before = evaluate_leave_one_out(student(pixels).numpy(), labels).map
+    distiller = _compiled(student, interpolation=JointSpaceInterpolation(32))
+    history = distiller.fit(pixels, teacher, batch_size=40, epochs=30, verbose=0)
+    after = evaluate_leave_one_out(student(pixels).numpy(), labels).map
+    assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
+    assert after > before + 0.2
+
+
+def test_same_seed_same_student(shapes):
+    pixels, _, teacher = shapes
+    results = []
+    for _ in range(2):
+        student = _student(seed=5)
+        distiller = _compiled(student, interpolation=JointSpaceInterpolation(16, seed=3))
+        distiller.fit(pixels[:40], teacher[:40], batch_size=20, epochs=2, shuffle=False, verbose=0)
+        results.append(student(pixels[:10]).numpy())
+    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
+
+
+def test_loss_of_a_step_is_the_loss_over_the_joint_rows(shapes):
+    pixels, _, teacher = shapes
+    embeddings = _student()(pixels[:12])
+    first, second = (JointSpaceInterpolation(7, seed=2) for _ in range(2))
+    distiller = _compiled(_student(), interpolation=first, anchors="both", rank_parents=True)
+    rows, answers, _ = second((embeddings, tf.constant(teacher[:12])))
+    # Every row against every other one is what the loss does without a mask.
+    expected = losses.get("softmax_ranking")(answers, rows)
+    np.testing.assert_allclose(distiller.joint_loss(teacher[:12], embeddings), expected, rtol=1e-5)
+
+
+def test_teacher_dimension_is_free_and_projection_is_dropped(shapes):
+    pixels, _, teacher = shapes
+    student = _student(dim=5)
+    distiller = _compiled(student, loss="regression", projection_dim=teacher.shape[1])
+    distiller.fit(pixels[:40], teacher[:40], batch_size=20, verbose=0)
+    assert student(pixels[:2]).shape == (2, 5)
+    assert len(distiller.trainable_variables) == len(student.trainable_variables) + 1 + 1
+
+
+def test_bank_adds_rows_only_in_training(shapes):
+    pixels, _, teacher = shapes
+    student = _student()
+    distiller = _compiled(student, interpolation=JointSpaceInterpolation(8), bank=EmbeddingBank(30))
+    distiller.fit(pixels[:40], teacher[:40], batch_size=20, epochs=1, verbose=0)
+    stored = np.array(distiller.bank.teacher_rows)
+    assert (np.linalg.norm(stored, axis=1) > 0.99).all()
+    distiller.evaluate(pixels[:40], teacher[:40], batch_size=20, verbose=0)
+    np.testing.assert_array_equal(np.array(distiller.bank.teacher_rows), stored)
+
+
+def test_labels_as_targets(shapes):
+    pixels, labels, _ = shapes
+    student = _student()
+    before = evaluate_leave_one_out(student(pixels).numpy(), labels).map
+    distiller = _compiled(student, loss="contrastive", rate=1e-3)
+    distiller.fit(pixels, labels, batch_size=40, epochs=20, verbose=0)
+    assert evaluate_leave_one_out(student(pixels).numpy(), labels).map > before + 0.1
+
+
+def test_mixed_precision_and_tiny_batches_stay_finite(shapes):
+    pixels, _, teacher = shapes
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        student = _student()
+        distiller = Distiller(student, JointSpaceInterpolation(8), EmbeddingBank(16))
+        optimizer = keras.mixed_precision.LossScaleOptimizer(keras.optimizers.Adam(1e-3))
+        distiller.compile(optimizer)
+        for batch in (1, 2, 16):
+            history = distiller.fit(pixels[:batch], teacher[:batch], batch_size=batch, epochs=3, verbose=0)
+            assert np.isfinite(history.history["loss"]).all()
+        assert student(pixels[:2]).dtype == tf.float32
+        assert all(np.isfinite(weight).all() for weight in student.get_weights())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def test_xla_gives_the_same_loss(shapes):
+    pixels, _, teacher = shapes
+    # Without mixtures the values must agree; XLA draws other random numbers, so with them only soundness is checked.
+    for mixtures, tolerance in ((0, 1e-3), (8, 0.5)):
+        values = []
+        for jit_compile in (False, True):
+            distiller = Distiller(_student(), JointSpaceInterpolation(mixtures, seed=1))
+            distiller.compile(keras.optimizers.SGD(1e-3), jit_compile=jit_compile)
+            values.append(distiller.fit(pixels[:16], teacher[:16], batch_size=16, verbose=0).history["loss"][0])
+        np.testing.assert_allclose(values[0], values[1], rtol=tolerance)
+
+
+def test_retrieval_evaluation_feeds_callbacks_after_it(shapes):
+    pixels, labels, teacher = shapes
+    student = _student()
+    evaluation = RetrievalEvaluation(pixels, labels)
+    stop = keras.callbacks.EarlyStopping(monitor="val_map", mode="max", patience=2, restore_best_weights=True)
+    distiller = _compiled(student, rate=1.0)  # far too much: the quality falls
+    history = distiller.fit(pixels, teacher, batch_size=40, epochs=20, callbacks=[evaluation, stop], verbose=0)
+    assert len(history.history["val_map"]) < 20
+    best = max(history.history["val_map"])
+    np.testing.assert_allclose(evaluate_leave_one_out(student(pixels).numpy(), labels).map, best, atol=1e-6)
+    queries = RetrievalEvaluation(pixels[::2], labels[::2], pixels[1::2], labels[1::2])
+    queries.set_model(distiller)
+    queries.set_params({"epochs": 1})
+    logs = {}
+    queries.on_epoch_end(0, logs)
+    assert 0 < logs["val_map"] <= 1
+    with pytest.raises(KdistillError, match="together"):
+        RetrievalEvaluation(pixels, labels, pixels)
+
+
+def test_interrupted_training_ends_as_the_uninterrupted(shapes, tmp_path):
+    pixels, _, teacher = shapes
+
+    def train(directory, epochs):
+        student = _student(seed=1)
+        distiller = _compiled(student, interpolation=JointSpaceInterpolation(8), bank=EmbeddingBank(30))
+        checkpoint = ResumableCheckpoint(distiller, directory)
+        done = checkpoint.restore()
+        history = HistoryFile(directory / "history.jsonl", 2)
+        batches = tf.data.Dataset.from_tensor_slices((pixels[:40], teacher[:40])).batch(20)
+        distiller.fit(
+            batches, epochs=epochs, initial_epoch=done, callbacks=[StopOnNaN(), history, checkpoint], verbose=0
+        )
+        return student(pixels[:10]).numpy(), done
+
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole, _ = train(tmp_path / "whole", 4)
+    train(tmp_path / "parts", 2)
+    parts, done = train(tmp_path / "parts", 4)
+    assert done == 2
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    assert [line["step"] for line in read_history(tmp_path / "parts" / "history.jsonl")] == [2, 4, 6, 8]
+    # A damaged last checkpoint: the one before is used; without any, one sentence.
+    data = sorted((tmp_path / "parts").glob("ckpt-*.data*"))
+    data[-1].write_bytes(data[-1].read_bytes()[:100])
+    assert train(tmp_path / "parts", 4)[1] == 3
+    for file in (tmp_path / "parts").glob("ckpt-*.data*"):
+        file.write_bytes(b"")
+    with pytest.raises(KdistillError, match=r"no checkpoint in .* can be read"):
+        train(tmp_path / "parts", 4)
+
+
+def test_keras_backup_and_restore_works_with_the_distiller(shapes, tmp_path):
+    pixels, _, teacher = shapes
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("power cut")
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+
+    distiller = _compiled(_student(seed=1), interpolation=JointSpaceInterpolation(8))
+    with pytest.raises(RuntimeError, match="power cut"):
+        distiller.fit(pixels[:40], teacher[:40], epochs=4, callbacks=[backup(), Interrupt()], verbose=0)
+    distiller = _compiled(_student(seed=1), interpolation=JointSpaceInterpolation(8))
+    history = distiller.fit(pixels[:40], teacher[:40], epochs=4, callbacks=[backup()], verbose=0)
+    assert history.epoch == [2, 3]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(shapes, tmp_path):
+    pixels, _, teacher = shapes
+    teacher = teacher.copy()
+    distiller = _compiled(_student(), loss=keras.losses.MeanSquaredError(), projection_dim=teacher.shape[1])
+    checkpoint = ResumableCheckpoint(distiller, tmp_path)
+    distiller.fit(pixels[:20], teacher[:20], epochs=1, callbacks=[StopOnNaN(), checkpoint], verbose=0)
+    teacher[3] = np.nan
+    with pytest.raises(KdistillError, match="the loss became nan at step 1"):
+        distiller.fit(pixels[:20], teacher[:20], epochs=2, callbacks=[StopOnNaN(), checkpoint], verbose=0)
+    assert checkpoint.restore() == 1
+    assert all(np.isfinite(weight).all() for weight in distiller.student.get_weights())
+
+
+def test_distiller_survives_saving_and_a_fresh_process(shapes, tmp_path):
+    pixels, _, teacher = shapes
+    distiller = _compiled(_student(), interpolation=JointSpaceInterpolation(8, alpha=0.7), bank=EmbeddingBank(10))
+    distiller.fit(pixels[:20], teacher[:20], verbose=0)
+    distiller.save(tmp_path / "distiller.keras")
+    np.save(tmp_path / "pixels.npy", pixels[:4])
+    code = (
+        "import json, sys, keras, numpy as np, kdistill\n"
+        "model = keras.saving.load_model(sys.argv[1] + '/distiller.keras', compile=False)\n"
+        "config = [model.interpolation.alpha, model.bank.size, model.anchors]\n"
+        "print(json.dumps([config, model.student(np.load(sys.argv[1] + '/pixels.npy')).numpy().tolist()]))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    config, embeddings = json.loads(result.stdout.splitlines()[-1])
+    assert config == [0.7, 10, "originals"]
+    np.testing.assert_allclose(embeddings, distiller.student(pixels[:4]), atol=1e-5)
