@@ -25,7 +25,7 @@ def test_figures_are_points_and_gains_are_by_seed():
 def smoke(name: str, arms: list[str], folder: Path) -> tuple[dict, list[dict]]:
     """Returns the result of a smoke run of these arms, and the lines of its CSV file."""
     options = ["--smoke", "--seeds=1", f"--arms={','.join(arms)}", f"--csv={folder / 'runs.csv'}"]
-    command = [sys.executable, "-m", f"benchmarks.{name}", *options, f"--json={folder / 'result.json'}"]
+    command = [sys.executable, "-m", f"benchmarks.teachers.{name}", *options, f"--json={folder / 'result.json'}"]
     finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     with open(folder / "runs.csv", newline="") as opened:
@@ -33,7 +33,7 @@ def smoke(name: str, arms: list[str], folder: Path) -> tuple[dict, list[dict]]:
 
 
 def test_a_smoke_run_of_orders(tmp_path):
-    result, rows = smoke("order_teachers", ["vectors", "ranker", "direct"], tmp_path)
+    result, rows = smoke("orders", ["vectors", "ranker", "direct"], tmp_path)
     assert [(row["arm"], row["judged_on"]) for row in rows] == [
         ("vectors", "test"),
         ("ranker", "test"),
@@ -45,8 +45,8 @@ def test_a_smoke_run_of_orders(tmp_path):
 
 
 def test_a_smoke_run_of_pairs_resumes(tmp_path):
-    first, (line,) = smoke("pair_teachers", ["all"], tmp_path)
-    whole, rows = smoke("pair_teachers", ["all", "rr_diff"], tmp_path)
+    first, (line,) = smoke("pairs", ["all"], tmp_path)
+    whole, rows = smoke("pairs", ["all", "rr_diff"], tmp_path)
     assert rows[0] == line
     assert [row["arm"] for row in rows] == ["all", "rr_diff"]
     assert whole["maps"]["all"] == [pytest.approx(first["maps"]["all"][0], abs=1e-6)]

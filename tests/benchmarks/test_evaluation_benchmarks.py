@@ -11,7 +11,7 @@ import pytest
     ("name", "figures"),
     [
         ("evaluation", {"speedup_1m", "peak_extra_mib", "max_abs_error", "linearity"}),
-        ("embedding", {"rate_ratio", "rate_ratio_student"}),
+        ("evaluation.embedding", {"rate_ratio", "rate_ratio_student"}),
     ],
 )
 def test_smoke(name, figures, tmp_path):

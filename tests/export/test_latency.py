@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.latency.__main__ import markdown_table, measure, summarise
 from export.gate.bundle import export_student
+from export.measure.latency import markdown_table, measure, summarise
 from kdistill.errors import KdistillError
 
 

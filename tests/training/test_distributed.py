@@ -23,8 +23,8 @@ QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"
 
 @pytest.fixture(scope="module")
 def mirrored():
-    """What tests/distributed_process.py prints."""
-    command = [sys.executable, str(REPOSITORY / "tests" / "distributed_process.py")]
+    """What tests/training/distributed_process.py prints."""
+    command = [sys.executable, str(REPOSITORY / "tests" / "training" / "distributed_process.py")]
     done = subprocess.run(command, env=QUIET, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
