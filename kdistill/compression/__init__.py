@@ -1,7 +1,7 @@
 """A student that starts large and shrinks: compactors in, channels given up, compactors out."""
 
 from kdistill.compression.cost import CostModel, count_flops
-from kdistill.compression.importance import IMPORTANCES, by_loss, by_neighbours, by_output
+from kdistill.compression.importance import by_loss, by_neighbours, by_output
 from kdistill.compression.insert import compactors, insert_compactors
 from kdistill.compression.merge import merge
 from kdistill.compression.paths import ChannelPath, channel_paths
@@ -9,6 +9,7 @@ from kdistill.compression.refit import refit
 from kdistill.compression.schedule import ChannelSchedule, close, lasso_of
 from kdistill.compression.select import absolute, choose
 from kdistill.compression.trainer import CapacityDistiller
+from kdistill.facts.joint_space import IMPORTANCES
 
 __all__ = [
     "IMPORTANCES",

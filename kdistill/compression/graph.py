@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kdistill import stacks
 from kdistill.errors import ArgumentError
 
 Fresh = tuple[keras.layers.Layer, list[np.ndarray] | None]
@@ -30,7 +31,7 @@ def consumers(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
     found: dict[str, list[keras.layers.Layer]] = {layer.name: [] for layer in model.layers}
     for layer in model.layers:
         if not isinstance(layer, keras.layers.InputLayer):
-            for tensor in _inputs(layer):
+            for tensor in stacks.listed(layer.input):
                 found[_producer(producers, tensor, layer)].append(layer)
     return found
 
@@ -55,8 +56,8 @@ def rebuild(model: keras.Model, replacements: Mapping[str, Sequence[Fresh]]) -> 
             first = keras.Input(shape[1:], batch_size=shape[0], dtype=layer.dtype, name=layer.name)
             tensors[id(layer.output)] = first
             continue
-        given = [tensors[id(tensor)] for tensor in _inputs(layer) if id(tensor) in tensors]
-        if len(given) != len(_inputs(layer)):
+        given = [tensors[id(tensor)] for tensor in stacks.listed(layer.input) if id(tensor) in tensors]
+        if len(given) != len(stacks.listed(layer.input)):
             raise _unsuitable(layer)
         result = given if len(given) > 1 else given[0]
         chain = replacements.get(layer.name)
@@ -69,11 +70,6 @@ def rebuild(model: keras.Model, replacements: Mapping[str, Sequence[Fresh]]) -> 
     for fresh, weights in pending:
         fresh.set_weights(weights)
     return rebuilt
-
-
-def _inputs(layer: keras.layers.Layer) -> list[Any]:
-    inputs = layer.input
-    return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
 
 
 def _producer(producers: Mapping[int, str], tensor: Any, layer: keras.layers.Layer) -> str:

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdistill import stacks
 from kdistill.compression.insert import compactor_name, compactors
 from kdistill.compression.paths import ChannelPath
 from kdistill.layers.geometry import l2_normalise
 
-IMPORTANCES = ("neighbours", "loss", "output")
 _BATCH = 32
 
 
@@ -42,7 +42,7 @@ def by_neighbours(
     found: list[list[np.ndarray]] = [[] for _ in paths]
     for start in range(0, len(pixels), _BATCH):
         outputs = maps(pixels[start : start + _BATCH], training=False)
-        for values, output in zip(found, outputs if isinstance(outputs, list | tuple) else [outputs], strict=True):
+        for values, output in zip(found, stacks.listed(outputs), strict=True):
             values.append(l2_normalise(tf.reduce_mean(tf.abs(tf.cast(output, tf.float32)), (1, 2))).numpy())
     importance = {}
     for path, values in zip(paths, found, strict=True):
@@ -106,7 +106,7 @@ def by_output(student: keras.Model, paths: Sequence[ChannelPath], pixels: np.nda
     sums = [np.zeros((3, path.channels)) for path in paths]
     for start in range(0, len(pixels), _BATCH):
         outputs = inputs(pixels[start : start + _BATCH], training=False)
-        for total, output in zip(sums, outputs if isinstance(outputs, list | tuple) else [outputs], strict=True):
+        for total, output in zip(sums, stacks.listed(outputs), strict=True):
             rows = np.asarray(output, np.float64).reshape(-1, output.shape[-1])
             total += np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)])
     importance = {}

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdistill import stacks
 from kdistill.compression.paths import ChannelPath
 
 _BATCH = 64
@@ -94,8 +95,7 @@ def _collect(
     found: list[list[np.ndarray]] = [[] for _ in places]
     for start in range(0, len(pixels), _BATCH):
         batch = slice(start, start + _BATCH)
-        outputs = model(pixels[batch], training=False)
-        outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
+        outputs = stacks.listed(model(pixels[batch], training=False))
         for values, output, shape, chosen in zip(found, outputs, shapes, places, strict=True):
             rows = shape(tf.cast(output, tf.float32), None if chosen is None else chosen[batch])
             values.append(np.asarray(rows).reshape(-1, rows.shape[-1]))

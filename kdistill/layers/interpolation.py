@@ -8,11 +8,10 @@ import scipy.special
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.joint_space import DISTRIBUTIONS, PAIRINGS
 from kdistill.layers.geometry import l2_normalise
 from kdistill.layers.state import add_state
 
-DISTRIBUTIONS = ("uniform", "beta", "fixed")
-PAIRINGS = ("random", "teacher_knn", "far")
 _QUANTILES = 4096
 
 

@@ -3,9 +3,7 @@
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
-
-ROLES = ("originals", "mixtures", "both")
-BANK_ROLES = ("gallery", "anchors", "both")
+from kdistill.facts.joint_space import BANK_ROLES, ROLES
 
 
 def pair_mask(

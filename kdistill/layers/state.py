@@ -3,17 +3,17 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
+
+from kdistill import stacks
 
 
 def add_state(layer: keras.layers.Layer, name: str, shape: tuple[int, ...], dtype: str) -> Any:
-    """Adds a non-trainable weight of zeros that each replica may write; the first replica's value is kept.
-
-    The two supported generations of Keras spell that rule differently.
-    """
-    aggregation: Any = "only_first_replica"
-    if keras.__version__.startswith("2."):
-        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+    """Adds a non-trainable weight of zeros that each replica may write; the first replica's value is kept."""
     return layer.add_weight(
-        name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False, aggregation=aggregation
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        initializer="zeros",
+        trainable=False,
+        aggregation=stacks.ONLY_FIRST_REPLICA,
     )

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from kdistill import stacks
+
 
 @keras.saving.register_keras_serializable(package="kdistill")
 class SynchronisedBatchNormalization(keras.layers.BatchNormalization):
@@ -41,8 +43,7 @@ class SynchronisedBatchNormalization(keras.layers.BatchNormalization):
 
     def _remember(self, mean: tf.Tensor, variance: tf.Tensor, size: tf.Tensor) -> None:
         """Moves the moving statistics towards those of a batch, [C] each; `size` counts the batch's numbers."""
-        if getattr(self, "fused", False):
-            # The kernel that a single process uses in Keras 2 remembers the unbiased variance.
+        if stacks.remembers_unbiased_variance(self):
             count = tf.cast(size // tf.size(mean), variance.dtype)
             variance *= count / tf.maximum(count - 1.0, 1.0)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):

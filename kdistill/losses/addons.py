@@ -7,10 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kdistill import stacks
 from kdistill.errors import ArgumentError
+from kdistill.facts.losses import ADDONS_PREFIX
 from kdistill.layers.geometry import safe_sqrt, similarities, squared_distances
 from kdistill.losses.base import DistillationLoss, masked_mean
-from kdistill.training import addons
 
 _EMBEDDINGS = (
     "TripletSemiHardLoss",
@@ -47,8 +48,8 @@ class AddonsLoss(DistillationLoss):
             ArgumentError: the package does not import here, no such loss, or options that it does not take.
         """
         options = options or {}
-        found = addons.registered(registered_name)
-        self.kind = registered_name.removeprefix(addons.PREFIX)
+        found = stacks.addon(registered_name)
+        self.kind = registered_name.removeprefix(ADDONS_PREFIX)
         is_class = inspect.isclass(found)
         if is_class != (self.kind[0].isupper()) or (is_class and not issubclass(found, keras.losses.Loss)):
             raise ArgumentError(f"{registered_name!r} is not a loss")

@@ -7,10 +7,9 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.losses import checked_options, facts_of
 
 Function = Callable[..., tf.Tensor]
-
-SIMILARITIES = ("cosine", "dot")
 
 NEVER = -1e9
 """The score of what cannot be chosen: its exponential is 0, and unlike infinity it leaves no NaN behind."""
@@ -19,17 +18,30 @@ NEVER = -1e9
 class DistillationLoss(keras.losses.Loss):
     """A Keras loss that hands its options to a pure function.
 
+    A subclass that names itself (`known_as`) is one of `kdistill.facts.losses`, which says what it needs and checks its
+    options; any other says so itself by the attributes.
+
     Attributes:
+        known_as: the name among the facts; empty for a loss that is not among them.
         function: the pure function f(y_true, y_pred, *, mask=None, **options) -> float32 scalar.
         needs_labels: y_true is int [B] class labels instead of the teacher's vectors [N, Dt].
         needs_equal_dims: y_true and y_pred must have the same last dimension.
         joint: `mask` is the bool [A, N] of `pair_mask`, and rows may be mixtures.
     """
 
+    known_as: ClassVar[str] = ""
     function: ClassVar[Function]
     needs_labels: bool = False
     needs_equal_dims: bool = False
     joint: bool = False
+
+    def __init_subclass__(cls, *, known_as: str = "", **kwargs: Any) -> None:
+        """Takes what the facts say about the loss of that name."""
+        super().__init_subclass__(**kwargs)
+        if known_as:
+            facts = facts_of(known_as)
+            cls.known_as = known_as
+            cls.joint, cls.needs_labels, cls.needs_equal_dims = facts.joint, facts.needs_labels, facts.needs_equal_dims
 
     def __init__(self, options: dict[str, Any], *, name: str, **kwargs: Any) -> None:
         """Keeps the options.
@@ -38,10 +50,13 @@ class DistillationLoss(keras.losses.Loss):
             options: keyword arguments of the pure function.
             name: of the loss in logs.
             **kwargs: of keras.losses.Loss.
+
+        Raises:
+            ArgumentError: an option that is of another kind or out of its range.
         """
         kwargs.setdefault("reduction", "sum_over_batch_size")
         super().__init__(name=name, **kwargs)
-        self.options = options
+        self.options: dict[str, Any] = dict(checked_options(self.known_as, options) if self.known_as else options)
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the float32 scalar of the pure function."""
@@ -50,28 +65,6 @@ class DistillationLoss(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the subclass's `__init__`."""
         return {**super().get_config(), **self.options}
-
-
-def positive(name: str, value: float) -> float:
-    """Returns the value as a float.
-
-    Raises:
-        ArgumentError: it is not above 0.
-    """
-    if not value > 0:
-        raise ArgumentError(f"{name} must be above 0; {value} was given")
-    return float(value)
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
-    """Returns the value.
-
-    Raises:
-        ArgumentError: it is not among the choices.
-    """
-    if value not in choices:
-        raise ArgumentError(f"{name} {value!r} is unknown; choose one of {', '.join(choices)}")
-    return value
 
 
 def check_equal_dims(loss: str, y_true: tf.Tensor, y_pred: tf.Tensor) -> None:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.layers.geometry import safe_sqrt, squared_distances
-from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_sum, positive
+from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_sum
 
 
 def contrastive(
@@ -34,12 +34,11 @@ def contrastive(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class Contrastive(DistillationLoss):
+class Contrastive(DistillationLoss, known_as="contrastive"):
     """Keras form of `contrastive`."""
 
     function = staticmethod(contrastive)
-    needs_labels = True
 
     def __init__(self, margin: float = 0.7, name: str = "contrastive", **kwargs: Any) -> None:
         """Takes the options of `contrastive`."""
-        super().__init__({"margin": positive("the margin", margin)}, name=name, **kwargs)
+        super().__init__({"margin": margin}, name=name, **kwargs)

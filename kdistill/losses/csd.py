@@ -5,9 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import similarities
-from kdistill.losses.base import NEVER, DistillationLoss, check_equal_dims, masked_mean, masked_sum, positive
+from kdistill.losses.base import NEVER, DistillationLoss, check_equal_dims, masked_mean, masked_sum
 
 
 def csd(
@@ -56,11 +55,10 @@ def csd(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class CSD(DistillationLoss):
+class CSD(DistillationLoss, known_as="csd"):
     """Keras form of `csd`."""
 
     function = staticmethod(csd)
-    needs_equal_dims = True
 
     def __init__(
         self,
@@ -71,11 +69,9 @@ class CSD(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         """Takes the options of `csd`."""
-        if top_k < 2:
-            raise ArgumentError(f"a distribution takes at least 2 neighbours; top_k {top_k} was given")
         options = {
             "top_k": top_k,
-            "teacher_temperature": positive("the teacher's temperature", teacher_temperature),
-            "student_temperature": positive("the student's temperature", student_temperature),
+            "teacher_temperature": teacher_temperature,
+            "student_temperature": student_temperature,
         }
         super().__init__(options, name=name, **kwargs)

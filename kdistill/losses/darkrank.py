@@ -7,13 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import l2_normalise, safe_sqrt, squared_distances
-from kdistill.losses.base import NEVER, DistillationLoss, anchors_and_mask, masked_mean, masked_sum, one_of, positive
-
-FORMS = ("hard", "soft")
-MAX_SOFT_LENGTH = 6
-"""The soft form walks through all orders of the list: 720 for six rows."""
+from kdistill.losses.base import NEVER, DistillationLoss, anchors_and_mask, masked_mean, masked_sum
 
 
 def darkrank(
@@ -74,7 +69,7 @@ def _log_likelihood(ordered: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class DarkRank(DistillationLoss):
+class DarkRank(DistillationLoss, known_as="darkrank"):
     """Keras form of `darkrank`."""
 
     function = staticmethod(darkrank)
@@ -89,14 +84,10 @@ class DarkRank(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         """Takes the options of `darkrank`."""
-        if beta < 1:
-            raise ArgumentError(f"beta must be at least 1; {beta} was given")
-        if top_k < 2 or (form == "soft" and top_k > MAX_SOFT_LENGTH):
-            raise ArgumentError(f"lists have 2 rows or more, and at most {MAX_SOFT_LENGTH} when soft; got {top_k}")
         options = {
-            "alpha": positive("alpha", alpha),
-            "beta": float(beta),
+            "alpha": alpha,
+            "beta": beta,
             "top_k": top_k,
-            "form": one_of("form", form, FORMS),
+            "form": form,
         }
         super().__init__(options, name=name, **kwargs)

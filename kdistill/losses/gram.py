@@ -7,12 +7,10 @@ import tensorflow as tf
 
 from kdistill.layers.geometry import l2_normalise, safe_sqrt, similarities
 from kdistill.losses.base import (
-    SIMILARITIES,
     DistillationLoss,
     anchors_and_mask,
     check_equal_dims,
     masked_mean,
-    one_of,
 )
 
 
@@ -74,23 +72,21 @@ def raml(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class Gram(DistillationLoss):
+class Gram(DistillationLoss, known_as="gram"):
     """Keras form of `gram`."""
 
     function = staticmethod(gram)
-    joint = True
 
     def __init__(self, similarity: str = "cosine", name: str = "gram", **kwargs: Any) -> None:
         """Takes the options of `gram`."""
-        super().__init__({"similarity": one_of("similarity", similarity, SIMILARITIES)}, name=name, **kwargs)
+        super().__init__({"similarity": similarity}, name=name, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class RAML(DistillationLoss):
+class RAML(DistillationLoss, known_as="raml"):
     """Keras form of `raml`."""
 
     function = staticmethod(raml)
-    needs_equal_dims = True
 
     def __init__(self, cross_weight: float = 1.0, self_weight: float = 1.0, name: str = "raml", **kwargs: Any) -> None:
         """Takes the options of `raml`."""

@@ -5,17 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import similarities
 from kdistill.losses.base import (
     NEVER,
-    SIMILARITIES,
     DistillationLoss,
     anchors_and_mask,
     masked_mean,
     masked_sum,
-    one_of,
-    positive,
 )
 
 
@@ -65,11 +61,10 @@ def list_mle(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class ListMLE(DistillationLoss):
+class ListMLE(DistillationLoss, known_as="list_mle"):
     """Keras form of `list_mle`."""
 
     function = staticmethod(list_mle)
-    joint = True
 
     def __init__(
         self,
@@ -80,11 +75,9 @@ class ListMLE(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         """Takes the options of `list_mle`."""
-        if top_k < 1:
-            raise ArgumentError(f"top_k must be at least 1; {top_k} was given")
         options = {
             "top_k": top_k,
-            "student_temperature": positive("the student's temperature", student_temperature),
-            "similarity": one_of("similarity", similarity, SIMILARITIES),
+            "student_temperature": student_temperature,
+            "similarity": similarity,
         }
         super().__init__(options, name=name, **kwargs)

@@ -5,16 +5,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import similarities
 from kdistill.losses.base import (
     NEVER,
-    SIMILARITIES,
     DistillationLoss,
     anchors_and_mask,
     masked_sum,
-    one_of,
-    positive,
 )
 
 
@@ -61,11 +57,10 @@ def pairwise_logistic(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class PairwiseLogistic(DistillationLoss):
+class PairwiseLogistic(DistillationLoss, known_as="pairwise_logistic"):
     """Keras form of `pairwise_logistic`."""
 
     function = staticmethod(pairwise_logistic)
-    joint = True
 
     def __init__(
         self,
@@ -76,11 +71,9 @@ class PairwiseLogistic(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         """Takes the options of `pairwise_logistic`."""
-        if offsets < 1:
-            raise ArgumentError(f"offsets must be at least 1; {offsets} was given")
         options = {
-            "student_temperature": positive("the student's temperature", student_temperature),
+            "student_temperature": student_temperature,
             "offsets": offsets,
-            "similarity": one_of("similarity", similarity, SIMILARITIES),
+            "similarity": similarity,
         }
         super().__init__(options, name=name, **kwargs)

@@ -39,7 +39,7 @@ def _probabilities(rows: tf.Tensor, anchors: tf.Tensor, mask: tf.Tensor) -> tf.T
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class PKT(DistillationLoss):
+class PKT(DistillationLoss, known_as="pkt"):
     """Keras form of `pkt`."""
 
     function = staticmethod(pkt)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, checked_options
 from kdistill.losses.addons import AddonsLoss
 from kdistill.losses.base import DistillationLoss
 from kdistill.losses.contrastive import Contrastive
@@ -19,29 +20,29 @@ from kdistill.losses.rkd import RKD, RKDDistance
 from kdistill.losses.similarity_preserving import SimilarityPreserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking
 from kdistill.losses.triplet import TripletSemiHard
-from kdistill.training import addons
 
-_LOSSES: dict[str, type[DistillationLoss]] = {
-    "softmax_ranking": SoftmaxRanking,
-    "list_mle": ListMLE,
-    "pairwise_logistic": PairwiseLogistic,
-    "rkd_distance": RKDDistance,
-    "gram": Gram,
-    "regression": Regression,
-    "rkd": RKD,
-    "pkt": PKT,
-    "similarity_preserving": SimilarityPreserving,
-    "darkrank": DarkRank,
-    "csd": CSD,
-    "raml": RAML,
-    "contrastive": Contrastive,
-    "triplet_semihard": TripletSemiHard,
-}
+_CLASSES: tuple[type[DistillationLoss], ...] = (
+    SoftmaxRanking,
+    ListMLE,
+    PairwiseLogistic,
+    RKDDistance,
+    Gram,
+    Regression,
+    RKD,
+    PKT,
+    SimilarityPreserving,
+    DarkRank,
+    CSD,
+    RAML,
+    Contrastive,
+    TripletSemiHard,
+)
+_LOSSES: dict[str, Any] = {kind.known_as: kind for kind in _CLASSES}
 
 
 def names() -> tuple[str, ...]:
     """Returns the names of our losses: those of the joint space first, supervised references last."""
-    return tuple(_LOSSES)
+    return tuple(LOSSES)
 
 
 def get(name: str, **options: Any) -> keras.losses.Loss:
@@ -54,11 +55,9 @@ def get(name: str, **options: Any) -> keras.losses.Loss:
     Raises:
         ArgumentError: an unknown name, or an option that the loss does not have or that is out of range.
     """
-    if name.startswith(addons.PREFIX):
+    if name.startswith(ADDONS_PREFIX):
         return AddonsLoss(name, options)
+    values = checked_options(name, options)
     if name not in _LOSSES:
-        raise ArgumentError(f"loss {name!r} is unknown; choose one of {', '.join(_LOSSES)}, or Addons>...")
-    try:
-        return _LOSSES[name](**options)
-    except TypeError as error:
-        raise ArgumentError(f"loss {name!r} does not take these options: {error}") from error
+        raise ArgumentError(f"loss {name!r} learns from orders alone and is not chosen by name")
+    return _LOSSES[name](**values)

@@ -37,11 +37,10 @@ def regression(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class Regression(DistillationLoss):
+class Regression(DistillationLoss, known_as="regression"):
     """Keras form of `regression`."""
 
     function = staticmethod(regression)
-    needs_equal_dims = True
 
     def __init__(self, normalise: bool = True, name: str = "regression", **kwargs: Any) -> None:
         """Takes the options of `regression`."""

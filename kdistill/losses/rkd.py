@@ -5,7 +5,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import l2_normalise, safe_sqrt, squared_distances
 from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean
 
@@ -107,11 +106,10 @@ def huber(error: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class RKDDistance(DistillationLoss):
+class RKDDistance(DistillationLoss, known_as="rkd_distance"):
     """Keras form of `rkd_distance`, usable over the joint space."""
 
     function = staticmethod(rkd_distance)
-    joint = True
 
     def __init__(self, normalise: bool = True, name: str = "rkd_distance", **kwargs: Any) -> None:
         """Takes the options of `rkd_distance`."""
@@ -119,7 +117,7 @@ class RKDDistance(DistillationLoss):
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class RKD(DistillationLoss):
+class RKD(DistillationLoss, known_as="rkd"):
     """Keras form of `rkd`: distances and angles, as published; `distance_weight=0` leaves the angles."""
 
     function = staticmethod(rkd)
@@ -133,7 +131,5 @@ class RKD(DistillationLoss):
         **kwargs: Any,
     ) -> None:
         """Takes the options of `rkd`."""
-        if max_rows < 3:
-            raise ArgumentError(f"angles take at least 3 rows; max_rows {max_rows} was given")
         options = {"distance_weight": distance_weight, "angle_weight": angle_weight, "max_rows": max_rows}
         super().__init__(options, name=name, **kwargs)

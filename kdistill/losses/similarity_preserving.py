@@ -33,7 +33,7 @@ def _gram_rows(rows: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class SimilarityPreserving(DistillationLoss):
+class SimilarityPreserving(DistillationLoss, known_as="similarity_preserving"):
     """Keras form of `similarity_preserving`."""
 
     function = staticmethod(similarity_preserving)

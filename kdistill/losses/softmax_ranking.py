@@ -8,13 +8,10 @@ import tensorflow as tf
 from kdistill.layers.geometry import similarities
 from kdistill.losses.base import (
     NEVER,
-    SIMILARITIES,
     DistillationLoss,
     anchors_and_mask,
     masked_mean,
     masked_sum,
-    one_of,
-    positive,
 )
 
 
@@ -52,11 +49,10 @@ def softmax_ranking(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class SoftmaxRanking(DistillationLoss):
+class SoftmaxRanking(DistillationLoss, known_as="softmax_ranking"):
     """Keras form of `softmax_ranking`."""
 
     function = staticmethod(softmax_ranking)
-    joint = True
 
     def __init__(
         self,
@@ -68,8 +64,8 @@ class SoftmaxRanking(DistillationLoss):
     ) -> None:
         """Takes the options of `softmax_ranking`."""
         options = {
-            "teacher_temperature": positive("the teacher's temperature", teacher_temperature),
-            "student_temperature": positive("the student's temperature", student_temperature),
-            "similarity": one_of("similarity", similarity, SIMILARITIES),
+            "teacher_temperature": teacher_temperature,
+            "student_temperature": student_temperature,
+            "similarity": similarity,
         }
         super().__init__(options, name=name, **kwargs)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.layers.geometry import safe_sqrt, squared_distances
-from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean, positive
+from kdistill.losses.base import DistillationLoss, anchors_and_mask, masked_mean
 
 _FAR = 1e9
 
@@ -41,12 +41,11 @@ def triplet_semihard(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class TripletSemiHard(DistillationLoss):
+class TripletSemiHard(DistillationLoss, known_as="triplet_semihard"):
     """Keras form of `triplet_semihard`."""
 
     function = staticmethod(triplet_semihard)
-    needs_labels = True
 
     def __init__(self, margin: float = 0.2, name: str = "triplet_semihard", **kwargs: Any) -> None:
         """Takes the options of `triplet_semihard`."""
-        super().__init__({"margin": positive("the margin", margin)}, name=name, **kwargs)
+        super().__init__({"margin": margin}, name=name, **kwargs)

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kdistill.facts.losses import ORDERS
 from kdistill.layers.geometry import l2_normalise
-from kdistill.losses.base import DistillationLoss, positive
+from kdistill.losses.base import DistillationLoss
 
 
 def order_surprise(scores: tf.Tensor) -> tf.Tensor:
@@ -59,12 +60,11 @@ def list_mle_of_orders(
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
-class ListMLEOfOrders(DistillationLoss):
+class ListMLEOfOrders(DistillationLoss, known_as=ORDERS):
     """Keras form of `list_mle_of_orders`."""
 
     function = staticmethod(list_mle_of_orders)
 
     def __init__(self, student_temperature: float = 0.1, name: str = "list_mle_of_orders", **kwargs: Any) -> None:
         """Takes the options of `list_mle_of_orders`."""
-        options = {"student_temperature": positive("the student's temperature", student_temperature)}
-        super().__init__(options, name=name, **kwargs)
+        super().__init__({"student_temperature": student_temperature}, name=name, **kwargs)

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdistill import losses
+from kdistill import losses, stacks
 from kdistill.errors import ArgumentError
+from kdistill.facts.joint_space import JOINT_SPACES
 from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
 from kdistill.layers.pairs import pair_mask
-from kdistill.training.distribution import JOINT_SPACES, gather_rows
+from kdistill.training.distribution import gather_rows
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
@@ -164,9 +165,9 @@ class Distiller(keras.Model):
         with tf.GradientTape() as tape:
             loss = self.batch_loss(data) + sum(self.student.losses)
             # Optimizers sum over replicas; the mean is wanted.
-            objective = _scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
+            objective = stacks.scaled(loss / tf.distribute.get_strategy().num_replicas_in_sync, self.optimizer)
         variables = self.trainable_variables
-        return loss, _unscaled(tape.gradient(objective, variables), self.optimizer), variables
+        return loss, stacks.unscaled(tape.gradient(objective, variables), self.optimizer), variables
 
     def update_step(self, data: Any) -> tf.Tensor:
         """One step, also of a replica: gradients and update. Returns the loss."""
@@ -208,15 +209,3 @@ class Distiller(keras.Model):
             if config[part] is not None:
                 config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
-
-
-def _scaled(loss: tf.Tensor, optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    """Returns the loss times the optimizer's loss scale (mixed_float16), in either Keras version."""
-    if hasattr(optimizer, "scale_loss"):
-        return optimizer.scale_loss(loss)
-    return optimizer.get_scaled_loss(loss) if hasattr(optimizer, "get_scaled_loss") else loss
-
-
-def _unscaled(gradients: list[Any], optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """Returns the gradients for `apply_gradients`: Keras 3 unscales there, Keras 2 before."""
-    return optimizer.get_unscaled_gradients(gradients) if hasattr(optimizer, "get_unscaled_gradients") else gradients

@@ -11,10 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.facts.joint_space import STRATEGIES
 from kdistill.layers.synchronised_norm import SynchronisedBatchNormalization
-
-STRATEGIES = ("none", "mirrored", "multiworker")
-JOINT_SPACES = ("global", "replica")
 
 _LOSS_OF_A_WORKER = (
     tf.errors.UnavailableError,

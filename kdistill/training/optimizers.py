@@ -5,30 +5,15 @@ from typing import Any
 
 import keras
 
+from kdistill import stacks
 from kdistill.errors import ArgumentError
-from kdistill.training import addons
-
-_OPTIMIZERS = {
-    name.lower(): name
-    for name in (
-        "Adam",
-        "AdamW",
-        "SGD",
-        "RMSprop",
-        "Nadam",
-        "Adamax",
-        "Adagrad",
-        "Adadelta",
-        "Adafactor",
-        "Ftrl",
-        "Lion",
-    )
-}
+from kdistill.facts.losses import ADDONS_PREFIX
+from kdistill.facts.optimizers import OPTIMIZERS
 
 
 def names() -> tuple[str, ...]:
     """Returns the names of Keras's optimizers that `get` knows."""
-    return tuple(_OPTIMIZERS)
+    return tuple(OPTIMIZERS)
 
 
 def get(name: str, learning_rate: Any, **options: Any) -> Any:
@@ -47,17 +32,17 @@ def get(name: str, learning_rate: Any, **options: Any) -> Any:
     if isinstance(learning_rate, int | float) and not learning_rate > 0:
         raise ArgumentError(f"the learning rate must be above 0; {learning_rate} was given")
     try:
-        if name.startswith(addons.PREFIX):
+        if name.startswith(ADDONS_PREFIX):
             return _from_addons(name, learning_rate, options)
-        if name.lower() not in _OPTIMIZERS:
-            raise ArgumentError(f"optimizer {name!r} is unknown; choose one of {', '.join(_OPTIMIZERS)}, or Addons>...")
-        return getattr(keras.optimizers, _OPTIMIZERS[name.lower()])(learning_rate=learning_rate, **options)
+        if name.lower() not in OPTIMIZERS:
+            raise ArgumentError(f"optimizer {name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}, or Addons>...")
+        return getattr(keras.optimizers, OPTIMIZERS[name.lower()])(learning_rate=learning_rate, **options)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"optimizer {name!r} does not take these options: {error}") from error
 
 
 def _from_addons(name: str, learning_rate: Any, options: dict[str, Any]) -> Any:
-    optimizer_class = addons.registered(name)
+    optimizer_class = stacks.addon(name)
     if not (inspect.isclass(optimizer_class) and hasattr(optimizer_class, "apply_gradients")):
         raise ArgumentError(f"{name!r} is not an optimizer")
     parameters = inspect.signature(optimizer_class.__init__).parameters
@@ -67,6 +52,5 @@ def _from_addons(name: str, learning_rate: Any, options: dict[str, Any]) -> Any:
             required = parameters["weight_decay"].default is inspect.Parameter.empty
             options = {"weight_decay": 0.004, **options} if required else options
     elif "optimizer" in parameters:
-        # These wrappers are written for the optimizers of Keras before 2.11.
-        options = {"optimizer": keras.optimizers.legacy.Adam(learning_rate), **options}
+        options = {"optimizer": stacks.old_adam(learning_rate), **options}
     return optimizer_class(**options)

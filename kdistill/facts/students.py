@@ -1,0 +1,88 @@
+"""The backbones of students by name: which sizes and widths they take, and which have published weights."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from kdistill.errors import ArgumentError
+
+IMAGENET = "imagenet"
+POOLINGS = ("avg", "gem")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneFacts:
+    """What is known about a backbone without building it.
+
+    Attributes:
+        stride: image sizes are multiples of it, in pixels.
+        published_widths: the width multipliers that have weights trained on ImageNet; empty where none has.
+        fixed_width: the network has one width; its multiplier is 1.
+        narrowest: the smallest width multiplier that leaves a channel in every layer.
+    """
+
+    stride: int
+    published_widths: tuple[float, ...]
+    fixed_width: bool = False
+    narrowest: float = 0.0
+
+
+BACKBONES: Mapping[str, BackboneFacts] = {
+    "small_cnn": BackboneFacts(8, ()),
+    "mobilenet_v1": BackboneFacts(32, (0.25, 0.5, 0.75, 1.0), narrowest=1 / 32),
+    "mobilenet_v2": BackboneFacts(32, (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)),
+    "mobilenet_v3_small": BackboneFacts(32, (0.75, 1.0)),
+    "resnet50_v2": BackboneFacts(32, (1.0,), fixed_width=True),
+}
+
+
+def facts_of(backbone: str) -> BackboneFacts:
+    """Returns what is known about a backbone.
+
+    Raises:
+        ArgumentError: an unknown name.
+    """
+    if backbone not in BACKBONES:
+        raise ArgumentError(f"backbone {backbone!r} is unknown; choose one of {', '.join(BACKBONES)}")
+    return BACKBONES[backbone]
+
+
+def check_width(backbone: str, alpha: float, weights: str | None) -> None:
+    """Checks a width multiplier, with the weights that the backbone starts from.
+
+    Args:
+        backbone: its name.
+        alpha: the width multiplier.
+        weights: "imagenet", a file, or None (or empty) for a random start.
+
+    Raises:
+        ArgumentError: a width that the backbone does not have, or weights that do not exist for it.
+    """
+    facts = facts_of(backbone)
+    if not (math.isfinite(alpha) and alpha > 0 and alpha >= facts.narrowest):
+        bound = f"of at least {facts.narrowest:g}" if facts.narrowest else "above 0"
+        raise ArgumentError(f"{backbone} takes a width alpha {bound}; {alpha} was given")
+    if facts.fixed_width and alpha != 1:
+        raise ArgumentError(f"{backbone} has one width: alpha must be 1; {alpha} was given")
+    distilled = weights is not None and weights.endswith(".keras")
+    if not weights or distilled:
+        return
+    if not facts.published_widths:
+        raise ArgumentError(f"{backbone} has no published weights; leave the student's weights empty")
+    if weights == IMAGENET and alpha not in facts.published_widths:
+        widths = ", ".join(f"{width:g}" for width in facts.published_widths)
+        raise ArgumentError(
+            f"{backbone} has imagenet weights for a width alpha of {widths}; {alpha:g} was given "
+            "(leave the student's weights empty, or give a file)"
+        )
+
+
+def check_size(backbone: str, image_size: int) -> None:
+    """Checks the side of the square input in pixels.
+
+    Raises:
+        ArgumentError: an unknown backbone, or a side that is not a multiple of its stride.
+    """
+    stride = facts_of(backbone).stride
+    if image_size < stride or image_size % stride:
+        raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes multiples of {stride}")

@@ -1,0 +1,71 @@
+"""Backbones: from pixels in [-1, 1] to a feature map, random, published or from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kdistill.errors import KdistillError
+from kdistill.facts.students import IMAGENET
+from kdistill.runtimes.keras_files import check_weights_file
+
+
+def features_of(backbone: str, scaled: Any, alpha: float, weights: str | None) -> Any:
+    """Returns the feature map [B, h, w, C] of a backbone, its layers in the graph of `scaled`.
+
+    The network is built into the student's own graph, flat, so that converters and pruning see every layer.
+
+    Args:
+        backbone: a name that `kdistill.facts.students` knows.
+        scaled: symbolic pixels [B, H, W, 3] in [-1, 1].
+        alpha: the width multiplier, checked by those facts.
+        weights: "imagenet", a `.weights.h5` file of the backbone without its top, or None for a random start.
+
+    Raises:
+        KdistillError: a weights file that is missing or belongs to another network.
+    """
+    if backbone == "small_cnn":
+        return _small_cnn(scaled, alpha)
+    applications = {
+        "mobilenet_v1": lambda **options: keras.applications.MobileNet(alpha=alpha, **options),
+        "mobilenet_v2": lambda **options: keras.applications.MobileNetV2(alpha=alpha, **options),
+        "mobilenet_v3_small": lambda **options: keras.applications.MobileNetV3Small(
+            alpha=alpha, include_preprocessing=False, **options
+        ),
+        "resnet50_v2": keras.applications.ResNet50V2,
+    }
+    create = applications[backbone]
+    if weights == IMAGENET:
+        return create(include_top=False, weights=IMAGENET, input_tensor=scaled).output
+    network = create(include_top=False, weights=None, input_tensor=scaled)
+    if weights is not None:
+        network.set_weights(_weights_from_file(create, tuple(scaled.shape[1:]), backbone, weights))
+    return network.output
+
+
+def _weights_from_file(create: Any, shape: tuple[int, ...], backbone: str, path: str) -> list[np.ndarray]:
+    if not Path(path).is_file():
+        raise KdistillError(f"student weights {path!r} do not exist; give a .weights.h5 file or imagenet")
+    # Loaded into a network of its own: names inside the file are those of the backbone alone.
+    source = create(include_top=False, weights=None, input_shape=shape)
+    try:
+        check_weights_file(path)
+        source.load_weights(path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise KdistillError(f"student weights {path!r} do not fit {backbone} of this width: {reason}") from error
+    return list(source.get_weights())
+
+
+def _small_cnn(scaled: Any, alpha: float) -> Any:
+    """Three strided convolutions: enough for scanned digits, small enough for a test."""
+    features = scaled
+    for stage, channels in enumerate((16, 32, 64)):
+        filters = max(4, round(channels * alpha))
+        features = keras.layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"conv_{stage}")(
+            features
+        )
+        features = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{stage}")(features)
+        features = keras.layers.ReLU(name=f"relu_{stage}")(features)
+    return features

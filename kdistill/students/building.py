@@ -1,0 +1,111 @@
+"""Building a student: a backbone, a pooling, a projection, an L2-normalised embedding, and the same at another size."""
+
+import copy
+
+import keras
+
+from kdistill import stacks
+from kdistill.errors import ArgumentError
+from kdistill.facts.students import POOLINGS, check_size, check_width
+from kdistill.layers.gem import GeM
+from kdistill.layers.hash_head import HashHead
+from kdistill.students.backbones import features_of
+from kdistill.students.weights import start_as
+
+
+def build(
+    backbone: str = "mobilenet_v2",
+    *,
+    alpha: float = 1.0,
+    image_size: int = 96,
+    embedding_dim: int | None = 128,
+    pooling: str = "avg",
+    weights: str | None = None,
+    batch_size: int | None = None,
+    hash_bits: int | None = None,
+) -> keras.Model:
+    """Builds a student whose exported form needs nothing around it: pixels in, embedding out.
+
+    The input `image` is uint8 [batch, image_size, image_size, 3] RGB; rescaling to [-1, 1] is inside. The output
+    `embedding` is float32 [batch, Ds] with L2 norm 1.
+
+    Args:
+        backbone: one of `kdistill.facts.students.BACKBONES`.
+        alpha: width multiplier; 1 for resnet50_v2, which has one width, and with "imagenet" one that has such weights.
+        image_size: side of the square input in pixels, a multiple of 8 for small_cnn and of 32 for the others.
+        embedding_dim: Ds; None leaves out the projection, so that the pooled features are the embedding.
+        pooling: "avg", or "gem" (generalised mean, Radenovic et al. 2018, with a learned exponent).
+        weights: a `.weights.h5` file of the backbone without its top, "imagenet" (downloaded by Keras), a `.keras` file
+            of a distilled student (every layer of the same name starts as there), or None for a random start.
+        batch_size: a fixed batch (1 for the edge), or None.
+        hash_bits: K, for a `HashHead` behind the projection (or the pooled features): Ds is K then, and the signs of
+            the embedding are the binary code. None for none.
+
+    Raises:
+        ArgumentError: an unknown backbone or pooling, or a size, width or weights that the backbone does not have.
+        KdistillError: a weights file that is missing or belongs to another network.
+    """
+    if pooling not in POOLINGS:
+        raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
+    weights = weights or None
+    check_size(backbone, image_size)
+    check_width(backbone, alpha, weights)
+    if embedding_dim is not None and embedding_dim < 2:
+        raise ArgumentError(f"an embedding of {embedding_dim} dimensions was asked for; it takes at least 2")
+    image = keras.Input((image_size, image_size, 3), batch_size=batch_size, dtype="uint8", name="image")
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(image)
+    distilled = weights is not None and weights.endswith(".keras")
+    features = features_of(backbone, scaled, alpha, None if distilled else weights)
+    pool = keras.layers.GlobalAveragePooling2D(name="pool") if pooling == "avg" else GeM(name="pool")
+    pooled = pool(features)
+    if embedding_dim is not None:
+        pooled = keras.layers.Dense(embedding_dim, use_bias=False, name="projection")(pooled)
+    if hash_bits is not None:
+        pooled = HashHead(hash_bits, name="hash")(pooled)
+    # The norm is taken in float32 whatever the policy: the square of a float16 overflows at 256.
+    embedding = keras.layers.UnitNormalization(name="embedding", dtype="float32")(pooled)
+    student = keras.Model(image, embedding, name=f"student_{backbone}")
+    if distilled:
+        start_as(student, str(weights))
+    return student
+
+
+def at_size(student: keras.Model, image_size: int) -> keras.Model:
+    """Returns the same student, weights copied, for square inputs of another side in pixels."""
+    return _with_input_shape(student, student.input_shape[0], image_size)
+
+
+def at_batch(student: keras.Model, batch_size: int | None) -> keras.Model:
+    """Returns the same student, weights copied, with a fixed batch (or a free one for None)."""
+    return _with_input_shape(student, batch_size, student.input_shape[1])
+
+
+def image_size(student: keras.Model) -> int:
+    """Returns the side in pixels of the square input."""
+    return int(student.input_shape[1])
+
+
+def embedding_dim(student: keras.Model) -> int:
+    """Returns Ds."""
+    return int(student.output_shape[-1])
+
+
+def pooled_features(student: keras.Model) -> keras.Model:
+    """Returns the part of the student up to its pooling, L2-normalised: the embedding before any distillation.
+
+    It shares its weights with the student.
+    """
+    pooled = student.get_layer("pool").output
+    return keras.Model(student.input, keras.layers.UnitNormalization(dtype="float32")(pooled), name="pooled_features")
+
+
+def _with_input_shape(student: keras.Model, batch_size: int | None, size: int) -> keras.Model:
+    config = copy.deepcopy(student.get_config())
+    for layer in config["layers"]:
+        # Recorded build shapes belong to the old input; layers are built anew when the graph is replayed.
+        layer.pop("build_config", None)
+        if layer["class_name"] == "InputLayer":
+            layer["config"][stacks.INPUT_SHAPE_KEY] = (batch_size, size, size, 3)
+    rebuilt = student.__class__.from_config(config)
+    rebuilt.set_weights(student.get_weights())
+    return rebuilt
