@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

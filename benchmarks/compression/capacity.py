@@ -38,10 +38,10 @@ from kdistill.console.progress import progress_bar
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import write_json, write_whole
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages import compact
-from kdistill.stages.common import start_student
 from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
+from kdistill.stages.models import start_student
 from kdistill.teachers import select
 from kdistill.training.distiller import Distiller
 
@@ -58,27 +58,27 @@ WEIGHTS = {1.0: "mobilenet_v2_1.00_imagenet_notop.weights.h5", 0.35: "mobilenet_
 
 def train(problem: Problem, settings: Settings) -> tuple[keras.Model, float]:
     """Returns the trained student, and how far its merged form was from the unmerged one (0 where nothing shrinks)."""
-    chosen = select("random", settings.query_budget, n=len(problem.pool.labels), seed=settings.seed)
+    chosen = select("random", settings.asking.query_budget, n=len(problem.pool.labels), seed=settings.run.seed)
     pixels, teacher = problem.pool.pixels[chosen], problem.pool.teacher[chosen]
-    student = start_student(settings, pixels if settings.student_weights else None)
-    if not settings.freeze_batch_norm:
+    student = start_student(settings.student, settings.run.seed, pixels if settings.student.student_weights else None)
+    if not settings.training.freeze_batch_norm:
         # MobileNetV2's own 0.999 remembers the start beyond a training as short as this.
         for layer in student.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.9
-    epoch_steps = -(-settings.steps // min(settings.evaluations, settings.steps))
+    epoch_steps = -(-settings.training.steps // min(settings.training.evaluations, settings.training.steps))
     errors = [0.0]
 
     def fit(distiller: Distiller, phase: compact.Phase) -> None:
         batches = training_batches(
             problem.sources[chosen],
             teacher,
-            batch_size=settings.batch_size,
-            image_size=settings.image_size,
+            batch_size=settings.training.batch_size,
+            image_size=settings.student.image_size,
             first_step=phase.first * epoch_steps,
             last_step=phase.last * epoch_steps,
-            seed=settings.seed,
-            augment=settings.augment,
+            seed=settings.run.seed,
+            augment=settings.training.augment,
         )
         steps = (phase.last - phase.first) * epoch_steps
         callbacks = [distiller.schedule] if hasattr(distiller, "schedule") else []
@@ -91,7 +91,7 @@ def train(problem: Problem, settings: Settings) -> tuple[keras.Model, float]:
 
     if compact.compacts(settings):
         return compact.distill_to_target(settings, student, pixels, teacher, build, fit), max(errors)
-    epochs = min(settings.evaluations, settings.steps)
+    epochs = min(settings.training.evaluations, settings.training.steps)
     distiller = build(student, Distiller)
     distiller.compile(optimizer_of(settings, epochs * epoch_steps), loss=loss_of(settings))
     fit(distiller, compact.Phase("all", 0, epochs))
@@ -258,11 +258,11 @@ def _benchmark(arguments: argparse.Namespace) -> None:
 def _problem(arguments: argparse.Namespace, size: int) -> Problem:
     if arguments.smoke:
         problem = generated()
-        settings = dataclasses.replace(problem.settings, steps=6, query_budget=16)
+        settings = problem.settings.changed(steps=6, query_budget=16)
         return dataclasses.replace(problem, settings=settings)
     cache = arguments.workdir / "images"
     problem = grocery(arguments.data_dir, None, cache, image_size=size, steps=arguments.steps)
-    settings = dataclasses.replace(problem.settings, query_budget=330, learning_rate=2e-4, evaluations=10)
+    settings = problem.settings.changed(query_budget=330, learning_rate=2e-4, evaluations=10)
     return dataclasses.replace(problem, settings=settings)
 
 

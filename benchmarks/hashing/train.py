@@ -43,7 +43,7 @@ def embedded_views(student: keras.Model, problem: Problem, seed: int) -> list[np
 
     The student before the head does not change and is the same for every number of bits.
     """
-    views = changed_views(problem.sources, problem.settings.image_size, VIEWS, seed=seed)
+    views = changed_views(problem.sources, problem.settings.student.image_size, VIEWS, seed=seed)
     return [embed(student, view) for view in views]
 
 

@@ -13,11 +13,18 @@ from kdistill.data import ImageSet, load_pixels
 from kdistill.data.lists import read_list
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
-from kdistill.settings.settings import STAGE_SETTINGS, Settings
+from kdistill.settings import Settings
 from kdistill.stages.distill import SOURCE_MARGIN
 from kdistill.teachers import open_teacher
 
 _BATCH = 256
+SHARED_SETTINGS = (
+    "alpha", "anchors", "augment", "backbone", "bank_size", "batch_size", "embedding_dim", "freeze_batch_norm",
+    "hash_bits", "hash_distillation", "hash_quantisation", "image_size", "joint_space", "mixing", "mixing_alpha",
+    "mixtures", "optimizer", "pairing", "pooling", "rank_against", "rank_parents", "renormalise", "selection", "steps",
+    "whiten_teacher",
+)  # fmt: skip
+"""What all methods of a problem share; finished runs are told from others by their values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +66,7 @@ class Problem:
 
     def training_settings(self) -> dict[str, Any]:
         """Returns the settings that all methods share, without those that a run sets and without paths."""
-        own = {"seed", "loss", "loss_options", "learning_rate"}
-        # No student here shrinks, and no teacher gives less than vectors.
-        elsewhere = ("target_", "shrink_", "channel_", "pair_", "ranker_")
-        own |= {name for name in STAGE_SETTINGS["distill"] if name.startswith(elsewhere)}
-        own |= {"refit_readers", "candidates"}
-        paths = {"student_weights", "dataset", "data_dir", "gnd_file", "pool_dir", "distractor_dir"}
-        asking = {name for name in STAGE_SETTINGS["ask"] if name.startswith(("teacher", "query")) or "_file" in name}
-        names = [name for name in STAGE_SETTINGS["distill"] if name not in own | paths | asking]
-        return {name: getattr(self.settings, name) for name in names}
+        return {name: self.settings.value(name) for name in SHARED_SETTINGS}
 
     def setup(self, ignored: Collection[str] = (), **facts: Any) -> str:
         """Returns 12 hex digits that change with the data, the student's weights, the shared settings and `facts`.
@@ -76,7 +75,7 @@ class Problem:
             ignored: settings that do not matter.
             **facts: more that matters, as JSON knows it.
         """
-        weights = self.settings.student_weights
+        weights = self.settings.student.student_weights
         known = sha256_of(weights) if weights and Path(weights).is_file() else weights
         settings = {name: value for name, value in self.training_settings().items() if name not in ignored}
         digest = hashlib.sha256(json.dumps({**settings, **facts, "weights": known}, sort_keys=True).encode())
@@ -88,7 +87,9 @@ class Problem:
 
 def source_size(settings: Settings) -> int:
     """Returns the side in pixels that the main job reads training images at."""
-    return round(settings.image_size * SOURCE_MARGIN) if settings.augment else settings.image_size
+    return (
+        round(settings.student.image_size * SOURCE_MARGIN) if settings.training.augment else settings.student.image_size
+    )
 
 
 def cached_pixels(images: ImageSet, size: int, file: Path) -> np.ndarray:
@@ -121,7 +122,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
     Raises:
         KdistillError: a missing file, or an image of the pool that train.txt gives no label.
     """
-    settings = Settings(
+    settings = Settings.of(
         backbone="mobilenet_v2",
         alpha=0.35,
         image_size=image_size or 96,
@@ -149,7 +150,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
         chosen = images[role]
         batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
         return Part(
-            cached_pixels(chosen, settings.image_size, cache / f"{role}-{settings.image_size}.npz"),
+            cached_pixels(chosen, settings.student.image_size, cache / f"{role}-{settings.student.image_size}.npz"),
             np.asarray(chosen.labels),
             np.concatenate([teacher.embed(batch) for batch in batches]),
         )
@@ -162,7 +163,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
 
 def generated() -> Problem:
     """Returns a problem of 40 generated images in four colours, to see that everything runs."""
-    settings = Settings(backbone="small_cnn", image_size=16, embedding_dim=8, steps=2, batch_size=4, mixtures=8)
+    settings = Settings.of(backbone="small_cnn", image_size=16, embedding_dim=8, steps=2, batch_size=4, mixtures=8)
     random = np.random.default_rng(0)
     labels = np.arange(40) % 4
     colours = random.integers(40, 216, (4, 1, 1, 3))

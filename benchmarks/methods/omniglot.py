@@ -14,7 +14,7 @@ from kdistill.console.progress import progress_bar
 from kdistill.data import Image, ImageSet, decode
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 
 ALPHABETS = {
     "teacher": ("Japanese_(katakana)", "Korean"),
@@ -69,7 +69,7 @@ def omniglot(data_dir: Path, cache: Path, *, image_size: int | None, steps: int 
         image_size: side of the student's input in pixels; None for 32.
         steps: of each training; None for 600.
     """
-    settings = Settings(
+    settings = Settings.of(
         backbone="small_cnn",
         image_size=image_size or 32,
         embedding_dim=64,
@@ -86,7 +86,9 @@ def omniglot(data_dir: Path, cache: Path, *, image_size: int | None, steps: int 
     version = sha256_of(file)[:12]
 
     def part(role: str) -> Part:
-        pixels = cached_pixels(sets[role], settings.image_size, cache / f"{role}-{settings.image_size}.npz")
+        pixels = cached_pixels(
+            sets[role], settings.student.image_size, cache / f"{role}-{settings.student.image_size}.npz"
+        )
         vectors = kept_embeddings(teacher, at_teacher[role], cache / f"{role}-{version}.npy")
         return Part(pixels, np.asarray(sets[role].labels), vectors)
 

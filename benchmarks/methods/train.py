@@ -12,9 +12,9 @@ from benchmarks.methods.plan import METHODS, REFERENCES, Run
 from kdistill import losses, students
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import start_student
-from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
+from kdistill.settings import Settings
+from kdistill.stages.models import start_student
+from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.teachers import select
 
 _MIXING = {"mixtures", "mixing", "mixing_alpha", "pairing", "renormalise"}
@@ -43,7 +43,7 @@ def execute(problem: Problem, run: Run) -> dict[str, float]:
     if run.method == "teacher":
         embeddings = judged.teacher
     elif run.method == "untouched":
-        student = start_student(dataclasses.replace(problem.settings, seed=run.seed))
+        student = start_student(problem.settings.student, run.seed)
         embeddings = _embed(students.pooled_features(student), judged.pixels)
     else:
         embeddings = _embed(train(problem, run), judged.pixels)
@@ -76,8 +76,8 @@ def settings_of(problem: Problem, run: Run) -> Settings:
         loss=method.loss,
         loss_options=run.options,
         learning_rate=run.learning_rate,
-        mixtures=problem.settings.mixtures if method.mixing else 0,
-        bank_size=problem.settings.bank_size if method.bank else 0,
+        mixtures=problem.settings.joint.mixtures if method.mixing else 0,
+        bank_size=problem.settings.joint.bank_size if method.bank else 0,
     )
 
 
@@ -91,10 +91,14 @@ def train(problem: Problem, run: Run) -> keras.Model:
     settings = settings_of(problem, run)
     chosen = chosen_images(problem, run)
     # Where the projection starts: at principal directions behind pretrained features, as in the main job.
-    student = start_student(settings, problem.pool.pixels[chosen] if settings.student_weights else None)
+    student = start_student(
+        settings.student,
+        settings.run.seed,
+        problem.pool.pixels[chosen] if settings.student.student_weights else None,
+    )
     loss = loss_of(settings)
     distiller = build_distiller(settings, student, problem.pool.teacher.shape[1])
-    distiller.compile(optimizer_of(settings, settings.steps), loss=WeightedLoss(loss, run.weight))
+    distiller.compile(optimizer_of(settings.training), loss=WeightedLoss(loss, run.weight))
     supervised = getattr(loss, "needs_labels", False)
     views, rows = shared_views(problem, run.budget, run.seed)
     targets = (problem.pool.labels if supervised else problem.pool.teacher)[rows]
@@ -102,7 +106,7 @@ def train(problem: Problem, run: Run) -> keras.Model:
         lambda: zip(views, targets, strict=True),
         output_signature=(_batch_spec(views), _batch_spec(targets)),
     )
-    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
+    distiller.fit(batches, epochs=1, steps_per_epoch=settings.training.steps, shuffle=False, verbose=0)
     return student
 
 
@@ -113,17 +117,17 @@ def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, 
     Returns:
         uint8 [steps, B, S, S, 3], the views, and int64 [steps, B], their positions in the pool.
     """
-    settings = dataclasses.replace(problem.settings, seed=seed)
+    settings = problem.settings.changed(seed=seed)
     chosen = select("random", budget, n=len(problem.pool.labels), seed=seed)
     batches = training_batches(
         problem.sources[chosen],
         chosen,
-        batch_size=settings.batch_size,
-        image_size=settings.image_size,
+        batch_size=settings.training.batch_size,
+        image_size=settings.student.image_size,
         first_step=0,
-        last_step=settings.steps,
-        seed=settings.seed,
-        augment=settings.augment,
+        last_step=settings.training.steps,
+        seed=settings.run.seed,
+        augment=settings.training.augment,
     )
     views, rows = zip(*batches.as_numpy_iterator(), strict=True)
     return np.stack(views), np.stack(rows)

@@ -23,9 +23,9 @@ from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import whole_file, write_whole
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.preferences.order_batches import order_batches
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import start_student
-from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
+from kdistill.settings import Settings
+from kdistill.stages.models import start_student
+from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 
 FIELDS = ("setup", "arm", "judged_on", "seed", "map", "recall_at_1", "seconds")
 
@@ -117,7 +117,7 @@ def of_grocery(
         steps: of a student's training.
     """
     problem = grocery(data_dir, weights, cache, image_size=None, steps=steps)
-    settings = dataclasses.replace(problem.settings, learning_rate=2e-4)
+    settings = problem.settings.changed(learning_rate=2e-4)
     problem = dataclasses.replace(problem, settings=settings)
     file = cache / f"features-{alpha:g}-{image_size}.npz"
     if not file.exists():
@@ -137,14 +137,14 @@ def of_grocery(
 
 def train_on_vectors(problem: Problem, rows: np.ndarray, targets: np.ndarray, seed: int) -> keras.Model:
     """Returns a student trained as the stage `distill` trains it, on vectors [n, D] of the pool's rows (int [n])."""
-    settings = dataclasses.replace(problem.settings, seed=seed)
+    settings = problem.settings.changed(seed=seed)
     student = _student(problem, settings, rows)
     distiller = build_distiller(settings, student, targets.shape[1])
-    distiller.compile(optimizer_of(settings, settings.steps), loss=loss_of(settings))
+    distiller.compile(optimizer_of(settings.training), loss=loss_of(settings))
     batches = training_batches(
-        problem.sources[rows], targets.astype(np.float32), **_schedule(settings), augment=settings.augment
+        problem.sources[rows], targets.astype(np.float32), **_schedule(settings), augment=settings.training.augment
     )
-    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
+    distiller.fit(batches, epochs=1, steps_per_epoch=settings.training.steps, shuffle=False, verbose=0)
     return student
 
 
@@ -158,29 +158,31 @@ def train_on_orders(
     lists_a_batch: int,
 ) -> keras.Model:
     """Returns a student trained by ListMLE on the orders alone: lists int [m, 1 + k], rows of the pool."""
-    settings = dataclasses.replace(problem.settings, seed=seed, mixtures=0, learning_rate=learning_rate)
+    settings = problem.settings.changed(seed=seed, mixtures=0, learning_rate=learning_rate)
     student = _student(problem, settings, np.unique(lists))
     distiller = build_distiller(settings, student, 1)
-    distiller.compile(optimizer_of(settings, settings.steps), loss=ListMLEOfOrders(temperature))
+    distiller.compile(optimizer_of(settings.training), loss=ListMLEOfOrders(temperature))
     batches = order_batches(
-        problem.sources, lists, **_schedule(settings), augment=settings.augment, lists_a_batch=lists_a_batch
+        problem.sources, lists, **_schedule(settings), augment=settings.training.augment, lists_a_batch=lists_a_batch
     )
-    distiller.fit(batches, epochs=1, steps_per_epoch=settings.steps, shuffle=False, verbose=0)
+    distiller.fit(batches, epochs=1, steps_per_epoch=settings.training.steps, shuffle=False, verbose=0)
     return student
 
 
 def _student(problem: Problem, settings: Settings, rows: np.ndarray) -> keras.Model:
     keras.backend.clear_session()
-    return start_student(settings, problem.pool.pixels[rows] if settings.student_weights else None)
+    return start_student(
+        settings.student, settings.run.seed, problem.pool.pixels[rows] if settings.student.student_weights else None
+    )
 
 
 def _schedule(settings: Settings) -> dict[str, Any]:
     return {
-        "batch_size": settings.batch_size,
-        "image_size": settings.image_size,
+        "batch_size": settings.training.batch_size,
+        "image_size": settings.student.image_size,
         "first_step": 0,
-        "last_step": settings.steps,
-        "seed": settings.seed,
+        "last_step": settings.training.steps,
+        "seed": settings.run.seed,
     }
 
 

@@ -119,7 +119,7 @@ def main() -> None:
     for arm in arguments.arms.split(","):
         # Each arm's line is known by what that arm depends on, so that tuning the control repeats no other run.
         depends = {"direct": {**facts, **direct}, "vectors": {"budget": arguments.budget}}.get(arm, facts)
-        setup = problem.setup(rate=problem.settings.learning_rate, **depends)
+        setup = problem.setup(rate=problem.settings.training.learning_rate, **depends)
         maps |= run_all(arguments.csv, setup, arguments.judged_on, {arm: getattr(runs, arm)}, arguments.seeds, problem)
     rankers = []
     for seed in range(arguments.seeds if "ranker" in maps else 0):

@@ -114,7 +114,7 @@ def main() -> None:
     rankers = {arm: [runs.validation_map(arm, seed) for seed in seeds] for arm in arms}
     maps: dict[str, list[float]] = {}
     if not arguments.rankers_only:
-        setup = problem.setup(rate=problem.settings.learning_rate, **facts)
+        setup = problem.setup(rate=problem.settings.training.learning_rate, **facts)
         students: dict[str, Callable[[int], keras.Model]] = {arm: functools.partial(runs.student, arm) for arm in arms}
         maps = run_all(arguments.csv, setup, arguments.judged_on, students, arguments.seeds, problem)
     result = {

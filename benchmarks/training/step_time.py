@@ -35,7 +35,7 @@ from kdistill import losses, students
 from kdistill.console.progress import progress_bar
 from kdistill.files.whole import write_json
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, pair_mask
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.training.distiller import Distiller
 
 BATCH, STUDENT_DIM, TEACHER_DIM = 64, 128, 1280

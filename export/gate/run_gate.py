@@ -18,10 +18,12 @@ from export.stage import MAX_VERIFIED, images_to_check
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.whole import write_json
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of, read_images
+from kdistill.settings import Settings
 from kdistill.stages.evaluate import load_student
-from kdistill.stages.workdir import Workdir, settings_of
+from kdistill.stages.models import read_images
+from kdistill.stages.record import settings_of
+from kdistill.stages.sources import data_of
+from kdistill.stages.workdir import Workdir
 
 
 def verify_run(
@@ -74,8 +76,10 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     data, size = data_of(settings), students.image_size(student)
     calibration = None
     if precision in CALIBRATED:
-        chosen = np.random.default_rng(settings.seed).permutation(len(data.pool))[:CALIBRATION_IMAGES]
-        calibration = read_images(data.pool.subset(chosen), size, settings, "reading for calibration").pixels
+        chosen = np.random.default_rng(settings.run.seed).permutation(len(data.pool))[:CALIBRATION_IMAGES]
+        calibration = read_images(
+            data.pool.subset(chosen), size, strict=settings.run.strict, description="reading for calibration"
+        ).pixels
     path = run / student_file(precision, file_format)
     export = export_onnx if file_format == "onnx" else export_tflite
     export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
@@ -100,4 +104,4 @@ def _opened(run: Path) -> tuple[Settings, Any]:
         raise KdistillError(f"{run} holds no student.keras; give the work folder of a run whose distill stage is done")
     logging.set_verbosity(logging.INFO)
     workdir = Workdir(run)
-    return Settings(**settings_of(run)), load_student(workdir)
+    return settings_of(run), load_student(workdir)

@@ -6,8 +6,10 @@ from absl import logging
 
 from export.measure.latency import markdown_table, measure_in_turn
 from kdistill.data import ImageSet, load_pixels
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of
+from kdistill.settings import Settings
+from kdistill.settings.export import MeasuringSettings
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 
 IMAGES = 16
@@ -15,7 +17,7 @@ WARMUP_RUNS = 10
 ROUNDS = 2
 
 
-def benchmark_run(settings: Settings, workdir: Workdir) -> None:
+def measure_run(settings: Settings, workdir: Workdir) -> Result:
     """Adds latency and memory to `files` of `metrics.json`, and to the teacher's row where the teacher is a file.
 
     Raises:
@@ -23,31 +25,33 @@ def benchmark_run(settings: Settings, workdir: Workdir) -> None:
         KdistillError: a file cannot be run.
     """
     workdir.needs(workdir.path / "card.json", "export")
-    metrics = workdir.read_metrics()
+    metrics = workdir.figures
     verified = [row for row in metrics.get("files", []) if row.get("passed") and row["name"] != workdir.student.name]
     images = data_of(settings).gallery
     student = {"name": workdir.student.name, "precision": "float32", "cosine_mean": 1.0, "cosine_min": 1.0}
     student["map"] = next((row["map"] for row in metrics.get("rows", []) if row["name"] == "student"), None)
     rows = [student, *verified]
-    measured = _measure([workdir.path / row["name"] for row in rows], images, settings.image_size, settings)
+    measured = _measure(
+        [workdir.path / row["name"] for row in rows], images, settings.student.image_size, settings.measuring
+    )
     files = [{**row, **figures} for row, figures in zip(rows, measured, strict=True)]
     failed = [row for row in metrics.get("files", []) if not row.get("passed", True)]
-    models = metrics.get("rows", [])
+    models = [dict(row) for row in metrics.get("rows", [])]
     teacher = _teacher_file(settings, workdir)
     if teacher is not None:
-        (figures,) = _measure([teacher], images, _input_side(teacher), settings)
+        (figures,) = _measure([teacher], images, _input_side(teacher), settings.measuring)
         for row in models:
             if row["name"] == "teacher":
                 row |= {key: value for key, value in figures.items() if key not in row}
         files_shown = [*files, figures]
     else:
-        logging.info("the teacher %s cannot be run here, so it has no latency", settings.teacher)
+        logging.info("the teacher %s cannot be run here, so it has no latency", settings.teacher.teacher)
         files_shown = files
-    workdir.update_metrics(files=[*files, *failed], rows=models)
     print(markdown_table(files_shown))
+    return Result({"files": [*files, *failed], "rows": models})
 
 
-def _measure(paths: list[Path], images: ImageSet, size: int, settings: Settings) -> list[dict]:
+def _measure(paths: list[Path], images: ImageSet, size: int, settings: MeasuringSettings) -> list[dict]:
     chosen = images.subset(range(min(IMAGES, len(images))))
     return measure_in_turn(
         paths,
@@ -61,7 +65,7 @@ def _measure(paths: list[Path], images: ImageSet, size: int, settings: Settings)
 
 def _teacher_file(settings: Settings, workdir: Workdir) -> Path | None:
     """Returns the teacher as a file that a runtime can time, or None (a table, a function, an address)."""
-    path = workdir.path / "teacher.keras" if settings.teacher == "digits" else Path(settings.teacher)
+    path = workdir.path / "teacher.keras" if settings.teacher.teacher == "digits" else Path(settings.teacher.teacher)
     return path if path.suffix in (".keras", ".tflite", ".onnx") and path.is_file() else None
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from export.web.pictures import rows_of
 from export.web.site import write_site
 from kdistill.errors import KdistillError
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of
-from kdistill.stages.workdir import Workdir, settings_of
+from kdistill.stages.record import settings_of
+from kdistill.stages.sources import data_of
+from kdistill.stages.workdir import Workdir
 
 
 def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None = None, title: str = "") -> None:
@@ -30,7 +30,9 @@ def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None
     workdir.needs(workdir.student, "distill")
     with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as stored:
         ids, embeddings = stored["ids"].tolist(), stored["embeddings"]
-    settings = Settings(**settings_of(run_dir) | ({"data_dir": data_dir} if data_dir else {}))
+    settings = settings_of(run_dir)
+    if data_dir:
+        settings = settings.changed(data_dir=data_dir)
     data = data_of(settings)
     positions = rows_of(data.gallery.ids, ids)
     missing = [name for name, position in zip(ids, positions, strict=True) if position is None]

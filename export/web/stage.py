@@ -3,11 +3,12 @@
 from absl import logging
 
 from export.web.build import build_site
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 
 
-def web(settings: Settings, workdir: Workdir) -> None:
+def web(settings: Settings, workdir: Workdir) -> Result:
     """Builds `site/` in the run's folder.
 
     Raises:
@@ -15,5 +16,6 @@ def web(settings: Settings, workdir: Workdir) -> None:
         KdistillError: npm is missing or a file cannot be made.
     """
     site = workdir.path / "site"
-    build_site(workdir.path, site, data_dir=settings.data_dir)
+    build_site(workdir.path, site, data_dir=settings.data.data_dir)
     logging.info("wrote %s; look at it with: python -m http.server --directory %s", site, site)
+    return Result()

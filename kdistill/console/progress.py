@@ -17,7 +17,8 @@ def progress_bar(
 ) -> "tqdm.tqdm[Any]":
     """Returns a tqdm bar on standard error.
 
-    On a terminal it redraws in place; in a log file it prints at most one line every ten seconds.
+    On a terminal it redraws in place; in a log file it prints at most one line every ten seconds. Work that is done
+    within half a second shows none.
 
     Args:
         iterable: what to walk through; None for a bar that is moved by `update`.
@@ -33,6 +34,7 @@ def progress_bar(
         desc=description,
         unit=unit,
         initial=initial,
+        delay=0.5,
         mininterval=0.2 if terminal else 10.0,
         dynamic_ncols=terminal,
     )

@@ -2,12 +2,15 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kdistill.errors import KdistillError
 
@@ -77,3 +80,28 @@ def write_json(path: Path, content: Any) -> None:
         KdistillError: the folder cannot be written or the disk is full.
     """
     write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes an `.npz` file as `write_whole` writes; equal arrays give equal bytes.
+
+    Raises:
+        KdistillError: the folder cannot be written or the disk is full.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file of ours, or an empty one where there is no file.
+
+    Raises:
+        KdistillError: it cannot be read, or holds something else.
+    """
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise KdistillError(f"{path} cannot be read ({error}); restore it or delete it") from error

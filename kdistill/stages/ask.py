@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 from typing import Any
 
 import numpy as np
@@ -14,87 +13,96 @@ from kdistill.cluster.ray_engine import check_engine
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
-from kdistill.files.whole import write_whole
-from kdistill.settings.settings import Settings
-from kdistill.stages.changes import contents_of
-from kdistill.stages.common import data_of, start_student, teacher_of
-from kdistill.stages.comparisons import ask_comparisons, compares
+from kdistill.files.whole import write_arrays
+from kdistill.settings import Settings
+from kdistill.settings.effects import compares
+from kdistill.stages.ask_comparisons import ask_comparisons
+from kdistill.stages.edited import contents_of
+from kdistill.stages.models import start_student, teacher_of
+from kdistill.stages.rehearsal import rehearse
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, ask, check_budget, plan, select
 from kdistill.teachers.ledger.database import NoLedger
 
 
-def ask_teacher(settings: Settings, workdir: Workdir) -> None:
-    """Asks about `--query_budget` images of the pool and writes `answers.npz` (`ids`, `embeddings`).
+def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
+    """Asks about `--query_budget` images of the pool and writes `answers.npz` (`ids`, `embeddings`, `contents`).
 
     With `--dry_run` it says what would be asked and at what cost, and asks nothing.
 
     Raises:
-        ArgumentError: a budget that cannot be right.
+        ArgumentError: a budget that cannot be right, or a student or loss that cannot be built.
         KdistillError: the teacher fails, or the ledger belongs to another.
     """
+    asking = settings.asking
+    rehearse(settings)
     if compares(settings):
-        ask_comparisons(settings, workdir)
-        return
-    check_engine(settings.engine, settings.actors)
-    data = data_of(settings)
-    if not len(data.pool):
+        return ask_comparisons(settings, workdir)
+    check_engine(asking.engine, asking.actors)
+    pool = data_of(settings).pool
+    if not len(pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
-    check_budget(settings.query_budget, len(data.pool))
-    teacher = teacher_of(settings, workdir)
-    chosen = choose(settings, data.pool)
-    location = settings.ledger or workdir.ledger
-    if settings.dry_run:
+    check_budget(asking.query_budget, len(pool))
+    opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path)
+    teacher = opening()
+    chosen = choose(settings, pool)
+    location = asking.ledger or workdir.ledger
+    if asking.dry_run:
         with contextlib.ExitStack() as stack:
             ledger = None
             with contextlib.suppress(NoLedger):
                 ledger = stack.enter_context(Ledger(location, create=False))
-            budget, price = settings.query_budget, settings.price_per_query
-            print(plan(teacher, data.pool, chosen, ledger, budget=budget, price_per_query=price))
-        return
+            budget, price = asking.query_budget, asking.price_per_query
+            print(plan(teacher, pool, chosen, ledger, budget=budget, price_per_query=price))
+        return Result()
     options: dict[str, Any] = dict(
-        budget=settings.query_budget,
-        batch_size=settings.ask_batch_size,
-        strict=settings.strict,
-        price_per_query=settings.price_per_query,
+        budget=asking.query_budget,
+        batch_size=asking.ask_batch_size,
+        strict=settings.run.strict,
+        price_per_query=asking.price_per_query,
     )
-    if settings.engine == "ray":
-        opening = functools.partial(teacher_of, settings, workdir)
-        answers = ask_on_ray(opening, data.pool, chosen, location, **options, actors=settings.actors)
+    if asking.engine == "ray":
+        answers = ask_on_ray(opening, pool, chosen, location, **options, actors=asking.actors)
     with Ledger(location) as ledger:
-        if settings.engine == "local":
-            answers = ask(teacher, data.pool, chosen, ledger, **options)
-        spent = ledger.summary().spent
+        if asking.engine == "local":
+            answers = ask(teacher, pool, chosen, ledger, **options)
+        summary = ledger.summary()
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)
-    buffer = io.BytesIO()
-    ids = np.array([data.pool.ids[index] for index in answers.indices])
-    contents = contents_of(data.pool, answers.indices)
-    np.savez(buffer, ids=ids, embeddings=answers.embeddings, contents=contents)
-    write_whole(workdir.answers, buffer.getvalue())
-    workdir.update_metrics(
-        queries=int(spent),
-        cost=spent * settings.price_per_query,
-        teacher=teacher.name,
-        teacher_view=teacher.view,
-        skipped_questions=len(answers.skipped),
-    )
+    ids = np.array([pool.ids[index] for index in answers.indices])
+    contents = contents_of(pool, answers.indices)
+    write_arrays(workdir.answers, ids=ids, embeddings=answers.embeddings, contents=contents)
     logging.info(
         "%d answers of %d dimensions; %d queries spent in all, %d of them now",
         len(answers.indices),
         answers.embeddings.shape[1],
-        spent,
+        summary.spent,
         answers.spent,
     )
+    figures = {
+        "queries": summary.spent,
+        "cost": summary.cost,
+        "teacher": teacher.name,
+        "teacher_view": teacher.view,
+        "skipped_questions": len(answers.skipped),
+    }
+    return Result(figures, [workdir.answers])
 
 
 def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
     """Returns int64 [budget], positions in the pool in the order in which they are to be asked about."""
-    if settings.selection == "random":
-        return select("random", settings.query_budget, n=len(pool), seed=settings.seed)
-    features = students.pooled_features(start_student(settings))
+    asking, seed = settings.asking, settings.run.seed
+    if asking.selection == "random":
+        return select("random", asking.query_budget, n=len(pool), seed=seed)
+    features = students.pooled_features(start_student(settings.student, settings.run.small_seed))
     embedded = embed_images(
-        features, pool, image_size=settings.image_size, strict=settings.strict, description="looking at the pool"
+        features,
+        pool,
+        image_size=settings.student.image_size,
+        strict=settings.run.strict,
+        description="looking at the pool",
     )
-    count = min(settings.query_budget, len(embedded.indices))
-    return embedded.indices[select(settings.selection, count, features=embedded.embeddings, seed=settings.seed)]
+    count = min(asking.query_budget, len(embedded.indices))
+    return embedded.indices[select(asking.selection, count, features=embedded.embeddings, seed=seed)]

@@ -15,7 +15,7 @@ from kdistill.data import LoadedImages
 from kdistill.data.pipeline import training_batches
 from kdistill.errors import ArgumentError
 from kdistill.files.whole import whole_file
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.training import optimizers
 from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
@@ -37,14 +37,14 @@ def compacts(settings: Settings) -> bool:
     Raises:
         ArgumentError: settings that contradict each other.
     """
-    if settings.target_flops and settings.target_params:
+    if settings.compaction.target_flops and settings.compaction.target_params:
         raise ArgumentError("--target_flops and --target_params were given; one of them decides")
-    wanted = bool(settings.target_flops or settings.target_params)
-    if wanted and settings.strategy != "none":
+    wanted = bool(settings.compaction.target_flops or settings.compaction.target_params)
+    if wanted and settings.training.strategy != "none":
         raise ArgumentError("a student that shrinks trains on one device; leave out --strategy or the target")
-    if settings.channel_importance not in compression.IMPORTANCES:
+    if settings.compaction.channel_importance not in compression.IMPORTANCES:
         raise ArgumentError(
-            f"--channel_importance={settings.channel_importance} is unknown; "
+            f"--channel_importance={settings.compaction.channel_importance} is unknown; "
             f"choose one of {', '.join(compression.IMPORTANCES)}"
         )
     return wanted
@@ -56,16 +56,16 @@ def phases_of(settings: Settings) -> tuple[Phase, Phase, Phase]:
     Raises:
         ArgumentError: fewer than three epochs, or bounds that are not 0 < shrink_from < shrink_until < 1.
     """
-    epochs = min(settings.evaluations, settings.steps)
+    epochs = min(settings.training.evaluations, settings.training.steps)
     if epochs < 3:
         raise ArgumentError(f"a student that shrinks trains in three phases; --evaluations={epochs} is too few")
-    if not 0 < settings.shrink_from < settings.shrink_until < 1:
+    if not 0 < settings.compaction.shrink_from < settings.compaction.shrink_until < 1:
         raise ArgumentError(
             "--shrink_from and --shrink_until are shares of the steps, one after the other; "
-            f"{settings.shrink_from} and {settings.shrink_until} were given"
+            f"{settings.compaction.shrink_from} and {settings.compaction.shrink_until} were given"
         )
-    first = min(max(1, round(epochs * settings.shrink_from)), epochs - 2)
-    second = min(max(first + 1, round(epochs * settings.shrink_until)), epochs - 1)
+    first = min(max(1, round(epochs * settings.compaction.shrink_from)), epochs - 2)
+    second = min(max(first + 1, round(epochs * settings.compaction.shrink_until)), epochs - 1)
     return Phase("large", 0, first), Phase("shrinking", first, second), Phase("small", second, epochs)
 
 
@@ -94,21 +94,21 @@ def distill_to_target(
     Raises:
         KdistillError: a target that cannot be met.
     """
-    unit = "flops" if settings.target_flops else "params"
+    unit = "flops" if settings.compaction.target_flops else "params"
     count = compression.count_flops if unit == "flops" else keras.Model.count_params
     before = count(student)
-    target = compression.absolute(settings.target_flops or settings.target_params, before, unit)
+    target = compression.absolute(settings.compaction.target_flops or settings.compaction.target_params, before, unit)
     large_phase, shrinking, last = phases_of(settings)
-    epoch_steps = -(-settings.steps // last.last)
+    epoch_steps = -(-settings.training.steps // last.last)
 
     def compiled(distiller: Distiller, rate: object) -> Distiller:
         from kdistill.stages.distill import loss_of
 
-        distiller.compile(optimizers.get(settings.optimizer, learning_rate=rate), loss=loss_of(settings))
+        distiller.compile(optimizers.get(settings.training.optimizer, learning_rate=rate), loss=loss_of(settings))
         return distiller
 
     def grow() -> keras.Model:
-        fit(compiled(build(student, Distiller), settings.learning_rate), large_phase)
+        fit(compiled(build(student, Distiller), settings.training.learning_rate), large_phase)
         return student
 
     large = _once(folder, "large", grow)
@@ -118,21 +118,23 @@ def distill_to_target(
         steps = (shrinking.last - shrinking.first) * epoch_steps
         compacted = compression.insert_compactors(large)
         lasso = compression.lasso_of(steps)
-        distiller = compiled(build(compacted, compression.CapacityDistiller, lasso=lasso), settings.learning_rate)
+        distiller = compiled(
+            build(compacted, compression.CapacityDistiller, lasso=lasso), settings.training.learning_rate
+        )
         distiller.schedule = compression.ChannelSchedule(
             paths,
             CostModel(large, paths, unit),
             target,
             lambda now: _importance(settings, now, paths, pixels, teacher, distiller),
             steps=steps,
-            cost_power=settings.channel_cost_power,
+            cost_power=settings.compaction.channel_cost_power,
         )
         fit(distiller, shrinking)
         left = compression.close(compacted)
         if left:
             logging.info("cut %d channels that were not closed yet, of norm up to %.3f", len(left), max(left))
         merged = compression.merge(compacted)
-        if settings.refit_readers:
+        if settings.compaction.refit_readers:
             kept = {
                 name: np.flatnonzero(np.asarray(compactor.kept))
                 for name, compactor in compression.compactors(compacted, paths).items()
@@ -142,7 +144,9 @@ def distill_to_target(
 
     small = _once(folder, "small", shrink)
     logging.info("%s: %s of %s (%.1f %%)", unit, f"{count(small):,}", f"{before:,}", 100 * count(small) / before)
-    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, (last.last - last.first) * epoch_steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings.training.learning_rate, (last.last - last.first) * epoch_steps
+    )
     fit(compiled(build(small, Distiller), schedule), last)
     return small
 
@@ -175,8 +179,8 @@ def train_to_target(
 
     if not np.issubdtype(targets.dtype, np.floating):
         raise ArgumentError("a student that shrinks learns from vectors; give orders a ranker (--ranker_backbone)")
-    epochs = min(settings.evaluations, settings.steps)
-    epoch_steps = -(-settings.steps // epochs)
+    epochs = min(settings.training.evaluations, settings.training.steps)
+    epoch_steps = -(-settings.training.steps // epochs)
 
     def fit(distiller: Distiller, phase: Phase) -> None:
         checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints / phase.name)
@@ -193,12 +197,12 @@ def train_to_target(
             training_batches(
                 sources.pixels,
                 targets[sources.indices],
-                batch_size=settings.batch_size,
-                image_size=settings.image_size,
+                batch_size=settings.training.batch_size,
+                image_size=settings.student.image_size,
                 first_step=first * epoch_steps,
                 last_step=phase.last * epoch_steps,
-                seed=settings.seed,
-                augment=settings.augment,
+                seed=settings.run.seed,
+                augment=settings.training.augment,
             ),
             epochs=phase.last,
             initial_epoch=first,
@@ -226,9 +230,9 @@ def _importance(
     teacher: np.ndarray,
     distiller: Distiller,
 ) -> dict[str, np.ndarray]:
-    if settings.channel_importance == "neighbours":
-        return compression.by_neighbours(student, paths, pixels, teacher, settings.channel_neighbours)
-    if settings.channel_importance == "output":
+    if settings.compaction.channel_importance == "neighbours":
+        return compression.by_neighbours(student, paths, pixels, teacher, settings.compaction.channel_neighbours)
+    if settings.compaction.channel_importance == "output":
         return compression.by_output(student, paths, pixels)
     return compression.by_loss(student, paths, pixels, teacher, distiller.joint_loss)
 

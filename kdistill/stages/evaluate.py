@@ -1,6 +1,5 @@
 """The stage `evaluate`: teacher, distilled student and the student before distillation, in one table."""
 
-import io
 import json
 from typing import Any
 
@@ -13,14 +12,16 @@ from kdistill.console.progress import progress_bar
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
-from kdistill.files.whole import write_whole
+from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of, start_student, teacher_of
-from kdistill.stages.comparisons import compares
+from kdistill.settings import Settings
+from kdistill.settings.effects import compares
 from kdistill.stages.judge import Judge, Vectors
+from kdistill.stages.models import start_student, teacher_of
 from kdistill.stages.postprocess import postprocessed, row_name
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Teacher
 from kdistill.teachers.providers.function import FunctionTeacher
@@ -28,16 +29,16 @@ from kdistill.teachers.providers.function import FunctionTeacher
 NEIGHBOUR_QUERIES = 12
 
 
-def evaluate(settings: Settings, workdir: Workdir) -> None:
-    """Writes `rows` of `metrics.json`, `gallery.npz`, and the neighbours that the report shows.
+def evaluate(settings: Settings, workdir: Workdir) -> Result:
+    """Gives `rows` and writes `gallery.npz`, and the neighbours that the report shows.
 
     Raises:
         KdistillError: no student yet, or no readable image.
     """
     student = load_student(workdir)
-    data, searched = _embed_readable(student, data_of(settings), settings)
-    judge = Judge(data, settings.max_memory_mb)
-    queries = workdir.read_metrics().get("queries", 0)
+    data, searched = _embed_readable(student, data_of(settings), settings.run.strict)
+    judge = Judge(data, settings.evaluation.max_memory_mb)
+    queries = workdir.figures.get("queries", 0)
     rows = []
     black_box = _teacher_to_score(settings, workdir)
     teacher: Vectors | None = None
@@ -51,7 +52,7 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             parameters = getattr(black_box, "parameters", None)
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
     rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
-    if settings.hash_bits:
+    if settings.student.hash_bits:
         codes = _signs(searched.gallery)
         numbers = searched.gallery if searched.queries is None else searched.queries
         for name, vectors in (
@@ -59,27 +60,26 @@ def evaluate(settings: Settings, workdir: Workdir) -> None:
             ("student_codes_asymmetric", Vectors(codes, numbers)),
         ):
             rows.append(_row(name, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
-    further = row_name(settings)
+    further = row_name(settings.evaluation)
     if further is not None:
-        vectors = postprocessed(student, judge, settings)
+        vectors = postprocessed(student, judge, settings.evaluation, seed=settings.run.seed, strict=settings.run.strict)
         rows.append(_row(further, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
-    untouched = students.pooled_features(start_student(settings))
+    untouched = students.pooled_features(start_student(settings.student, settings.run.small_seed))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
     rows.append(_row("untouched", judge.scores(before, teacher), before, 0, untouched.count_params()))
 
-    buffer = io.BytesIO()
-    np.savez(buffer, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
-    write_whole(workdir.gallery, buffer.getvalue())
+    write_arrays(workdir.gallery, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
     searching = len(data.gallery if data.queries is None else data.queries)
     count = min(NEIGHBOUR_QUERIES, searching)
-    shown = np.sort(np.random.default_rng(settings.seed).choice(searching, count, replace=False))
+    shown = np.sort(np.random.default_rng(settings.run.seed).choice(searching, count, replace=False))
     columns = {"teacher": teacher, "student": searched}
     write_whole(
         workdir.neighbours,
         json.dumps({name: judge.neighbours(vectors, shown) for name, vectors in columns.items() if vectors}),
     )
-    workdir.update_metrics(rows=rows, dataset=data.name, gallery=len(data.gallery), searches=searching)
     print(table(rows))
+    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
+    return Result(figures, [workdir.gallery, workdir.neighbours])
 
 
 def load_student(workdir: Workdir) -> keras.Model:
@@ -128,10 +128,10 @@ def _row(
 
 
 def _teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
-    remote = settings.teacher.startswith(("http://", "https://"))
-    if settings.score_teacher == "no" or (settings.score_teacher == "auto" and remote):
+    remote = settings.teacher.teacher.startswith(("http://", "https://"))
+    if settings.evaluation.score_teacher == "no" or (settings.evaluation.score_teacher == "auto" and remote):
         return None
-    teacher = teacher_of(settings, workdir)
+    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path)
     # A function that compares has no vectors to score.
     return None if compares(settings) and isinstance(teacher, FunctionTeacher) else teacher
 
@@ -147,17 +147,17 @@ def _embed(model: keras.Model, images: ImageSet, description: str) -> np.ndarray
     return embed_images(model, images, image_size=size, strict=True, description=description).embeddings
 
 
-def _embed_readable(student: keras.Model, data: RetrievalData, settings: Settings) -> tuple[RetrievalData, Vectors]:
+def _embed_readable(student: keras.Model, data: RetrievalData, strict: bool) -> tuple[RetrievalData, Vectors]:
     """Embeds with the student and returns the data without the images that cannot be read, each of them named."""
-    gallery = _tolerant(student, data.gallery, "gallery", settings)
-    queries = None if data.queries is None else _tolerant(student, data.queries, "queries", settings)
+    gallery = _tolerant(student, data.gallery, "gallery", strict)
+    queries = None if data.queries is None else _tolerant(student, data.queries, "queries", strict)
     readable = data.restricted_to(gallery.indices, None if queries is None else queries.indices)
     return readable, Vectors(gallery.embeddings, None if queries is None else queries.embeddings)
 
 
-def _tolerant(student: keras.Model, images: ImageSet, role: str, settings: Settings) -> Embedded:
+def _tolerant(student: keras.Model, images: ImageSet, role: str, strict: bool) -> Embedded:
     size = students.image_size(student)
-    embedded = embed_images(student, images, image_size=size, strict=settings.strict, description=f"student, {role}")
+    embedded = embed_images(student, images, image_size=size, strict=strict, description=f"student, {role}")
     for _, reason in embedded.skipped:
         logging.warning("skipped: %s", reason)
     if embedded.skipped:

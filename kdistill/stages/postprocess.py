@@ -8,21 +8,19 @@ from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.evaluation.whitening import Whitening, fit_learned_whitening, fit_whitening, matching_pairs
-from kdistill.settings.settings import Settings
+from kdistill.settings.evaluation import EvaluationSettings
 from kdistill.stages.judge import Judge, Vectors
 
-WHITENINGS = ("none", "pca", "learned")
 
-
-def row_name(settings: Settings) -> str | None:
+def row_name(settings: EvaluationSettings) -> str | None:
     """Returns the name of the postprocessed student's row, or None when the settings ask for none."""
-    if settings.whiten not in WHITENINGS:
-        raise ArgumentError(f"whitening {settings.whiten!r} is unknown; choose one of {', '.join(WHITENINGS)}")
     parts = ["multiscale"] * (settings.scales != (1.0,)) + ["whitened"] * (settings.whiten != "none")
     return "student_" + "_".join(parts) if parts else None
 
 
-def postprocessed(student: keras.Model, judge: Judge, settings: Settings) -> Vectors:
+def postprocessed(
+    student: keras.Model, judge: Judge, settings: EvaluationSettings, *, seed: int, strict: bool
+) -> Vectors:
     """Embeds at all scales and applies a whitening that was fitted on other images than those that are judged.
 
     PCA whitening is fitted on the images of --whiten_dir, or on the pool; learned whitening on pairs of images of one
@@ -40,12 +38,14 @@ def postprocessed(student: keras.Model, judge: Judge, settings: Settings) -> Vec
     vectors = judge.embed(embed)
     if settings.whiten == "none":
         return vectors
-    whitening = _whitening(student, judge.data, settings)
+    whitening = _whitening(student, judge.data, settings, seed=seed, strict=strict)
     queries = None if vectors.queries is None else whitening.transform(vectors.queries)
     return Vectors(whitening.transform(vectors.gallery), queries)
 
 
-def _whitening(student: keras.Model, data: RetrievalData, settings: Settings) -> Whitening:
+def _whitening(
+    student: keras.Model, data: RetrievalData, settings: EvaluationSettings, *, seed: int, strict: bool
+) -> Whitening:
     learned = settings.whiten == "learned"
     images: ImageSet | None = data.validation if learned else data.pool
     if settings.whiten_dir is not None:
@@ -53,10 +53,10 @@ def _whitening(student: keras.Model, data: RetrievalData, settings: Settings) ->
     if images is None:
         raise ArgumentError("--whiten=learned needs labelled images: --whiten_dir=DIR with DIR/CLASS/*, or --val_file")
     embedded = embed_multiscale(
-        student, images, scales=settings.scales, strict=settings.strict, description="images for whitening"
+        student, images, scales=settings.scales, strict=strict, description="images for whitening"
     )
     dimension = settings.whiten_dim or None
     if not learned:
         return fit_whitening(embedded.embeddings, dimension=dimension, shrinkage=settings.whiten_shrinkage)
-    pairs = matching_pairs(np.asarray(images.labels)[embedded.indices], seed=settings.seed)
+    pairs = matching_pairs(np.asarray(images.labels)[embedded.indices], seed=seed)
     return fit_learned_whitening(embedded.embeddings, pairs, dimension=dimension, shrinkage=settings.whiten_shrinkage)

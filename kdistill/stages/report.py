@@ -7,26 +7,27 @@ from absl import logging
 
 from kdistill.data import ImageSet, UnreadableImage
 from kdistill.report import Neighbour, NeighbourRow, write_report
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of
+from kdistill.settings import Settings
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import read_history
 
 
-def report(settings: Settings, workdir: Workdir) -> None:
+def report(settings: Settings, workdir: Workdir) -> Result:
     """Writes `report.html`; parts that were not measured yet are left out.
 
     Raises:
         ArgumentError: the stage `evaluate` was not run.
     """
-    workdir.needs(workdir.metrics, "evaluate")
-    metrics = workdir.read_metrics()
+    workdir.needs(workdir.neighbours, "evaluate")
+    metrics = workdir.figures
     summary = {
         "data": metrics.get("dataset"),
         "teacher": metrics.get("teacher"),
         "queries to the teacher": metrics.get("queries"),
-        "student": f"{settings.backbone} (width {settings.alpha:g}), {settings.image_size} px",
-        "loss": settings.loss,
+        "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
+        "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
     }
     write_report(
@@ -40,6 +41,7 @@ def report(settings: Settings, workdir: Workdir) -> None:
         flags=workdir.flags.read_text() if workdir.flags.exists() else "",
     )
     logging.info("wrote %s", workdir.report)
+    return Result(made=[workdir.report])
 
 
 def _neighbours(settings: Settings, workdir: Workdir) -> list[NeighbourRow]:

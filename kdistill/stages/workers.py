@@ -2,7 +2,7 @@
 
 from absl import logging
 
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages.distill import distill
 from kdistill.stages.workdir import Workdir
 from kdistill.training.distribution import chief_says, is_chief, strategy_of
@@ -29,7 +29,7 @@ class Workers:
             return False
         logging.info("waiting for the chief")
         if chief_says(self.strategy, 0):
-            distill(settings, Workdir(settings.workdir))
+            distill(settings, Workdir(settings.run.workdir, create=False))
         logging.info("this worker has done its part; the chief does the rest")
         return True
 

@@ -212,7 +212,7 @@ def test_the_control_differs_from_the_default_by_its_mixtures_alone(generated):
         methods_train.settings_of(generated, Run(name, 8, 1, "test", 1e-3, "student_temperature=0.1"))
         for name in ("softmax_ranking", "softmax_ranking_unmixed")
     )
-    assert (default.mixtures, control.mixtures) == (generated.settings.mixtures, 0)
+    assert (default.mixtures, control.mixtures) == (generated.settings.joint.mixtures, 0)
     assert {**vars(default), "mixtures": 0} == vars(control)
     assert loss_of(control).options["student_temperature"] == 0.1
 
@@ -275,7 +275,7 @@ def test_grocery_gives_the_pool_its_labels_and_the_teachers_rows(tmp_path):
     assert problem.pool.teacher.argmax(axis=1).tolist() == [4, 1]
     assert problem.pool.pixels[:, 0, 0, 0].tolist() == [112, 28]
     assert problem.sources.shape == (2, 40, 40, 3)
-    assert problem.settings.steps == 7
+    assert problem.settings.training.steps == 7
     (tmp_path / "train.txt").write_text("1.png, 0\n")
     with pytest.raises(KdistillError, match=r"4\.png"):
         methods_data.grocery(tmp_path, None, tmp_path / "cache", image_size=32, steps=7)

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 from kdistill.teachers.__main__ import main
@@ -143,7 +143,7 @@ def test_what_is_kept_of_an_address_opens_it_with_a_password_from_the_environmen
     shown = without_secrets(location)
     assert postgres.password not in shown
     workdir = Workdir(tmp_path)
-    workdir.write_flags(Settings(ledger=location))
+    workdir.write_flags(Settings.of(ledger=location))
     assert f"--ledger={shown}\n" in workdir.flags.read_text()
     command = [sys.executable, "-m", "kdistill.teachers", "status", "--json", shown]
     environment = {**os.environ, "PGPASSWORD": postgres.password}

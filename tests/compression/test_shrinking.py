@@ -1,6 +1,5 @@
 """The shrinking training: reset gradients, a target that is met, a stage that survives a kill, a fresh process."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from trained import student_of
 from kdistill.compression import CapacityDistiller, count_flops, insert_compactors, merge
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages import compact
 from kdistill.stages.distill import distill
 from kdistill.stages.workdir import Workdir
@@ -97,7 +96,7 @@ def run(tmp_path_factory):
     lines = "".join(f"{name}, {label}\n" for name, label in zip(names[:18], labels[:18], strict=True))
     (root / "test.txt").write_text(lines)
     vectors = np.concatenate([np.eye(6)[labels], 0.3 * rng.normal(size=(72, 4))], 1).astype(np.float32)
-    settings = Settings(
+    settings = Settings.of(
         workdir=str(root / "run"),
         dataset="lists",
         data_dir=str(root),
@@ -113,14 +112,14 @@ def run(tmp_path_factory):
         evaluations=8,
         target_flops=0.3,
     )
-    workdir = Workdir(settings.workdir)
+    workdir = Workdir(settings.run.workdir)
     np.savez(workdir.answers, ids=np.array(names), embeddings=vectors)
     return settings, np.stack(images), labels
 
 
 def test_the_stage_meets_the_target_with_a_plain_student_and_continues_after_a_kill(run, tmp_path, monkeypatch):
     settings, pixels, labels = run
-    workdir = Workdir(settings.workdir)
+    workdir = Workdir(settings.run.workdir)
     distill(settings, workdir)
     whole = keras.saving.load_model(workdir.student, compile=False)
     large = keras.saving.load_model(workdir.checkpoints / "large.keras", compile=False)
@@ -143,30 +142,30 @@ def test_the_stage_meets_the_target_with_a_plain_student_and_continues_after_a_k
 
     monkeypatch.setattr(compact, "StopOnNaN", Kill)
     with pytest.raises(KeyboardInterrupt):
-        distill(dataclasses.replace(settings, workdir=str(other.path)), other)
+        distill(settings.changed(workdir=str(other.path)), other)
     monkeypatch.undo()
     assert not other.student.exists()
-    distill(dataclasses.replace(settings, workdir=str(other.path)), other)
+    distill(settings.changed(workdir=str(other.path)), other)
     again = keras.saving.load_model(other.student, compile=False)
     np.testing.assert_allclose(again(pixels), embeddings, atol=1e-4)
 
 
 def test_targets_in_parameters_and_wrong_settings(run):
     settings, pixels, _ = run
-    both = dataclasses.replace(settings, target_params=0.5)
+    both = settings.changed(target_params=0.5)
     with pytest.raises(ArgumentError, match="one of them decides"):
         compact.compacts(both)
-    assert not compact.compacts(dataclasses.replace(settings, target_flops=0.0))
+    assert not compact.compacts(settings.changed(target_flops=0.0))
     with pytest.raises(ArgumentError, match="neighbours, loss"):
-        compact.compacts(dataclasses.replace(settings, channel_importance="size"))
+        compact.compacts(settings.changed(channel_importance="size"))
     with pytest.raises(ArgumentError, match="three phases"):
-        compact.phases_of(dataclasses.replace(settings, evaluations=2))
+        compact.phases_of(settings.changed(evaluations=2))
     with pytest.raises(ArgumentError, match="one after the other"):
-        compact.phases_of(dataclasses.replace(settings, shrink_from=0.7))
+        compact.phases_of(settings.changed(shrink_from=0.7))
     assert [(p.first, p.last) for p in compact.phases_of(settings)] == [(0, 2), (2, 5), (5, 8)]
 
     student, pixels = student_of("small_cnn", size=32, dim=6)
-    few = dataclasses.replace(settings, target_flops=0.0, target_params=0.4, steps=6, channel_importance="loss")
+    few = settings.changed(target_flops=0.0, target_params=0.4, steps=6, channel_importance="loss")
     teacher = np.random.default_rng(0).normal(size=(len(pixels), 5)).astype(np.float32)
 
     def fit(distiller, phase):

@@ -127,21 +127,26 @@ def test_mediapipe_looks_at_two_neighbours_from_the_pixels_corners():
 def run(tmp_path_factory):
     """A finished run on the embedded digits, as short as a run can be."""
     from export.stage import export_run
-    from kdistill.settings.settings import Settings
-    from kdistill.stages.common import data_of, start_student
+    from kdistill.settings import Settings
+    from kdistill.stages.models import start_student
+    from kdistill.stages.record import Record
+    from kdistill.stages.sources import data_of
+    from kdistill.stages.stage import Result
     from kdistill.stages.workdir import Workdir
+    from main import STAGES
 
     folder = tmp_path_factory.mktemp("run")
-    settings = Settings(workdir=str(folder), backbone="small_cnn", image_size=16, embedding_dim=8, top_k=3)
+    settings = Settings.of(workdir=str(folder), backbone="small_cnn", image_size=16, embedding_dim=8, top_k=3)
     workdir = Workdir(folder)
-    start_student(settings).save(workdir.student)
+    start_student(settings.student, 0).save(workdir.student)
     data = data_of(settings)
     vectors = np.random.default_rng(0).normal(size=(len(data.gallery), 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.savez(workdir.gallery, ids=np.array(data.gallery.ids), embeddings=vectors)
     export_run(settings, workdir)
-    for stage in ("distill", "export"):
-        workdir.mark_done(stage, settings)
+    record = Record(folder, STAGES)
+    for stage in ("distill", "evaluate", "export"):
+        record.finish(STAGES[stage], settings, {}, Result())
     return folder
 
 

@@ -16,7 +16,7 @@ from benchmarks.faults.__main__ import same_weights
 from kdistill.data.pipeline import rows_of_step
 from kdistill.errors import KdistillError
 from kdistill.evaluation.blockwise import memory
-from kdistill.settings.settings import Settings
+from kdistill.settings import Settings
 from kdistill.stages import judge
 from kdistill.stages.judge import Judge, Vectors
 from kdistill.training.distiller import Distiller
@@ -37,7 +37,7 @@ def settings_of(photos, workdir, **changes) -> Settings:
         mixtures=8,
         evaluations=20,
     )
-    return Settings(**(values | changes))
+    return Settings.of(**(values | changes))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_checkpoin
         with pytest.raises(KdistillError, match="the loss became nan at step 25") as caught:
             main.run_stages(settings, ["distill"], redo=False)
     with np.load(undistilled / "answers.npz") as answers:
-        expected = [str(answers["ids"][row]) for row in rows_of_step(BUDGET, 12, 24, settings.seed)]
+        expected = [str(answers["ids"][row]) for row in rows_of_step(BUDGET, 12, 24, settings.run.seed)]
     assert str(caught.value).endswith("its images: " + ", ".join(map(repr, expected)))
     assert not (undistilled / "student.keras").exists()
     main.run_stages(settings, ["distill"], redo=False)
@@ -100,7 +100,7 @@ def test_an_image_edited_after_it_was_asked_about_is_left_out_and_told(photos, u
     PIL.Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(data / name)
     settings = settings_of(photos, undistilled)
     (undistilled / "stages.json").unlink()
-    changed = dataclasses.replace(settings, data_dir=str(data), steps=4, evaluations=1)
+    changed = settings.changed(data_dir=str(data), steps=4, evaluations=1)
     shutil.rmtree(undistilled / "checkpoints")
     main.run_stages(changed, ["distill"], redo=False)
     assert f"skipped: image {name!r} was changed after the teacher was asked about it" in caplog.text

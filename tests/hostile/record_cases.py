@@ -6,7 +6,7 @@ from pathlib import Path
 from hostile_case import Cases, sparse
 
 from export.retriever.sidecar import read_sidecar, sidecar_path
-from kdistill.settings.settings import Settings
+from kdistill.stages.record import read_entries
 from kdistill.stages.workdir import Workdir
 
 CASES = Cases()
@@ -36,10 +36,20 @@ def _(folder: Path) -> None:
     read_sidecar(folder / "retriever.tflite")
 
 
-@CASES.each({"record: a list": b"[1]", "record: nested 10^5 times": b"[" * 100_000, "record: half": b'{"ask": {"set'})
+@CASES.each(
+    {
+        "record: a list": b"[1]",
+        "record: nested 10^5 times": b"[" * 100_000,
+        "record: half": b'{"ask": {"set',
+        "record: stages that are a list": b'{"format": 2, "stages": []}',
+        "record: later format": b'{"format": 9, "stages": {}}',
+        "record: entry without settings": b'{"format": 2, "stages": {"ask": {"figures": {}}}}',
+        "record: figures that are text": b'{"format": 2, "stages": {"ask": {"settings": {}, "inputs": {}, "made": {}, "figures": "x"}}}',
+    }
+)
 def use_record(folder: Path, content: bytes) -> None:
     (folder / "stages.json").write_bytes(content)
-    Workdir(folder).is_done("ask", Settings())
+    read_entries(folder)
 
 
 @CASES.case("record: work folder with a zero byte")

@@ -19,9 +19,13 @@ from export.web.build import build_site
 from kdistill import students
 from kdistill.data import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of
+from kdistill.settings import Settings
+from kdistill.stages.library import EVALUATE
+from kdistill.stages.record import Record
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
+from main import STAGES
 
 
 def _noise(seed: int, height: int = 30, width: int = 50) -> np.ndarray:
@@ -207,9 +211,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workdir:
     """A run on the embedded digits, evaluated, whose student is untrained."""
     monkeypatch.setattr(runtime, "runtime_packages", lambda: _packages(tmp_path, "1.2.3"))
     workdir = Workdir(tmp_path / "run")
-    workdir.mark_done("evaluate", Settings(dataset="digits", image_size=32))
+    settings = Settings.of(dataset="digits", image_size=32)
+    Record(workdir.path, STAGES).finish(EVALUATE, settings, {}, Result())
     students.build("small_cnn", image_size=32, embedding_dim=8).save(workdir.student)
-    ids = data_of(Settings(dataset="digits")).gallery.ids[3:300:3]
+    ids = data_of(Settings.of(dataset="digits")).gallery.ids[3:300:3]
     rows = np.random.default_rng(0).standard_normal((len(ids), 8), np.float32)
     np.savez(workdir.gallery, ids=np.array(ids), embeddings=rows / np.linalg.norm(rows, axis=1, keepdims=True))
     return workdir

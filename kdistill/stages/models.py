@@ -1,35 +1,23 @@
-"""What several stages need: the run's data, teacher and student, made from its settings."""
+"""The teacher and the student of a run, and images read for them, as its settings say."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
 from absl import logging
 
 from kdistill import students
-from kdistill.data import ImageSet, LoadedImages, RetrievalData, load_pixels
-from kdistill.data.sources import open_data
-from kdistill.settings.settings import Settings
-from kdistill.stages.workdir import Workdir
+from kdistill.data import ImageSet, LoadedImages, load_pixels
+from kdistill.data.identity import identities
+from kdistill.files import made_from
+from kdistill.settings.student import StudentSettings
+from kdistill.settings.teacher import TeacherSettings
 from kdistill.teachers import Teacher, open_teacher
+from kdistill.version import __version__
 
 
-def data_of(settings: Settings) -> RetrievalData:
-    """Opens the run's data."""
-    return open_data(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        pool_file=settings.pool_file,
-        gallery_file=settings.gallery_file,
-        query_file=settings.query_file,
-        val_file=settings.val_file,
-        gnd_file=settings.gnd_file,
-        pool_dir=settings.pool_dir,
-        distractor_dir=settings.distractor_dir,
-        seed=settings.seed,
-    )
-
-
-def teacher_of(settings: Settings, workdir: Workdir) -> Teacher:
-    """Opens the run's teacher; the embedded one is trained first where it does not exist yet."""
+def teacher_of(settings: TeacherSettings, seed: int, folder: Path) -> Teacher:
+    """Opens the run's teacher; the embedded one is trained first where `folder` does not hold that of the seed."""
     if settings.teacher == "imagenet" or settings.teacher.endswith(".weights.h5"):
         backbone = students.build(
             settings.teacher_backbone,
@@ -47,24 +35,19 @@ def teacher_of(settings: Settings, workdir: Workdir) -> Teacher:
             timeout=settings.teacher_timeout,
             retries=settings.teacher_retries,
         )
-    path = workdir.path / "teacher.keras"
-    if not path.exists():
-        from kdistill.teachers.providers.digits import train_digits_teacher
-
-        logging.info("training the embedded teacher on its own labelled digits (half a minute)")
-        train_digits_teacher(path, settings.seed)
-    return open_teacher(str(path), scaling="none")
+    return open_teacher(str(_digits_teacher(seed, folder)), scaling="none")
 
 
-def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras.Model:
+def start_student(settings: StudentSettings, seed: int, pixels: np.ndarray | None = None) -> keras.Model:
     """Builds the student as it is before distillation.
 
     Args:
-        settings: of the run.
+        settings: of the student.
+        seed: of its random start, below 2**32.
         pixels: uint8 [n, S, S, 3] unlabelled images from which a projection behind pretrained features starts (see
             `students.initialise_projection`); None leaves its random start.
     """
-    keras.utils.set_random_seed(settings.seed)
+    keras.utils.set_random_seed(seed)
     student = students.build(
         settings.backbone,
         alpha=settings.alpha,
@@ -80,11 +63,28 @@ def start_student(settings: Settings, pixels: np.ndarray | None = None) -> keras
     return student
 
 
-def read_images(images: ImageSet, size: int, settings: Settings, description: str) -> LoadedImages:
+def read_images(images: ImageSet, size: int, *, strict: bool, description: str) -> LoadedImages:
     """Reads images into memory, tells of each one that had to be skipped."""
-    loaded = load_pixels(images, size, strict=settings.strict, description=description)
+    loaded = load_pixels(images, size, strict=strict, description=description)
     for _, reason in loaded.skipped:
         logging.warning("skipped: %s", reason)
     if loaded.skipped:
         logging.warning("%d of %d images were skipped", len(loaded.skipped), len(images))
     return loaded
+
+
+def _digits_teacher(seed: int, folder: Path) -> Path:
+    from kdistill.data.digits import teacher_digits
+    from kdistill.teachers.providers.digits import train_digits_teacher
+
+    path = folder / "teacher.keras"
+    images = teacher_digits(seed)
+    identity = {"seed": seed, "images": identities(images), "version": __version__}
+    difference = made_from.matches(path, identity)
+    if difference is not None:
+        if path.exists():
+            logging.info("the embedded teacher is trained anew: %s", difference)
+        logging.info("training the embedded teacher on its own labelled digits (half a minute)")
+        train_digits_teacher(path, seed)
+        made_from.write(path, identity)
+    return path

@@ -1,0 +1,31 @@
+"""Settings of the images."""
+
+import dataclasses
+from typing import Literal
+
+from kdistill.settings.setting import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which images there are to learn from and to be judged by."""
+
+    dataset: Literal["digits", "folder", "lists", "revisited"] = setting(
+        "digits",
+        "digits (embedded), folder (DIR/pool, DIR/gallery/CLASS), lists (files of `path, label`), or revisited.",
+        common=True,
+    )
+    data_dir: str | None = setting(None, "Folder of the images.", common=True)
+    pool_file: str = setting(
+        "pool.txt", "lists: file in --data_dir that names the images that the student may learn from."
+    )
+    gallery_file: str = setting("test.txt", "lists: file that names the labelled images that are searched.")
+    query_file: str | None = setting(
+        None, "lists: file that names the labelled images that search; empty: leave-one-out over the gallery."
+    )
+    val_file: str | None = setting(
+        None, "lists: file of labelled images on which training is watched (never chosen by)."
+    )
+    gnd_file: str | None = setting(None, "revisited: the ground truth in --data_dir; empty: its only gnd_*.pkl.")
+    pool_dir: str | None = setting(None, "revisited: folder of unlabelled images to learn from.")
+    distractor_dir: str | None = setting(None, "revisited: folder of further gallery images.")

@@ -1,0 +1,142 @@
+"""Which settings have no effect beside the others."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from kdistill.facts.losses import LOSSES
+from kdistill.facts.students import BACKBONES
+from kdistill.settings.settings import GROUP_OF, Settings
+
+_RANKER = ("ranker_alpha", "ranker_image_size", "ranker_weights", "ranker_steps")
+_PAIRS = ("pair_queries", "pair_sampler", "pair_both_ways", "pair_tie_margin")
+_MIXING = ("mixing", "mixing_alpha", "pairing", "renormalise", "rank_parents", "anchors", "rank_against")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoEffect:
+    """Why a setting changes nothing.
+
+    Attributes:
+        cause: the setting that makes it so.
+        why: what stands behind "has no effect".
+    """
+
+    cause: str
+    why: str
+
+
+def without_effect(settings: Settings) -> dict[str, NoEffect]:
+    """Returns the settings that change nothing beside the others, by name."""
+    found: dict[str, NoEffect] = {}
+    for names, cause, why in _rules(settings):
+        for name in names:
+            found.setdefault(name, NoEffect(cause, why or f"with --{cause}={_shown(settings, cause)}"))
+    return found
+
+
+def teacher_kind(teacher: str) -> str:
+    """Returns "digits", "backbone", "service", "table", "function" or "model" for what `--teacher` names."""
+    if teacher == "digits":
+        return "digits"
+    if teacher == "imagenet" or teacher.endswith(".weights.h5"):
+        return "backbone"
+    if teacher.startswith(("http://", "https://")):
+        return "service"
+    if teacher.endswith((".npz", ".npy", ".parquet")):
+        return "table"
+    module, colon, function = teacher.partition(":")
+    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
+        return "function"
+    return "model"
+
+
+def compares(settings: Settings) -> bool:
+    """Says whether the teacher compares images instead of embedding them."""
+    return settings.teacher.teacher_answers != "vectors"
+
+
+def learns_orders(settings: Settings) -> bool:
+    """Says whether the student itself learns a teacher's orders, without a ranker in between."""
+    return settings.teacher.teacher_answers == "order" and settings.comparing.ranker_backbone is None
+
+
+def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yields (names, the setting that makes them idle, the reason where the setting's value does not say it)."""
+    yield from _of_data(settings)
+    yield from _of_teacher(settings)
+    yield from _of_joint_space(settings)
+    if BACKBONES[settings.student.backbone].fixed_width:
+        yield ("alpha",), "backbone", ""
+    if not settings.student.hash_bits:
+        yield ("hash_distillation", "hash_quantisation"), "hash_bits", ""
+    if settings.training.strategy == "none":
+        yield ("joint_space",), "strategy", ""
+    if not settings.compaction.target_flops and not settings.compaction.target_params:
+        rest = (name for name, group in GROUP_OF.items() if group == "compaction" and not name.startswith("target_"))
+        yield tuple(rest), "target_flops", "without --target_flops or --target_params"
+    if settings.compaction.channel_importance != "neighbours":
+        yield ("channel_neighbours",), "channel_importance", ""
+    if settings.evaluation.whiten == "none":
+        yield ("whiten_dir", "whiten_dim", "whiten_shrinkage"), "whiten", ""
+    if settings.asking.engine != "ray":
+        yield ("actors",), "engine", ""
+
+
+def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    dataset = settings.data.dataset
+    if dataset != "lists":
+        yield ("pool_file", "gallery_file", "query_file", "val_file"), "dataset", ""
+    if dataset != "revisited":
+        yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", ""
+    if dataset == "digits":
+        yield ("data_dir",), "dataset", ""
+
+
+def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    kind, comparing = teacher_kind(settings.teacher.teacher), settings.comparing
+    if kind != "model":
+        yield ("teacher_scaling",), "teacher", ""
+    if kind != "backbone":
+        yield ("teacher_backbone", "teacher_alpha", "teacher_image_size"), "teacher", ""
+    elif BACKBONES[settings.teacher.teacher_backbone].fixed_width:
+        yield ("teacher_alpha",), "teacher_backbone", ""
+    if kind != "service":
+        yield ("teacher_headers", "teacher_timeout", "teacher_retries"), "teacher", ""
+    if settings.teacher.teacher_answers == "vectors":
+        yield tuple(name for name, group in GROUP_OF.items() if group == "comparing"), "teacher_answers", ""
+    if settings.teacher.teacher_answers != "pairs":
+        yield _PAIRS, "teacher_answers", ""
+    if comparing.ranker_backbone is None:
+        yield _RANKER, "ranker_backbone", "without --ranker_backbone"
+    elif BACKBONES[comparing.ranker_backbone].fixed_width:
+        yield ("ranker_alpha",), "ranker_backbone", ""
+
+
+def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    joint, training = settings.joint, settings.training
+    everything = tuple(name for name, group in GROUP_OF.items() if group == "joint")
+    if learns_orders(settings):
+        why = "with --teacher_answers=order and no --ranker_backbone, where the student learns the orders themselves"
+        yield ("loss", "whiten_teacher", *everything), "teacher_answers", why
+        return
+    loss = LOSSES.get(training.loss)
+    if loss is None or not loss.joint:
+        why = f"with --loss={training.loss}, which ranks only the rows of the batch"
+        yield everything, "loss", why
+        return
+    if not joint.mixtures:
+        yield _MIXING, "mixtures", ""
+    if joint.mixing != "beta":
+        yield ("mixing_alpha",), "mixing", ""
+    if not any(option.name == "similarity" for option in loss.options):
+        yield ("renormalise",), "loss", ""
+    elif "similarity=dot" not in training.loss_options.replace(" ", "").split(","):
+        why = f"with --loss={training.loss} over cosines, which no length changes (--loss_options=similarity=dot)"
+        yield ("renormalise",), "loss", why
+    if joint.anchors == joint.rank_against != "both":
+        yield ("rank_parents",), "anchors", f"with --anchors and --rank_against={joint.anchors}"
+
+
+def _shown(settings: Settings, name: str) -> str:
+    value = settings.value(name)
+    return "" if value is None else str(value)

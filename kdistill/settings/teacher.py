@@ -1,0 +1,44 @@
+"""Settings of the black box."""
+
+import dataclasses
+from typing import Literal
+
+from kdistill.settings.setting import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSettings:
+    """Which teacher is asked, and how it is spoken to."""
+
+    teacher: str = setting(
+        "digits",
+        "The black box: digits (embedded), a table (.npz, .npy, .parquet), a model (.keras, SavedModel, .tflite, "
+        ".onnx), a Python function (package.module:function), an http(s) address, or the pooled features of a backbone "
+        "(imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
+        common=True,
+    )
+    teacher_answers: Literal["vectors", "order", "pairs"] = setting(
+        "vectors",
+        "What the teacher gives: vectors, order (it ranks candidates for a query image), or pairs (it says which of "
+        "two images matches a query better).",
+        common=True,
+    )
+    teacher_scaling: Literal["symmetric", "unit", "none", "torch"] = setting(
+        "symmetric",
+        "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+        common=True,
+    )
+    teacher_backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"] = (
+        setting("mobilenet_v2", "Backbone of a teacher that is imagenet or a .weights.h5 file.")
+    )
+    teacher_alpha: float = setting(1.0, "Width multiplier of that backbone.", above=0)
+    teacher_image_size: int = setting(224, "Side in pixels of that backbone's input.", low=8, high=4096)
+    teacher_headers: tuple[str, ...] = setting(
+        (), "http: headers as Header=VARIABLE, the value standing in that environment variable.", decides=False
+    )
+    teacher_timeout: float = setting(
+        60.0, "http: seconds that one request may take.", above=0, high=86_400, decides=False
+    )
+    teacher_retries: int = setting(
+        5, "http: times that a request is sent again after 429 or 5xx.", low=0, high=1000, decides=False
+    )

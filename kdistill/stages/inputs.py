@@ -1,0 +1,152 @@
+"""What stages read from outside the work folder, as digests: from these a run knows whether a result is still of it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdistill.data import ImageSet, RetrievalData
+from kdistill.data.folder import find_images
+from kdistill.data.identity import changes, identities
+from kdistill.errors import KdistillError
+from kdistill.files.whole import read_json_object, sha256_of, write_json
+from kdistill.settings import Settings
+from kdistill.settings.effects import teacher_kind
+from kdistill.stages.sources import data_of
+
+_FOLDER = "record"  # in the work folder
+
+
+class Inputs:
+    """The digests of what a run's settings name, each found when it is first asked for; TensorFlow is not needed."""
+
+    def __init__(self, settings: Settings, workdir: Path, *, keep: bool = True) -> None:
+        """Takes the settings and the work folder.
+
+        Args:
+            settings: of the run.
+            workdir: its folder.
+            keep: whether digests are kept there; not in a dry run.
+        """
+        self.settings = settings
+        self._folder = workdir / _FOLDER
+        self._keep = keep
+        self._data: RetrievalData | None = None
+        self._found: dict[str, str] = {}
+
+    @property
+    def data(self) -> RetrievalData:
+        """The run's images."""
+        if self._data is None:
+            self._data = data_of(self.settings)
+        return self._data
+
+    def digest(self, name: str) -> str:
+        """Returns the digest (hex) of an input, one of INPUTS, or "" where the settings name none of it.
+
+        Raises:
+            ArgumentError, KdistillError: what the settings name is not there.
+        """
+        if name not in self._found:
+            self._found[name] = INPUTS[name](self)
+        return self._found[name]
+
+    def difference(self, name: str, then: str) -> str:
+        """Says in half a sentence how an input differs from what it was when its digest was `then`."""
+        what = f"the {name}" if name not in _IMAGES else f"the images of the {name}"
+        if name in _IMAGES:
+            file = self._folder / f"{then}.json"
+            before, images = read_json_object(file), _IMAGES[name](self)
+            if before and images is not None:
+                found = changes(before, self._identities(images))
+                return f"{what} changed: {found}" if found else f"the labels of the {name} changed"
+        return f"{what} changed"
+
+    def of_images(self, images: ImageSet | None, *extra: Any) -> str:
+        """Returns the digest of images with their labels and of `extra`, and keeps what it was made of."""
+        if images is None:
+            return ""
+        content = self._identities(images)
+        digest = hashlib.sha256(json.dumps(content).encode())
+        if images.labels is not None:
+            digest.update(json.dumps(np.asarray(images.labels).tolist()).encode())
+        digest.update(repr(extra).encode())
+        found = digest.hexdigest()[:16]
+        if self._keep and not (self._folder / f"{found}.json").exists():
+            write_json(self._folder / f"{found}.json", content)
+        return found
+
+    def _identities(self, images: ImageSet) -> dict[str, str]:
+        return identities(images, identity_cache(self._folder.parent) if self._keep else None)
+
+
+def identity_cache(workdir: Path) -> Path:
+    """Returns the file of a work folder that keeps digests of images, so that each file is read once."""
+    return workdir / _FOLDER / "files.json"
+
+
+def content_of(path: Path) -> str:
+    """Returns a digest (hex) of a file, or of all files in a folder, by name and content.
+
+    Raises:
+        KdistillError: missing or unreadable.
+    """
+    try:
+        if not path.is_dir():
+            return sha256_of(path)[:16]
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listed = [(file.relative_to(path).as_posix(), sha256_of(file)) for file in files]
+    except OSError as error:
+        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+
+
+def _gallery(inputs: Inputs) -> str:
+    truth = inputs.data.truth
+    parts = (
+        () if truth is None else tuple(np.concatenate(rows).tolist() for rows in (truth.easy, truth.hard, truth.junk))
+    )
+    return inputs.of_images(inputs.data.gallery, *parts)
+
+
+def _whitening(inputs: Inputs) -> str:
+    evaluation = inputs.settings.evaluation
+    if evaluation.whiten == "none":
+        return ""
+    if evaluation.whiten_dir is not None:
+        return inputs.of_images(find_images(evaluation.whiten_dir, labelled=evaluation.whiten == "learned"))
+    return inputs.digest("validation" if evaluation.whiten == "learned" else "pool")
+
+
+def _weights(inputs: Inputs) -> str:
+    named = (inputs.settings.student.student_weights, inputs.settings.comparing.ranker_weights)
+    found = {name: content_of(Path(name)) for name in named if name and name != "imagenet"}
+    return json.dumps(found) if found else ""
+
+
+def _teacher(inputs: Inputs) -> str:
+    teacher = inputs.settings.teacher.teacher
+    named = teacher_kind(teacher) in ("backbone", "table", "model") and teacher != "imagenet"
+    return content_of(Path(teacher)) if named else ""
+
+
+_IMAGES: Mapping[str, Callable[[Inputs], ImageSet | None]] = {
+    "pool": lambda inputs: inputs.data.pool,
+    "gallery": lambda inputs: inputs.data.gallery,
+    "queries": lambda inputs: inputs.data.queries,
+    "validation": lambda inputs: inputs.data.validation,
+}
+
+INPUTS: Mapping[str, Callable[[Inputs], str]] = {
+    "pool": lambda inputs: inputs.of_images(inputs.data.pool),
+    "gallery": _gallery,
+    "queries": lambda inputs: inputs.of_images(inputs.data.queries),
+    "validation": lambda inputs: inputs.of_images(inputs.data.validation),
+    "images for whitening": _whitening,
+    "weights": _weights,
+    "teacher": _teacher,
+}
+"""Name -> how its digest is found; the names stand in the registry of stages and in what users are told."""

@@ -1,0 +1,63 @@
+"""The stages of the library itself; those of deployment stand in `export.stages`."""
+
+from kdistill.settings import GROUP_OF, Settings
+from kdistill.settings.effects import compares
+from kdistill.stages.stage import Stage
+
+_STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
+
+
+def _questions_do_not_need(settings: Settings) -> frozenset[str]:
+    """The student decides which questions are asked only where its features do."""
+    by_student = compares(settings) and settings.comparing.ranker_backbone is None
+    by_features = not compares(settings) and settings.asking.selection != "random"
+    training_only = frozenset({"pair_tie_margin", "ranker_steps"})
+    return training_only if by_student or by_features else training_only | _STUDENT
+
+
+ASK = Stage(
+    "ask",
+    "chooses the questions, spends the budget and keeps the answers",
+    "kdistill.stages.ask:ask_teacher",
+    groups=("data", "teacher", "asking", "comparing", "student"),
+    settings=("seed",),
+    inputs=("pool", "teacher"),
+    makes=("answers.npz",),
+    ignores=_questions_do_not_need,
+)
+
+DISTILL = Stage(
+    "distill",
+    "trains the student on the answers",
+    "kdistill.stages.distill:distill",
+    groups=("student", "joint", "training", "compaction", "comparing"),
+    settings=("seed", "teacher_answers"),
+    inputs=("weights", "validation"),
+    reads=("answers.npz",),
+    makes=("student.keras",),
+    follows=("ask",),
+)
+
+EVALUATE = Stage(
+    "evaluate",
+    "judges the teacher, the student and the student before distillation",
+    "kdistill.stages.evaluate:evaluate",
+    groups=("evaluation", "student"),
+    settings=("seed",),
+    inputs=("gallery", "queries", "images for whitening", "weights", "teacher"),
+    reads=("student.keras",),
+    makes=("gallery.npz", "neighbours.json"),
+    follows=("distill",),
+)
+
+REPORT = Stage(
+    "report",
+    "writes one HTML page of what the other stages gave",
+    "kdistill.stages.report:report",
+    groups=(),
+    reads=("student.keras", "neighbours.json"),
+    makes=("report.html",),
+    follows=("evaluate", "export", "benchmark"),
+)
+
+LIBRARY_STAGES = (ASK, DISTILL, EVALUATE, REPORT)

@@ -1,0 +1,196 @@
+"""The record of a run: which stages are done, what each was made from, and the figures that it gave.
+
+`stages.json` holds an entry for each finished stage: the settings that decide its result, the digests of what it read,
+the files that it made, the version, its figures. `metrics.json` shows the figures of all stages that are done, and of
+no others: a stage that has to run again takes its figures with it.
+"""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files.whole import read_json_object, sha256_of, write_json
+from kdistill.settings import FIELDS, Settings
+from kdistill.stages.inputs import Inputs
+from kdistill.stages.stage import Registry, Result, Stage
+from kdistill.version import __version__
+
+FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Why a finished stage is not that of the present run.
+
+    Attributes:
+        reason: in a sentence without its end.
+        by_setting: whether the user said so, by a setting or a version; otherwise something on the disk changed.
+    """
+
+    reason: str
+    by_setting: bool
+
+
+class Record:
+    """What is known of the stages of one work folder."""
+
+    def __init__(self, folder: Path, registry: Registry) -> None:
+        """Reads the record, which need not exist.
+
+        Raises:
+            KdistillError: it is damaged.
+        """
+        self.folder, self.registry = folder, registry
+        self._entries = read_entries(folder)
+
+    def is_done(self, stage: Stage) -> bool:
+        """Says whether a stage was finished, with whatever settings."""
+        return stage.name in self._entries
+
+    def difference(self, stage: Stage, settings: Settings, inputs: Inputs) -> Difference | None:
+        """Says what differs between a finished stage and what it would be made from now; None where nothing does.
+
+        Raises:
+            ArgumentError, KdistillError: what the settings name is not there.
+        """
+        entry = self._entries[stage.name]
+        version = entry.get("version")
+        if version != __version__:
+            made = f"by version {version}" if version else "by an older version"
+            return Difference(f"was run {made}, not {__version__}", True)
+        deciding, then = stage.deciding(settings), entry["settings"]
+        for name in [*deciding, *(name for name in then if name not in deciding)]:
+            if deciding.get(name) != then.get(name):
+                old, new = (_shown(values, name) for values in (then, deciding))
+                return Difference(f"was run with --{name}={old}, not {new}", True)
+        for name, digest in entry["inputs"].items():
+            now = self._now(stage, name, inputs)
+            if now != digest:
+                change = f"{name} changed" if name in stage.reads else inputs.difference(name, digest)
+                return Difference(f"was run before {change}", False)
+        for name, about in entry["made"].items():
+            change = _change_of(self.folder / name, about)
+            if change:
+                return Difference(f"made {name}, which {change}", False)
+        return None
+
+    def begin(self, stage: Stage) -> None:
+        """Forgets a stage and all that follow it, on the disk before anything else happens, and removes its files."""
+        followers = [other.name for other in self.registry.after(stage.name) if other.name in self._entries]
+        if followers:
+            logging.info("%s: what follows has to run again: %s", stage.name, ", ".join(followers))
+        before = self._entries.pop(stage.name, {"made": {}})
+        for name in followers:
+            del self._entries[name]
+        self._write()
+        for name in before["made"]:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def inputs_of(self, stage: Stage, inputs: Inputs) -> dict[str, str]:
+        """Returns the digest of everything that a stage reads; taken before it runs, so that later changes show."""
+        return {name: self._now(stage, name, inputs) for name in (*stage.inputs, *stage.reads)}
+
+    def finish(self, stage: Stage, settings: Settings, read: Mapping[str, str], result: Result) -> None:
+        """Writes down that a stage is done, what it was made from (`read`: of `inputs_of`), and its figures."""
+        made = {path.relative_to(self.folder).as_posix(): _about(path) for path in result.made}
+        self._entries[stage.name] = {
+            "version": __version__,
+            "settings": stage.deciding(settings),
+            "inputs": dict(read),
+            "made": made,
+            "figures": dict(result.figures),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        self._write()
+
+    def figures(self) -> dict[str, Any]:
+        """Returns the figures of all stages that are done; where two stages give one, the later one's counts."""
+        found: dict[str, Any] = {}
+        for stage in self.registry:
+            found |= self._entries.get(stage.name, {}).get("figures", {})
+        return found
+
+    def _now(self, stage: Stage, name: str, inputs: Inputs) -> str:
+        if name in stage.reads:
+            path = self.folder / name
+            return sha256_of(path)[:16] if path.is_file() else ""
+        return inputs.digest(name)
+
+    def _write(self) -> None:
+        write_json(self.folder / "stages.json", {"format": FORMAT, "stages": self._entries})
+        write_json(self.folder / "metrics.json", self.figures())
+
+
+def settings_of(workdir: str | Path) -> Settings:
+    """Returns the settings that the finished stages of a run were made with (later stages win).
+
+    Raises:
+        KdistillError: the record is damaged.
+    """
+    merged: dict[str, Any] = {}
+    for entry in read_entries(Path(workdir)).values():
+        merged |= entry["settings"]
+    plain = {name: value for name, value in merged.items() if name in FIELDS}
+    return Settings.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+
+
+def read_entries(workdir: Path) -> dict[str, dict[str, Any]]:
+    """Returns the entry of each finished stage by name.
+
+    Raises:
+        KdistillError: the record is damaged.
+    """
+    file = workdir / "stages.json"
+    content = read_json_object(file)
+    if "format" not in content:  # before this format an entry held settings alone
+        content = {"format": FORMAT, "stages": {name: _old(entry) for name, entry in content.items()}}
+    entries: Any = content.get("stages")
+    kinds: Mapping[str, type] = {"settings": dict, "inputs": dict, "made": dict, "figures": dict}
+    sound = content["format"] == FORMAT and isinstance(entries, dict)
+    if not sound or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+        for entry in entries.values()
+    ):
+        raise KdistillError(f"{file} is not a record of stages; restore it or delete it")
+    return entries
+
+
+def refuse(stage: Stage, folder: Path, difference: Difference) -> ArgumentError:
+    """Returns the error for a stage that was run with something else than what is wanted now."""
+    sentence = f"the stage {stage.name!r} of {folder} {difference.reason}"
+    if not difference.by_setting:
+        return ArgumentError(f"{sentence}; run it again, too (--stages={stage.name},...)")
+    return ArgumentError(
+        f"{sentence}; name another --workdir, or run it again with --redo (answers already paid for are kept)"
+    )
+
+
+def _old(entry: Any) -> Any:
+    return {**entry, "inputs": {}, "made": {}, "figures": {}} if isinstance(entry, dict) else entry
+
+
+def _about(path: Path) -> list[Any]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns, sha256_of(path)]
+
+
+def _change_of(path: Path, about: list[Any]) -> str:
+    """Returns what happened to a file since; large ones are read only when size or time say that something did."""
+    if not path.is_file():
+        return "is gone"
+    now = path.stat()
+    if [now.st_size, now.st_mtime_ns] == about[:2]:
+        return ""
+    return "" if sha256_of(path) == about[2] else "was changed since"
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if name not in values:
+        return "(no effect)"
+    return ",".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

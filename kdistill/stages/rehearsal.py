@@ -1,0 +1,20 @@
+"""Before the first question: the student, the loss and the optimizer are built once, so that no mistake costs money."""
+
+import keras
+
+from kdistill.settings import Settings
+from kdistill.stages.models import start_student
+from kdistill.stages.trainer import loss_of, optimizer_of
+
+
+def rehearse(settings: Settings) -> None:
+    """Builds what training needs and drops it.
+
+    Raises:
+        ArgumentError: settings that the networks, the loss or the optimizer refuse.
+        KdistillError: weights that are missing, damaged or of another network.
+    """
+    start_student(settings.student, settings.run.small_seed)
+    loss_of(settings)
+    optimizer_of(settings.training)
+    keras.backend.clear_session()

@@ -1,0 +1,102 @@
+"""Settings that change nothing beside the others are refused when they are given, and silent when they are not."""
+
+from pathlib import Path
+
+import pytest
+
+from kdistill.errors import ArgumentError
+from kdistill.settings import FIELDS, Settings
+from kdistill.settings.checks import check_effects
+from kdistill.settings.effects import without_effect
+from kdistill.settings.flagfile import flag_lines
+
+IDLE = [
+    ({}, "data_dir", "dataset"),
+    ({}, "pool_file", "dataset"),
+    ({"dataset": "lists"}, "gnd_file", "dataset"),
+    ({"dataset": "folder"}, "val_file", "dataset"),
+    ({"teacher": "t.npz"}, "teacher_scaling", "teacher"),
+    ({"teacher": "t.onnx"}, "teacher_alpha", "teacher"),
+    ({"teacher": "imagenet", "teacher_backbone": "resnet50_v2"}, "teacher_alpha", "teacher_backbone"),
+    ({"teacher": "m:f"}, "teacher_retries", "teacher"),
+    ({}, "candidates", "teacher_answers"),
+    ({}, "ranker_steps", "teacher_answers"),
+    ({"teacher_answers": "order"}, "pair_sampler", "teacher_answers"),
+    ({"teacher_answers": "order"}, "ranker_weights", "ranker_backbone"),
+    ({"teacher_answers": "order"}, "loss", "teacher_answers"),
+    ({"teacher_answers": "order"}, "bank_size", "teacher_answers"),
+    ({"backbone": "resnet50_v2"}, "alpha", "backbone"),
+    ({"loss": "rkd"}, "bank_size", "loss"),
+    ({"loss": "rkd"}, "mixtures", "loss"),
+    ({"loss": "csd"}, "anchors", "loss"),
+    ({"mixtures": 0}, "pairing", "mixtures"),
+    ({"mixing": "uniform"}, "mixing_alpha", "mixing"),
+    ({}, "renormalise", "loss"),
+    ({"loss": "rkd_distance"}, "renormalise", "loss"),
+    ({"rank_against": "originals"}, "rank_parents", "anchors"),
+    ({}, "hash_quantisation", "hash_bits"),
+    ({}, "joint_space", "strategy"),
+    ({}, "shrink_from", "target_flops"),
+    ({"target_params": 0.5}, "channel_neighbours", "channel_importance"),
+    ({}, "whiten_dim", "whiten"),
+    ({}, "actors", "engine"),
+]
+
+
+@pytest.mark.parametrize(("values", "name", "cause"), IDLE)
+def test_what_has_no_effect_names_both(values, name, cause):
+    settings = Settings.of(**values)
+    assert without_effect(settings)[name].cause == cause
+    with pytest.raises(ArgumentError) as caught:
+        check_effects(settings, [name])
+    assert f"--{name} has no effect" in str(caught.value)
+    if cause in values:
+        assert str(values[cause]) in str(caught.value)
+    check_effects(settings, [])
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"loss_options": "similarity=dot"}, "renormalise"),
+        ({"loss_options": "student_temperature=0.1, similarity = dot"}, "renormalise"),
+        ({"dataset": "lists"}, "pool_file"),
+        ({"teacher": "folder/saved"}, "teacher_scaling"),
+        ({"teacher": "https://host/embed"}, "teacher_timeout"),
+        ({"teacher_answers": "pairs", "ranker_backbone": "small_cnn"}, "pair_sampler"),
+        ({"teacher_answers": "pairs", "ranker_backbone": "small_cnn"}, "loss"),
+        ({"backbone": "mobilenet_v2"}, "alpha"),
+        ({"loss": "gram"}, "bank_size"),
+        ({"target_flops": 0.5}, "shrink_from"),
+        ({"rank_against": "both"}, "rank_parents"),
+    ],
+)
+def test_what_has_an_effect_is_accepted(values, name):
+    check_effects(Settings.of(**values), [name])
+
+
+def test_a_flag_overrules_a_flagfile_with_a_word():
+    settings = Settings.of(loss="rkd")
+    (told,) = check_effects(settings, ["loss"], ["bank_size"])
+    assert told.startswith("--bank_size has no effect with --loss=rkd")
+    with pytest.raises(ArgumentError, match="--bank_size has no effect with --loss=rkd"):
+        check_effects(settings, [], ["loss", "bank_size"])
+
+
+def test_a_written_flagfile_holds_what_has_an_effect_and_no_more():
+    settings = Settings.of(loss="rkd", steps=7, scales=(1.0, 0.5))
+    names = {line.partition("=")[0].removeprefix("--") for line in flag_lines(settings)}
+    assert names == FIELDS.keys() - without_effect(settings).keys()
+    assert "--steps=7" in flag_lines(settings)
+    assert "--scales=1.0,0.5" in flag_lines(settings)
+
+
+@pytest.mark.parametrize(
+    "flagfile", sorted((Path(__file__).parents[2] / "configs").glob("*.flags")), ids=lambda path: path.name
+)
+def test_no_shipped_flagfile_gives_what_has_no_effect(flagfile):
+    lines = [line for line in flagfile.read_text().splitlines() if line.startswith("--")]
+    given = dict(line.removeprefix("--").split("=", 1) for line in lines)
+    kinds = {bool: lambda text: text == "true", int: int, float: float, str: str, type(None): str}
+    values = {name: kinds[type(FIELDS[name].default)](value) for name, value in given.items()}
+    check_effects(Settings.of(**values), list(given))

@@ -1,0 +1,76 @@
+"""Stages that take a millisecond: what each makes says from what it was made, so that any mixture of runs shows."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from kdistill.files.whole import write_whole
+from kdistill.settings import Settings
+from kdistill.stages.sources import data_of
+from kdistill.stages.stage import Result
+from kdistill.stages.workdir import Workdir
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone at once."""
+
+
+KILL: dict[str, str] = {}
+"""stage -> "before" or "after" its files are written, for the next run of it."""
+
+
+def digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def contents(images: Any) -> list[str]:
+    return [] if images is None else [f"{image.id} {image.content_hash()}" for image in images]
+
+
+def make(workdir: Workdir, stage: str, files: dict[str, str]) -> list[Path]:
+    moment = KILL.pop(stage, None)
+    if moment == "before":
+        raise Killed
+    for name, text in files.items():
+        write_whole(workdir.path / name, text)
+    if moment == "after":
+        raise Killed
+    return [workdir.path / name for name in files]
+
+
+def ask(settings: Settings, workdir: Workdir) -> Result:
+    pool = data_of(settings).pool
+    text = digest("answers", settings.asking.query_budget, settings.run.seed, contents(pool))
+    return Result(
+        {"queries": settings.asking.query_budget, "answers": text}, make(workdir, "ask", {"answers.npz": text})
+    )
+
+
+def distill(settings: Settings, workdir: Workdir) -> Result:
+    answers = (workdir.path / "answers.npz").read_text()
+    text = digest("student", answers, settings.training.steps, settings.training.loss, settings.run.seed)
+    return Result(made=make(workdir, "distill", {"student.keras": text}))
+
+
+def evaluate(settings: Settings, workdir: Workdir) -> Result:
+    student = (workdir.path / "student.keras").read_text()
+    row = digest("row", student, contents(data_of(settings).gallery), settings.evaluation.scales)
+    made = make(workdir, "evaluate", {"gallery.npz": digest("gallery", student), "neighbours.json": row})
+    return Result({"rows": [{"name": "student", "map": row}]}, made)
+
+
+def export(settings: Settings, workdir: Workdir) -> Result:
+    student, gallery = ((workdir.path / name).read_text() for name in ("student.keras", "gallery.npz"))
+    text = digest("files", student, gallery, settings.export.top_k)
+    return Result({"files": [{"name": "card", "map": text}]}, make(workdir, "export", {"card.json": text}))
+
+
+def benchmark(settings: Settings, workdir: Workdir) -> Result:
+    card = (workdir.path / "card.json").read_text()
+    return Result({"latency": digest("latency", card, settings.measuring.benchmark_runs)})
+
+
+def report(settings: Settings, workdir: Workdir) -> Result:
+    text = json.dumps({"figures": workdir.figures, "flags": workdir.flags.read_text()})
+    return Result(made=make(workdir, "report", {"report.html": text}))
