@@ -56,7 +56,9 @@ def photo_pixels(photo: Photo, max_megapixels: float = MAX_MEGAPIXELS) -> np.nda
         return photo
     if isinstance(photo, PIL.Image.Image):
         name = str(getattr(photo, "filename", "")) or "given as a Pillow image"
-        with _in_a_sentence(name), _sizes_allowed(max_megapixels):
+        if getattr(photo, "tile", None) and getattr(photo, "fp", None) is None:
+            raise UnreadableImage(f"image {name!r} cannot be read: it was closed before its pixels were loaded")
+        with _in_a_sentence(name, max_megapixels), _sizes_allowed(max_megapixels):
             return np.asarray(upright_rgb(photo, name, max_megapixels))
     if isinstance(photo, str | os.PathLike):
         name = os.fsdecode(photo)
@@ -83,7 +85,7 @@ def decode(encoded: bytes, name: str, max_megapixels: float = MAX_MEGAPIXELS) ->
         UnreadableImage: truncated, not an image, of no known range, or of more than `max_megapixels` million pixels.
     """
     with (
-        _in_a_sentence(name, encoded),
+        _in_a_sentence(name, max_megapixels, encoded),
         _sizes_allowed(max_megapixels),
         PIL.Image.open(io.BytesIO(encoded), formats=FORMATS) as image,
     ):
@@ -177,7 +179,7 @@ def _content(file: BinaryIO) -> bytes:
 
 
 @contextlib.contextmanager
-def _in_a_sentence(name: str, encoded: bytes = b"") -> Iterator[None]:
+def _in_a_sentence(name: str, max_megapixels: float, encoded: bytes = b"") -> Iterator[None]:
     """Turns whatever a decoder raises or warns of into UnreadableImage."""
     try:
         with warnings.catch_warnings():
@@ -185,12 +187,17 @@ def _in_a_sentence(name: str, encoded: bytes = b"") -> Iterator[None]:
             yield
     except UnreadableImage:
         raise
+    except PIL.Image.DecompressionBombError as error:  # above Pillow's own limit
+        raise UnreadableImage(
+            f"image {name!r} has more than the {max_megapixels:g} million pixels that are accepted; "
+            "--max_megapixels sets how many"
+        ) from error
     except PIL.UnidentifiedImageError as error:
         # Pillow's own words hold an address in memory.
         raise UnreadableImage(f"image {name!r} cannot be decoded: {_kind(encoded)}") from error
     # Pillow's decoders raise many kinds of errors on broken files; each means the same to the user.
     except Exception as error:
-        raise UnreadableImage(f"image {name!r} cannot be decoded: {error or type(error).__name__}") from error
+        raise UnreadableImage(f"image {name!r} cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
 _SIGNATURES = (
