@@ -9,7 +9,6 @@ which value is white (floating point, integers of 32 bits or with a sign) it is 
 import contextlib
 import io
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from kdistill.data.pillow_limit import MAX_MEGAPIXELS, sizes_allowed
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
-
-MAX_MEGAPIXELS = 64.0
-"""Larger images are refused before they are decoded, unless asked for: a few kilobytes can claim to be gigapixels."""
 
 MAX_IMAGE_BYTES = 256 << 20
 """Larger files are refused before they are read."""
@@ -58,7 +55,7 @@ def photo_pixels(photo: Photo, max_megapixels: float = MAX_MEGAPIXELS) -> np.nda
         name = str(getattr(photo, "filename", "")) or "given as a Pillow image"
         if getattr(photo, "tile", None) and getattr(photo, "fp", None) is None:
             raise UnreadableImage(f"image {name!r} cannot be read: it was closed before its pixels were loaded")
-        with _in_a_sentence(name, max_megapixels), _sizes_allowed(max_megapixels):
+        with _in_a_sentence(name, max_megapixels), sizes_allowed(max_megapixels):
             return np.asarray(upright_rgb(photo, name, max_megapixels))
     if isinstance(photo, str | os.PathLike):
         name = os.fsdecode(photo)
@@ -86,7 +83,7 @@ def decode(encoded: bytes, name: str, max_megapixels: float = MAX_MEGAPIXELS) ->
     """
     with (
         _in_a_sentence(name, max_megapixels, encoded),
-        _sizes_allowed(max_megapixels),
+        sizes_allowed(max_megapixels),
         PIL.Image.open(io.BytesIO(encoded), formats=FORMATS) as image,
     ):
         return upright_rgb(image, name, max_megapixels)
@@ -218,44 +215,3 @@ def _kind(encoded: bytes) -> str:
         if encoded[place:].startswith(signatures):
             return f"it is {kind}, which is not read here; convert it to JPEG or PNG"
     return "it is no image of a known kind"
-
-
-class _PillowLimit:
-    """Pillow's own limit, some 179 million pixels, of which there is one in a process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._usual: int | None = None
-        self._asked: list[float] = []
-
-    def lift(self, max_megapixels: float) -> None:
-        with self._lock:
-            if not self._asked:
-                self._usual = PIL.Image.MAX_IMAGE_PIXELS
-            self._asked.append(max_megapixels)
-            self._set()
-
-    def lower(self, max_megapixels: float) -> None:
-        with self._lock:
-            self._asked.remove(max_megapixels)
-            self._set()
-
-    def _set(self) -> None:
-        if self._usual is not None:
-            PIL.Image.MAX_IMAGE_PIXELS = max([self._usual, *(int(asked * 1e6) for asked in self._asked)])
-
-
-_pillow_limit = _PillowLimit()
-
-
-@contextlib.contextmanager
-def _sizes_allowed(max_megapixels: float) -> Iterator[None]:
-    """Lifts Pillow's own limit for as long as an image that may be larger is read."""
-    if max_megapixels <= MAX_MEGAPIXELS:
-        yield
-        return
-    _pillow_limit.lift(max_megapixels)
-    try:
-        yield
-    finally:
-        _pillow_limit.lower(max_megapixels)

@@ -32,7 +32,8 @@ def label_array(labels: Sequence[int | str] | np.ndarray) -> np.ndarray:
 
     Texts stand in an array of objects, since numpy's own strings take the length of the longest for each.
     """
-    if not any(isinstance(label, str) for label in labels):
+    numbers = isinstance(labels, np.ndarray) and labels.dtype.kind in "iub"
+    if numbers or not any(isinstance(label, str) for label in labels):
         return np.asarray(labels, dtype=np.int64)
     texts = np.empty(len(labels), dtype=object)
     texts[:] = [str(label) for label in labels]
