@@ -4,17 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from export.retriever.engine import open_engine
 from export.retriever.sidecar import read_sidecar
-from kdistill.data.images import UnreadableImage, decode, resize
+from kdistill.data.decoding import MAX_MEGAPIXELS, Photo, photo_pixels, resize
 from kdistill.errors import ArgumentError, KdistillError
 
 MAX_BATCH, MAX_SCORES = 32, 2**25
 """Queries that are answered at once, and scores that may stand in memory for them (of four bytes)."""
-Photo = PIL.Image.Image | np.ndarray | Path | str | bytes
-"""What a client may be given: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +31,30 @@ class Retriever:
         k: neighbours in an answer, fixed when the file was built.
         image_size: side in pixels of the square that the student takes; None for a file without a student.
         dimension: D of the embedding.
+        max_megapixels: million pixels that a photo may have.
     """
 
-    def __init__(self, path: Path | str, *, num_threads: int = 2, check_sha256: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        num_threads: int = 2,
+        check_sha256: bool = True,
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ) -> None:
         """Opens the file and its sidecar.
 
         Args:
             path: the .tflite or .onnx file; the sidecar stands beside it (see `export.retriever.sidecar.sidecar_path`).
             num_threads: of the runtime.
             check_sha256: compare the file with the sidecar's checksum (about a second for a gigabyte).
+            max_megapixels: photos of more than so many million pixels are refused before they are decoded.
 
         Raises:
             KdistillError: either file is missing, damaged, foreign, or they do not belong together.
         """
         path = Path(path)
+        self.max_megapixels = max_megapixels
         sidecar = read_sidecar(path)
         self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
         if check_sha256:
@@ -65,10 +72,11 @@ class Retriever:
         """Returns the k nearest rows of the gallery, best first.
 
         Args:
-            image: a path, the bytes of a file, a Pillow image, or uint8 [H, W, 3] RGB; of any size and mode.
+            image: a path, the bytes of a file, an open file, a Pillow image, or uint8 [H, W, 3] RGB; of any mode (the
+                rule stands in `kdistill.data.decoding`).
 
         Raises:
-            UnreadableImage: it cannot be read or decoded.
+            UnreadableImage: it cannot be read or decoded, or has more than `max_megapixels` million pixels.
         """
         pixels = self._pixels(image)
         scores, rows = self._engine.search(pixels)
@@ -108,7 +116,7 @@ class Retriever:
     def _pixels(self, image: Photo) -> np.ndarray:
         if self.image_size is None:
             raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
-        return resize(to_rgb(image), self.image_size)[None]
+        return resize(photo_pixels(image, self.max_megapixels), self.image_size)[None]
 
     def _read_image_size(self) -> int | None:
         if self._engine.input_shape is None:
@@ -117,23 +125,3 @@ class Retriever:
         if height != width:
             raise KdistillError(f"this client takes students with square inputs, this one takes {width} x {height}")
         return height
-
-
-def to_rgb(image: Photo) -> np.ndarray:
-    """Returns uint8 [H, W, 3]: upright, any mode turned to RGB.
-
-    Raises:
-        UnreadableImage: it cannot be read or decoded, or the array has another shape or type.
-    """
-    if isinstance(image, str | Path):
-        try:
-            return np.asarray(decode(Path(image).read_bytes(), str(image)))
-        except OSError as error:
-            raise UnreadableImage(f"image {image} cannot be read: {error.strerror or error}") from error
-    if isinstance(image, bytes):
-        return np.asarray(decode(image, "given as bytes"))
-    if isinstance(image, PIL.Image.Image):
-        return np.asarray(image.convert("RGB"))
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UnreadableImage("an image is a path, bytes, a Pillow image, or an array uint8 [height, width, 3]")
-    return image

@@ -16,7 +16,8 @@ from typing import Any
 from absl import logging
 
 from kdistill.console.progress import progress_bar
-from kdistill.data.images import MAX_IMAGE_BYTES, Image, ImageSet, UnreadableImage
+from kdistill.data.decoding import MAX_IMAGE_BYTES, UnreadableImage
+from kdistill.data.images import Image, ImageSet
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded, write_whole
 

@@ -4,30 +4,18 @@ import collections
 import dataclasses
 import hashlib
 import io
-import warnings
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 from kdistill.console.progress import progress_bar
+from kdistill.data.decoding import MAX_IMAGE_BYTES, MAX_MEGAPIXELS, UnreadableImage, decode, resize
+from kdistill.data.labels import label_array
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
-
-MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded: a few kilobytes can claim to be gigapixels."""
-
-MAX_IMAGE_BYTES = 256 << 20
-"""Larger files are refused before they are read."""
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded, whatever a file is called: Pillow knows others that start programs (EPS) or are rarely tested."""
-
-
-class UnreadableImage(KdistillError):
-    """One image could not be read; its id stands in the message."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,16 +23,23 @@ class Image:
     """One image: a file, or pixels in memory.
 
     Attributes:
-        id: the name under which results speak of it (a relative path for files).
+        id: the name under which results speak of it (a relative path for files). Bytes of a file's name that are no
+            text (no UTF-8) become escapes such as `\\xff`, so that every id can be written and read back anywhere.
         path: the file, or None when `array` is given.
         array: uint8 [H, W, 3] RGB, or None when `path` is given.
         box: (left, top, right, bottom) in pixels to crop to after decoding, or None.
+        max_megapixels: a file of more than so many million pixels is refused.
     """
 
     id: str
     path: Path | None = None
     array: np.ndarray | None = None
     box: tuple[float, float, float, float] | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    def __post_init__(self) -> None:
+        """Makes the id a text."""
+        object.__setattr__(self, "id", text_of(self.id))
 
     def encoded(self) -> bytes:
         """Returns the file's bytes as they stand, or a PNG of the pixels in memory (box not applied).
@@ -64,12 +59,15 @@ class Image:
     def pixels(self) -> np.ndarray:
         """Returns uint8 [H, W, 3] RGB, turned upright by its EXIF tag and cropped to `box`.
 
-        Any mode that Pillow reads is accepted (grey, palette, RGBA, CMYK, 16-bit); alpha is dropped.
+        The rule for modes, transparency and 16 bits stands in `kdistill.data.decoding`.
 
         Raises:
-            UnreadableImage: missing, truncated, not an image, or larger than MAX_PIXELS.
+            UnreadableImage: missing, truncated, not an image, of no known range, or of more than `max_megapixels`.
         """
-        image = PIL.Image.fromarray(self._array()) if self.path is None else decode(self.encoded(), self.id)
+        if self.path is None:
+            image = PIL.Image.fromarray(self._array())
+        else:
+            image = decode(self.encoded(), self.id, self.max_megapixels)
         if self.box is not None:
             left, top, right, bottom = self.box
             # Rounded as the reference evaluation's cropping does it: Pillow takes integers.
@@ -89,63 +87,45 @@ class Image:
         return self.array
 
 
-def decode(encoded: bytes, name: str) -> PIL.Image.Image:
-    """Returns an upright RGB Pillow image from the bytes of a file; `name` stands in errors.
-
-    Raises:
-        UnreadableImage: truncated, not an image, or larger than MAX_PIXELS.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UnreadableImage(
-                        f"image {name!r} has {image.width} x {image.height} pixels, "
-                        f"more than the {MAX_PIXELS:,} that are accepted"
-                    )
-                image.load()
-                PIL.ImageOps.exif_transpose(image, in_place=True)
-                if image.mode.startswith("I;16") or image.mode == "I":
-                    # Pillow clips 16-bit grey to 255 on conversion; keep the upper eight bits.
-                    return PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-                return image.convert("RGB")
-    except UnreadableImage:
-        raise
-    except PIL.UnidentifiedImageError as error:
-        # Pillow's own words hold an address in memory.
-        raise UnreadableImage(f"image {name!r} cannot be decoded: it is no image of a known kind") from error
-    # Pillow's decoders raise many kinds of errors on broken files; each means the same to the user.
-    except Exception as error:
-        raise UnreadableImage(f"image {name!r} cannot be decoded: {error}") from error
+def text_of(name: str) -> str:
+    """Returns a file's name with the bytes that are no text as escapes: `\\xff` for what Python calls `\\udcff`."""
+    if name.isascii() or not _SURROGATE.search(name):
+        return name
+    return _SURROGATE.sub(lambda found: _escape(ord(found[0])), name)
 
 
-def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Returns uint8 [size, size, 3]: Pillow's antialiased bilinear, aspect ratio not kept.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
-    This is the resize that every embedding of the library is defined with.
-    """
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    image = PIL.Image.fromarray(pixels).resize((size, size), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(image)
+
+def _escape(code: int) -> str:
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class ImageSet(Sequence[Image]):
-    """An ordered set of images with unique ids and, where they are known, integer class labels."""
+    """An ordered set of images with unique ids and, where they are known, class labels.
+
+    Attributes:
+        images: the images.
+        ids: their ids.
+        labels: int64 [n]; object [n] of str when they were given as words (`RetrievalData` numbers those); or None.
+    """
 
     def __init__(
         self,
         images: Sequence[Image],
-        labels: Sequence[int] | np.ndarray | None = None,
+        labels: Sequence[int | str] | np.ndarray | None = None,
     ) -> None:
         """Checks that ids are unique and labels, when given, are one for each image.
+
+        Args:
+            images: what the set holds.
+            labels: one for each image, integers or words; with a word among them all count as words.
 
         Raises:
             KdistillError: a repeated id, or a number of labels that differs.
         """
         self.images = tuple(images)
-        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
+        self.labels = None if labels is None else label_array(labels)
         self.ids = tuple(image.id for image in self.images)
         if len(set(self.ids)) != len(self.ids):
             repeated = collections.Counter(self.ids).most_common(1)[0][0]

@@ -1,10 +1,12 @@
-"""Images named by list files: one relative path a line, optionally followed by class labels."""
+"""Images named by list files: rows of `path` or `path, label[, coarser labels]`, as spreadsheets write them."""
 
-from pathlib import Path
+import os
+from pathlib import Path, PureWindowsPath
 
-import numpy as np
-
+from kdistill.data.csv_rows import csv_rows
+from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.images import Image, ImageSet
+from kdistill.data.labels import read_label
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
@@ -13,33 +15,39 @@ MAX_LIST_BYTES = 64 << 20
 """A longer list is refused: it would take a gigabyte as names in memory."""
 
 
-def read_list(data_dir: str | Path, name: str, *, labelled: bool) -> ImageSet:
-    """Reads DIR/NAME: lines of `path` or `path, label[, coarser labels]`; blank lines are passed over.
+def read_list(data_dir: str | Path, name: str, *, labelled: bool, max_megapixels: float = MAX_MEGAPIXELS) -> ImageSet:
+    """Reads DIR/NAME: rows of `path` or `path, label[, coarser labels]`; rows without a path are passed over.
 
-    The id of an image is its path as written. Labels are integers; the first one counts.
+    A path or label that holds a comma, a quote, a line break or blanks at its ends stands in quotes ("" for a quote
+    inside), as the `csv` module writes it. The id of an image is its path as written. The first label counts: an
+    integer, or any text.
+
+    Args:
+        data_dir: DIR, the folder that paths are relative to.
+        name: of the list in it; UTF-8, with or without a byte order mark.
+        labelled: whether labels are read.
+        max_megapixels: files of more than so many million pixels are refused when they are read.
 
     Raises:
-        KdistillError: a missing or empty list, a line without its label, or a path that leaves the folder.
+        KdistillError: a missing or empty list, one that is not UTF-8, a row without its label, or a path that leaves
+            the folder or is written as Windows does.
     """
     root = Path(data_dir)
     file = root / name
-    try:
-        lines = read_bounded(file, MAX_LIST_BYTES).decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise KdistillError(f"the list {str(file)!r} cannot be read: {error}") from error
-    images, labels = [], []
-    for number, line in enumerate(lines, 1):
-        fields = [field.strip() for field in line.split(",")]
+    images: list[Image] = []
+    labels: list[int | str] = []
+    for number, fields in csv_rows(_text(file)):
         if not fields[0]:
             continue
-        if Path(fields[0]).is_absolute() or ".." in Path(fields[0]).parts:
-            raise KdistillError(f"{file}, line {number}: {fields[0]!r} leads out of the folder {str(root)!r}")
-        images.append(Image(fields[0], path=root / fields[0]))
+        place = f"{file}, line {number}"
+        _check_path(place, root, fields[0])
+        images.append(Image(fields[0], path=root / fields[0], max_megapixels=max_megapixels))
         if labelled:
             try:
-                labels.append(int(np.int64(int(fields[1]))))
-            except (IndexError, ValueError, OverflowError):
-                raise KdistillError(f"{file}, line {number}: expected 'path, label', found {line!r}") from None
+                labels.append(read_label(fields[1] if len(fields) > 1 else ""))
+            except KdistillError as error:
+                row = ", ".join(fields)
+                raise KdistillError(f"{place}: expected 'path, label', found {row[:200]!r} ({error})") from None
     if not images:
         raise KdistillError(f"the list {str(file)!r} names no image")
     return ImageSet(images, labels if labelled else None)
@@ -52,19 +60,46 @@ def list_data(
     gallery_file: str = "test.txt",
     query_file: str | None = None,
     val_file: str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> RetrievalData:
     """Returns the images of DIR in the roles that list files give them (the pool's labels, if any, are not read).
+
+    Labels are compared by their texts, in whichever list and order they stand.
 
     Raises:
         KdistillError: a missing folder or list, or a malformed line.
     """
     root = Path(data_dir)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise KdistillError(f"the data folder {str(root)!r} does not exist; name it with --data_dir")
-    return RetrievalData(
-        root.name,
-        read_list(root, pool_file, labelled=False),
-        read_list(root, gallery_file, labelled=True),
-        read_list(root, query_file, labelled=True) if query_file else None,
-        validation=read_list(root, val_file, labelled=True) if val_file else None,
-    )
+
+    def read(name: str | None, labelled: bool = True) -> ImageSet | None:
+        return read_list(root, name, labelled=labelled, max_megapixels=max_megapixels) if name else None
+
+    pool, gallery = read(pool_file, labelled=False), read(gallery_file)
+    if pool is None or gallery is None:
+        raise KdistillError("the lists of the pool and of the gallery need names (--pool_file, --gallery_file)")
+    return RetrievalData(root.name, pool, gallery, read(query_file), validation=read(val_file))
+
+
+def _text(file: Path) -> str:
+    """Returns a list's text; bytes that are no UTF-8 stay as Python writes them in file names."""
+    content = read_bounded(file, MAX_LIST_BYTES)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise KdistillError(f"the list {str(file)!r} is no UTF-8 text (UTF-16, by its bytes); save it as UTF-8")
+    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def _check_path(place: str, root: Path, name: str) -> None:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise KdistillError(f"{place}: {name!r} leads out of the folder {str(root)!r}")
+    # Here a backslash and a colon are letters like any other, so files may well have such names.
+    windows = "\\" in name or PureWindowsPath(name).drive
+    if windows and os.name != "nt" and not os.path.lexists(root / name):
+        wanted = PureWindowsPath(name).as_posix()
+        raise KdistillError(
+            f"{place}: {name!r} is a path as Windows writes it; write it relative to {str(root)!r}, "
+            f"with forward slashes, such as {wanted.removeprefix(PureWindowsPath(name).anchor.replace(chr(92), '/'))!r}"
+        )
+    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name) and not os.path.lexists(root / name):
+        raise KdistillError(f"{place}: {name!r} is no UTF-8, and no file has this name; save the list as UTF-8")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdistill.data.images import ImageSet
+from kdistill.data.labels import numbered
 
 if TYPE_CHECKING:
     from kdistill.data.revisited import RevisitedTruth
@@ -22,6 +23,8 @@ class RetrievalData:
         queries: images that search, or None: each gallery image searches the others (leave-one-out).
         truth: relevance in the revisited Oxford/Paris form, or None: equal labels are relevant.
         validation: labelled images for choosing settings, or None.
+
+    Labels are integers in all roles: words become numbers, equal ones in all roles for equal words.
     """
 
     name: str
@@ -30,6 +33,15 @@ class RetrievalData:
     queries: ImageSet | None = None
     truth: "RevisitedTruth | None" = None
     validation: ImageSet | None = None
+
+    def __post_init__(self) -> None:
+        """Numbers labels that are words."""
+        roles = ("gallery", "queries", "validation")
+        sets: list[ImageSet | None] = [getattr(self, role) for role in roles]
+        labels = [None if images is None else images.labels for images in sets]
+        for role, images, before, after in zip(roles, sets, labels, numbered(labels), strict=True):
+            if images is not None and after is not before:
+                object.__setattr__(self, role, ImageSet(images.images, after))
 
     def restricted_to(self, gallery: np.ndarray, queries: np.ndarray | None) -> "RetrievalData":
         """Returns the same data without the images that could not be read.

@@ -5,12 +5,14 @@ each query a dict of `bbx` (left, top, right, bottom) and `easy`, `hard`, `junk`
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.folder import find_images
 from kdistill.data.images import Image, ImageSet
 from kdistill.data.retrieval_data import RetrievalData
@@ -95,6 +97,7 @@ def revisited_data(
     gnd_file: str | None = None,
     pool_dir: str | Path | None = None,
     distractor_dir: str | Path | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> RetrievalData:
     """Opens a folder in the revisited layout; no image is read yet.
 
@@ -107,6 +110,7 @@ def revisited_data(
         pool_dir: a folder of unlabelled images to learn from, at any depth; None: there are none, and the data can
             only be evaluated on.
         distractor_dir: a folder of further gallery images, at any depth, relevant to nothing.
+        max_megapixels: files of more than so many million pixels are refused when they are read.
 
     Raises:
         KdistillError: a missing folder or file, a pickle that asks for more than plain data, or a ground truth that
@@ -127,14 +131,15 @@ def revisited_data(
         *(tuple(_grade(file, query, record, g) for query, record in enumerate(records)) for g in GRADES)
     )
     truth.check_gallery(len(content["imlist"]))
-    gallery = [Image(f"jpg/{name}", path=root / "jpg" / name) for name in _names(file, content["imlist"])]
+    photo = functools.partial(Image, max_megapixels=max_megapixels)
+    gallery = [photo(f"jpg/{name}", path=root / "jpg" / name) for name in _names(file, content["imlist"])]
     queries = [
-        Image(f"query/{name}", path=root / "jpg" / name, box=_box(file, query, record))
+        photo(f"query/{name}", path=root / "jpg" / name, box=_box(file, query, record))
         for query, (name, record) in enumerate(zip(_names(file, content["qimlist"]), records, strict=True))
     ]
     if distractor_dir is not None:
-        gallery += [Image(f"distractors/{image.id}", path=image.path) for image in find_images(distractor_dir)]
-    pool = find_images(pool_dir) if pool_dir is not None else ImageSet([])
+        gallery += [photo(f"distractors/{image.id}", path=image.path) for image in find_images(distractor_dir)]
+    pool = find_images(pool_dir, max_megapixels=max_megapixels) if pool_dir is not None else ImageSet([])
     name = file.stem.removeprefix("gnd_")
     return RetrievalData(name, pool, ImageSet(gallery), ImageSet(queries), truth)
 

@@ -1,5 +1,6 @@
 """One door to all data sources."""
 
+from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import ArgumentError
 
@@ -18,6 +19,7 @@ def open_data(
     pool_dir: str | None = None,
     distractor_dir: str | None = None,
     seed: int = 0,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> RetrievalData:
     """Opens a data set by its kind; no image is read yet.
 
@@ -32,13 +34,16 @@ def open_data(
         pool_dir: revisited: a folder of unlabelled images to learn from.
         distractor_dir: revisited: a folder of further gallery images that are relevant to nothing.
         seed: digits: of the split.
+        max_megapixels: all kinds but digits: files of more than so many million pixels are refused when they are read.
 
     Raises:
-        ArgumentError: an unknown kind or a missing folder name.
+        ArgumentError: an unknown kind, a missing folder name, or a limit that is not above 0.
         KdistillError: what the folder lacks.
     """
     if dataset not in DATASETS:
         raise ArgumentError(f"data set {dataset!r} is unknown; choose one of {', '.join(DATASETS)}")
+    if not max_megapixels > 0:
+        raise ArgumentError(f"--max_megapixels={max_megapixels:g} must be above 0")
     if dataset == "digits":
         from kdistill.data.digits import digits_data
 
@@ -48,13 +53,24 @@ def open_data(
     if dataset == "folder":
         from kdistill.data.folder import folder_data
 
-        return folder_data(data_dir)
+        return folder_data(data_dir, max_megapixels=max_megapixels)
     if dataset == "lists":
         from kdistill.data.lists import list_data
 
         return list_data(
-            data_dir, pool_file=pool_file, gallery_file=gallery_file, query_file=query_file, val_file=val_file
+            data_dir,
+            pool_file=pool_file,
+            gallery_file=gallery_file,
+            query_file=query_file,
+            val_file=val_file,
+            max_megapixels=max_megapixels,
         )
     from kdistill.data.revisited import revisited_data
 
-    return revisited_data(data_dir, gnd_file=gnd_file, pool_dir=pool_dir, distractor_dir=distractor_dir)
+    return revisited_data(
+        data_dir,
+        gnd_file=gnd_file,
+        pool_dir=pool_dir,
+        distractor_dir=distractor_dir,
+        max_megapixels=max_megapixels,
+    )

@@ -1,5 +1,6 @@
 """Images: every mode that a photo comes in, and every way in which a file can be broken."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -7,7 +8,6 @@ import PIL.Image
 import pytest
 
 from kdistill.data import Image, ImageSet, UnreadableImage, load_pixels, resize
-from kdistill.data import images as images_module
 from kdistill.errors import KdistillError
 
 
@@ -67,11 +67,28 @@ def test_broken_files_are_named(tmp_path):
             Image(name, path=tmp_path / name).pixels()
 
 
-def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch):
-    monkeypatch.setattr(images_module, "MAX_PIXELS", 100)
+def test_too_many_pixels_are_refused_before_decoding(tmp_path):
     PIL.Image.fromarray(_photo()).save(tmp_path / "large.png")
-    with pytest.raises(UnreadableImage, match="30 x 20 pixels"):
-        Image("large.png", path=tmp_path / "large.png").pixels()
+    image = Image("large.png", path=tmp_path / "large.png", max_megapixels=0.0005)
+    with pytest.raises(UnreadableImage, match=r"30 x 20 pixels .* more than the 0\.0005 million .* --max_megapixels"):
+        image.pixels()
+    assert dataclasses.replace(image, max_megapixels=0.0006).pixels().shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("ä\u2028\n%s?.jpg", "ä\u2028\n%s?.jpg"),
+        ("a\udcff.jpg", "a\\xff.jpg"),
+        ("\udce4\udc80ä", "\\xe4\\x80ä"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_every_id_is_a_text(name, expected):
+    image = Image(name, array=_photo())
+    assert image.id == expected
+    assert image.id.encode().decode() == expected
 
 
 def test_resize_is_pillows_antialiased_bilinear():

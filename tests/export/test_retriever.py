@@ -15,6 +15,7 @@ from export.retriever.build import build_retriever, build_search
 from export.retriever.client import MAX_BATCH, Retriever
 from export.retriever.gallery import RESIDUAL_STEPS, build_gallery
 from export.search.layout import layout
+from kdistill.data import UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
 
 K = 5
@@ -104,7 +105,20 @@ def test_the_client_and_the_example_need_no_tensorflow(retriever_file, pixels, i
     )
     assert [line.split("  ")[1] for line in run.stdout.splitlines()] == expected
     code = [line for line in script.read_text().splitlines() if line and not line.startswith(('"', "#"))]
-    assert len(code) <= 15
+    assert len(code) <= 30
+
+
+def test_a_turned_photo_has_one_embedding_however_it_is_given(retriever_file, pixels, tmp_path):
+    photo, exif = tmp_path / "photo.png", PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise when shown
+    PIL.Image.fromarray(np.rot90(pixels[3])).save(photo, exif=exif)
+    retriever = Retriever(retriever_file)
+    expected = retriever.search(pixels[3])
+    with PIL.Image.open(photo) as opened, open(photo, "rb") as file:
+        for given in (photo, str(photo), photo.read_bytes(), opened, file):
+            assert retriever.search(given) == expected, type(given)
+    with pytest.raises(UnreadableImage, match="--max_megapixels"):
+        Retriever(retriever_file, max_megapixels=1e-5).search(photo)
 
 
 def test_k_may_be_the_whole_gallery_and_one(student_file, embeddings, ids, tmp_path):

@@ -4,13 +4,15 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 from hostile_case import Cases, sparse
 
-from kdistill.data import Image
+from kdistill.data import Image, UnreadableImage
+from kdistill.data.decoding import photo_pixels
 from kdistill.data.folder import find_images, folder_data
 
 CASES = Cases()
@@ -78,6 +80,104 @@ IMAGES: dict[str, bytes] = {
 }
 
 
+def tiff(*entries: tuple[int, int, int], content: bytes = bytes(4096), order: str = "<") -> bytes:
+    """A TIFF of 8 x 8 pixels after its head: (tag, 3 for 16 or 4 for 32 bits, value), other tags as given here."""
+    known = {256: (4, 8), 257: (4, 8), 258: (3, 32), 259: (3, 1), 262: (3, 1), 273: (4, 0), 277: (3, 1), 278: (4, 8)}
+    known |= {279: (4, len(content))} | {tag: (kind, value) for tag, kind, value in entries}
+    known[273] = known[273] if known[273][1] else (4, 8 + 2 + 12 * len(known) + 4)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, len(known))
+    for tag, (kind, value) in sorted(known.items()):
+        number = struct.pack(order + {3: "H", 4: "I"}[kind], value)
+        head += struct.pack(f"{order}HHI", tag, kind, 1) + number.ljust(4, b"\0")
+    return head + bytes(4) + content
+
+
+def in_mode(mode: str, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.new(mode, (8, 8), 3).save(buffer, kind)
+    return buffer.getvalue()
+
+
+# What does not say which value is white, or would be read wrongly, and photos of kinds that are not read.
+UNITS: dict[str, bytes] = {
+    "image: floating-point tiff": in_mode("F", "TIFF"),
+    "image: floating-point tiff, big end first": tiff((339, 3, 3), order=">"),
+    "image: floating-point tiff of infinities": tiff((339, 3, 3), content=b"\0\0\x80\x7f" * 64),
+    "image: floating-point tiff in which zero is white": tiff((339, 3, 3), (262, 3, 0)),
+    "image: 32-bit tiff": in_mode("I", "TIFF"),
+    "image: 32-bit tiff without a sign": tiff((339, 3, 1)),
+    "image: 16-bit tiff with a sign": tiff((258, 3, 16), (339, 3, 2)),
+    "image: 8-bit tiff with a sign": tiff((258, 3, 8), (339, 3, 2)),
+    "image: 64-bit floating-point tiff": tiff((258, 3, 64), (339, 3, 3)),
+    "image: 24-bit grey tiff": tiff((258, 3, 24)),
+    "image: 12-bit tiff": tiff((258, 3, 12)),
+    "image: 16-bit tiff in which zero is white": tiff((258, 3, 16), (262, 3, 0)),
+    "image: tiff without pixels": tiff((258, 3, 8), (257, 4, 0)),
+    "image: tiff whose pixels lie beyond its end": tiff((258, 3, 8), (273, 4, 2**31)),
+    "image: tiff of no known compression": tiff((258, 3, 8), (259, 3, 65000)),
+    "image: tiff of 65535 channels": tiff((277, 3, 65535)),
+    "image: portable float map": b"Pf\n8 8\n-1.0\n" + bytes(256),
+    "image: portable float map in colour": b"PF\n8 8\n-1.0\n" + bytes(768),
+    "image: heic": bytes(3) + b"\x18ftypheic" + bytes(100),
+    "image: heic sequence": bytes(3) + b"\x18ftypmsf1" + bytes(100),
+    "image: avif": bytes(3) + b"\x18ftypavif" + bytes(100),
+    "image: jpeg xl": b"\xff\x0a" + bytes(100),
+    "image: jpeg 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(100),
+    "image: photoshop": b"8BPS\0\1" + bytes(100),
+}
+
+
+@CASES.each(UNITS)
+def read_unit(folder: Path, content: bytes) -> None:
+    (folder / "photo.jpg").write_bytes(content)
+    try:
+        photo_pixels(folder / "photo.jpg")
+    except UnreadableImage:
+        Image("photo.jpg", path=folder / "photo.jpg").pixels()
+
+
+def closed(folder: Path) -> object:
+    with open(folder / "a.png", "xb") as file:
+        file.write(encoded("PNG"))
+    return file
+
+
+def closed_image(folder: Path) -> object:
+    (folder / "a.png").write_bytes(encoded("PNG"))
+    with PIL.Image.open(folder / "a.png") as image:
+        return image
+
+
+def truncated_image(folder: Path) -> object:
+    return PIL.Image.open(io.BytesIO(encoded("JPEG")[:900]))
+
+
+PHOTOS: dict[str, Callable[[Path], object]] = {
+    "photo: nothing": lambda folder: None,
+    "photo: number": lambda folder: 7,
+    "photo: list": lambda folder: [[1, 2, 3]],
+    "photo: closed file": closed,
+    "photo: file for writing": lambda folder: io.FileIO(folder / "a.png", "w"),
+    "photo: text file": lambda folder: io.StringIO("text"),
+    "photo: endless device": lambda folder: io.BufferedReader(io.FileIO("/dev/zero")),
+    "photo: closed pillow image": closed_image,
+    "photo: truncated pillow image": truncated_image,
+    "photo: pillow image of floats": lambda folder: PIL.Image.new("F", (8, 8), float("nan")),
+    "photo: pillow image of 81 million pixels": lambda folder: PIL.Image.new("1", (9000, 9000)),
+    "photo: array of floats": lambda folder: np.zeros((8, 8, 3)),
+    "photo: array of one axis": lambda folder: np.zeros(8, np.uint8),
+    "photo: empty array": lambda folder: np.zeros((0, 0, 3), np.uint8),
+    "photo: name with a zero byte": lambda folder: "a\0b.jpg",
+    "photo: folder": lambda folder: folder,
+    "photo: address": lambda folder: "https://example.org/photo.jpg",
+}
+
+
+@CASES.each(PHOTOS)
+def read_photo(folder: Path, build: Callable[[Path], object]) -> None:
+    photo_pixels(build(folder))  # type: ignore[arg-type]
+
+
 @CASES.each(IMAGES)
 def read_image(folder: Path, content: bytes) -> None:
     (folder / "photo.jpg").write_bytes(content)
@@ -126,6 +226,49 @@ def _(folder: Path) -> None:
     (folder / "a").mkdir()
     (folder / "a" / "b").symlink_to(folder)
     (folder / "c.jpg").symlink_to(folder / "c.jpg")
+    find_images(folder)
+
+
+@CASES.case("folder: only hidden images")
+def _(folder: Path) -> None:
+    for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX", "a/.b"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.jpg").write_bytes(encoded("JPEG"))
+    find_images(folder)
+
+
+@CASES.case("folder: only links that lead nowhere")
+def _(folder: Path) -> None:
+    for name in ("a.jpg", "b", "c\udcff.jpg"):
+        (folder / name).symlink_to(folder / "gone")
+    find_images(folder)
+
+
+@CASES.case("folder: link to everything")
+def _(folder: Path) -> None:
+    (folder / "all").symlink_to("/")
+    find_images(folder)
+
+
+@CASES.case("folder: only photos of other kinds")
+def _(folder: Path) -> None:
+    (folder / "a.HEIC").write_bytes(b"x")
+    find_images(folder)
+
+
+@CASES.case("folder: 400 folders in one another")
+def _(folder: Path) -> None:
+    os.chdir(folder)
+    for _ in range(400):
+        os.mkdir("ab")
+        os.chdir("ab")
+    os.chdir(folder)
+    find_images(folder)
+
+
+@CASES.case("folder: pipe called jpg")
+def _(folder: Path) -> None:
+    os.mkfifo(folder / "a.jpg")
     find_images(folder)
 
 

@@ -55,7 +55,11 @@ GOOD: dict[str, list[bytes]] = {
     "npy": [bytes_of(lambda file: np.save(file, np.ones((2, 3), np.float32)))],
     "pickle": [pickle.dumps(TRUTH, protocol) for protocol in (0, 2, 4)]
     + [pickle.dumps({"a": np.arange(4), "b": np.float32(1), "c": {1, 2}}, protocol) for protocol in (2, 4)],
-    "list": [b"a.jpg, 1, 2\nb/c.jpg, 3\n\n", "\u00e4.jpg, 7\n".encode()],
+    "list": [
+        b"a.jpg, 1, 2\nb/c.jpg, 3\n\n",
+        "\u00e4.jpg, 7\n".encode(),
+        b'\xef\xbb\xbf"a, ""b"".jpg" , cat\r\nc.jpg,1',
+    ],
     "ledger": [a_ledger()],
     "json": [b'{"ids": ["a"], "k": 1, "format": 1}', b'{"ask": {"settings": {"seed": 1}}}'],
 }
