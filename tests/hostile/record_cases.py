@@ -44,7 +44,7 @@ def _(folder: Path) -> None:
         "record: stages that are a list": b'{"format": 2, "stages": []}',
         "record: later format": b'{"format": 9, "stages": {}}',
         "record: entry without settings": b'{"format": 2, "stages": {"ask": {"figures": {}}}}',
-        "record: figures that are text": b'{"format": 2, "stages": {"ask": {"settings": {}, "inputs": {}, "made": {}, "figures": "x"}}}',
+        "record: figures that are text": b'{"format": 2, "stages": {"ask": {"settings": {}, "figures": "x"}}}',
     }
 )
 def use_record(folder: Path, content: bytes) -> None:
