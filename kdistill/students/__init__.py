@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.layers.gem import GeM
 from kdistill.layers.hash_head import HashHead
 from kdistill.runtimes.keras_files import check_weights_file, load_keras_file
@@ -156,8 +156,9 @@ def _weights_from_file(create: Any, shape: tuple[int, ...], backbone: str, path:
         check_weights_file(path)
         source.load_weights(path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise KdistillError(f"student weights {path!r} do not fit {backbone} of this width: {reason}") from error
+        raise KdistillError(
+            f"student weights {path!r} do not fit {backbone} of this width: {first_line(error)}"
+        ) from error
     return list(source.get_weights())
 
 
@@ -166,8 +167,7 @@ def _start_as(student: keras.Model, path: str) -> None:
     try:
         source = {layer.name: layer.get_weights() for layer in load_keras_file(path).layers}
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise KdistillError(f"student weights {path!r} are no readable student: {reason}") from error
+        raise KdistillError(f"student weights {path!r} are no readable student: {first_line(error)}") from error
     for layer in student.layers:
         own, given = (
             [weight.shape for weight in weights] for weights in (layer.get_weights(), source.get(layer.name) or [])
