@@ -70,7 +70,7 @@ def one_line(text: object) -> str:
 def first_line(error: BaseException) -> str:
     """Returns the first line of what an error says, or the name of its class where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return lines[0].rstrip() if lines else type(error).__name__
 
 
 def _end(sentence: str, status: int) -> NoReturn:

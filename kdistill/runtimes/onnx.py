@@ -27,8 +27,10 @@ _TYPES = {
 }
 
 
-def open_onnx(path: Path | str, *, num_threads: int = 2) -> Any:
-    """Returns an onnxruntime.InferenceSession on the processor; one call uses `num_threads`.
+def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
+    """Returns an onnxruntime.InferenceSession on the processor, of a file or of a graph in memory.
+
+    One call uses `num_threads`; any number of calls may run at a time.
 
     Raises:
         KdistillError: the file is missing, damaged or needs operators that the runtime lacks.
@@ -39,10 +41,12 @@ def open_onnx(path: Path | str, *, num_threads: int = 2) -> Any:
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 3  # errors only
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = source if isinstance(source, bytes) else str(source)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # The runtime's exceptions share no base class besides Exception.
     except Exception as error:
-        raise KdistillError(f"{path} cannot be loaded as ONNX: {first_line(error)}") from error
+        name = "a graph" if isinstance(source, bytes) else source
+        raise KdistillError(f"{name} cannot be loaded as ONNX: {first_line(error)}") from error
 
 
 def open_onnx_model(path: Path | str, model: str, *, num_threads: int = 1, callers: int | None = None) -> ImageModel:
