@@ -169,7 +169,7 @@ def test_a_function_may_say_what_it_asks():
     assert (named.name, named.view) == ("service-a/model-3", "jpeg-512")
     np.testing.assert_array_equal(named.embed(IMAGES), described(IMAGES))
     ask.name = 3
-    with pytest.raises(ArgumentError, match="attribute 'name' of the teacher .* is 3, expected a string"):
+    with pytest.raises(ArgumentError, match=r"attribute 'name' of the teacher .* is 3, expected a string"):
         open_teacher(ask)
     ask.name, ask.view = "a", " "
     with pytest.raises(ArgumentError, match="attribute 'view'"):
