@@ -67,6 +67,12 @@ def one_line(text: object) -> str:
     return shown if len(shown) <= MAX_SENTENCE else shown[:MAX_SENTENCE] + "..."
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an error says, or the name of its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip() if lines else type(error).__name__
+
+
 def _end(sentence: str, status: int) -> NoReturn:
     print(one_line(sentence), file=sys.stderr)
     sys.exit(status)

@@ -38,6 +38,7 @@ from kdistill.console.progress import progress_bar
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import write_json, write_whole
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages import compact
 from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
@@ -173,7 +174,7 @@ def _latency(folder: Path, pixels: np.ndarray, rounds: int) -> float | None:
     for name in ("large", "shrunk"):
         if not (folder / f"{name}.keras").exists():
             return None
-        student = keras.saving.load_model(folder / f"{name}.keras", compile=False)
+        student = load_keras_file(folder / f"{name}.keras")
         export_tflite(student, folder / f"{name}.tflite")
         files.append(folder / f"{name}.tflite")
     rows = measure_in_turn(files, pixels[:8], num_threads=1, num_runs=50, warmup_runs=5, rounds=rounds)

@@ -31,6 +31,7 @@ from kdistill.data.images import ImageSet, load_pixels, resize
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.files.whole import write_json
 from kdistill.runtimes.embedders import open_embedder
+from kdistill.runtimes.onnx import open_onnx
 
 MODELS = {
     "rate_ratio": {"backbone": "resnet50_v2", "image_size": 224},
@@ -53,12 +54,8 @@ def write_photos(folder: Path, count: int, width: int, height: int) -> None:
 
 def bare_rates(model: Path, pixels: np.ndarray, batch: int) -> dict[str, Callable[[], None]]:
     """Returns the two ways to run the file on images in memory: all cores on a batch, and one batch a core."""
-    import onnxruntime
-
     cores = os.cpu_count() or 1
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session = open_onnx(model, num_threads=cores)
     embedder = open_embedder(model)
     parts = [pixels[first : first + batch] for first in range(0, len(pixels), batch)]
 

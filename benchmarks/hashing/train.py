@@ -12,6 +12,7 @@ from kdistill.data.pipeline import changed_views
 from kdistill.files.whole import whole_file
 from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.layers.hash_head import HashHead
+from kdistill.runtimes.keras_files import load_keras_file
 
 LEARNING_RATE = 2e-4
 """Of the float32 student: what `benchmarks.methods` chose on validation images."""
@@ -30,7 +31,7 @@ def float_student(problem: Problem, run: Run, folder: Path) -> keras.Model:
         student = train(problem, run)
         with whole_file(file) as temporary:
             student.save(temporary)
-    return keras.saving.load_model(file, compile=False)
+    return load_keras_file(file)
 
 
 def embed(student: keras.Model, pixels: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from export.measure.latency import markdown_table, measure_in_turn
-from kdistill.errors import ArgumentError, KdistillError, run_command
+from kdistill.errors import KdistillError, run_command
 from kdistill.files.whole import sha256_of, write_json
-from kdistill.runtimes.opening import open_tflite
+from kdistill.runtimes.opening import open_image_model
 
 _MARKERS = {".tflite": "o", ".onnx": "s", ".keras": "D"}
 
@@ -62,18 +62,15 @@ def qualities(run: Path) -> dict[str, float]:
         raise KdistillError(f"{run / 'card.json'} cannot be read; run the export stage first ({error})") from error
 
 
-def _image_size(path: Path) -> tuple[int, int]:
-    if path.suffix != ".tflite":
-        raise ArgumentError(f"the input size of {path.name} is not known; --teacher takes a .tflite file")
-    shape = open_tflite(path).get_input_details()[0]["shape"]
-    return int(shape[1]), int(shape[2])
+def _image_size(path: Path) -> int:
+    return open_image_model(path, f"the model {path}").input.side
 
 
 def _arguments() -> argparse.Namespace:
     # num_threads, num_runs and warmup_runs are named as in LiteRT's own benchmark tool.
     parser = argparse.ArgumentParser(description="Latency, size and quality of the files of a run.")
     parser.add_argument("--run", type=Path, required=True, help="work folder of a run whose export stage is done")
-    parser.add_argument("--teacher", type=Path, help="a .tflite file to measure beside them")
+    parser.add_argument("--teacher", type=Path, help="a .keras, .onnx or .tflite file to measure beside them")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--picture", type=Path, help="where to draw quality against latency (.png, .svg)")
     parser.add_argument("--num_threads", type=int, default=2)
@@ -94,7 +91,7 @@ def main() -> None:
         batches.append(([arguments.teacher], _image_size(arguments.teacher)))
     rows = []
     for paths, size in batches:
-        pixels = np.random.default_rng(0).integers(0, 256, (16, *size, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(0).integers(0, 256, (16, size, size, 3), dtype=np.uint8)
         for path, row in zip(paths, measure_in_turn(paths, pixels, **counts), strict=True):
             rows.append({**row, "map": quality.get(sha256_of(path))})
     print(markdown_table(rows))

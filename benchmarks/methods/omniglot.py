@@ -14,6 +14,7 @@ from kdistill.console.progress import progress_bar
 from kdistill.data import Image, ImageSet, decode
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 
 ALPHABETS = {
@@ -127,7 +128,7 @@ def trained_teacher(file: Path, pixels: np.ndarray, labels: np.ndarray, epochs: 
         uint8 [B, S, S, 3] -> float32 [B, 128], L2-normalised.
     """
     if file.exists():
-        return keras.saving.load_model(file, compile=False)
+        return load_keras_file(file)
     keras.utils.set_random_seed(0)
     turned = np.concatenate([np.rot90(pixels, turns, axes=(1, 2)) for turns in range(4)])
     classes = int(labels.max()) + 1

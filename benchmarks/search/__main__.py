@@ -29,7 +29,7 @@ from benchmarks.search.peers import Search, peers
 from export.retriever.build import build_search
 from kdistill.errors import run_command
 from kdistill.files.whole import write_json
-from kdistill.runtimes.opening import open_tflite
+from kdistill.runtimes.tflite import open_tflite
 
 K, BATCH = 10, 32
 HELD_OUT = 200

@@ -28,7 +28,8 @@ from kdistill.console.quiet import quiet
 from kdistill.data import decode, resize
 from kdistill.errors import run_command
 from kdistill.files.whole import write_json
-from kdistill.runtimes.opening import open_tflite
+from kdistill.runtimes.opening import open_image_model
+from kdistill.runtimes.tflite import open_tflite
 
 SIZES = {"whole_search_speedup": 10_000, "whole_search_speedup_100k": 100_000}
 TEACHER_SIZE = 224
@@ -47,16 +48,10 @@ def write_teacher(path: Path) -> None:
 
 def embedder(path: Path, num_threads: int) -> tuple[Callable[[], Any], int, int]:
     """Returns a call that runs a file on one random image, the side of its input, and the D of its output."""
-    interpreter = open_tflite(path, num_threads=num_threads)
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    image = np.random.default_rng(0).integers(0, 256, source["shape"], dtype=np.uint8)
-
-    def run() -> Any:
-        interpreter.set_tensor(source["index"], image)
-        interpreter.invoke()
-        return interpreter.get_tensor(result["index"])
-
-    return run, int(source["shape"][1]), int(result["shape"][-1])
+    model = open_image_model(path, str(path), num_threads=num_threads, callers=1)
+    side = model.input.side
+    image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    return lambda: model.run(image), side, model.run(image).shape[1]
 
 
 def searcher(

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from kdistill.console.quiet import quiet
 from kdistill.data import Image, resize
 from kdistill.errors import KdistillError
 from kdistill.files.whole import write_json
+from kdistill.runtimes.tflite import open_tflite
 
 DRIVER = Path(__file__).with_name("driver.mjs")
 MODULES = Path(__file__).parents[2] / "export/web/node_modules/playwright-core"
@@ -70,7 +70,7 @@ def native_embedder(site: Path, content: dict[str, Any]) -> Any:
     """Returns the site's embedder in LiteRT's native interpreter, one thread."""
     model = gzip.decompress((site / content["embedder"]["path"]).read_bytes())
     with quiet():
-        return Interpreter(model_content=model, num_threads=1).get_signature_runner()
+        return open_tflite(site, num_threads=1, content=model).get_signature_runner()
 
 
 def native_round(embedder: Any, pixels: list[np.ndarray]) -> list[float]:

@@ -18,7 +18,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.evaluation.agreement import teacher_agreement
 from kdistill.files.whole import sha256_of
-from kdistill.runtimes.opening import embed_pixels
+from kdistill.runtimes.embedders import embed_pixels
 
 MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5, "int8_float_head": 1.5}
 """Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""

@@ -6,6 +6,7 @@ from absl import logging
 
 from export.measure.latency import markdown_table, measure_in_turn
 from kdistill.data import ImageSet, load_pixels
+from kdistill.runtimes.opening import open_image_model
 from kdistill.settings import Settings
 from kdistill.settings.export import MeasuringSettings
 from kdistill.stages.sources import data_of
@@ -39,7 +40,8 @@ def measure_run(settings: Settings, workdir: Workdir) -> Result:
     models = [dict(row) for row in metrics.get("rows", [])]
     teacher = _teacher_file(settings, workdir)
     if teacher is not None:
-        (figures,) = _measure([teacher], images, _input_side(teacher), settings.measuring)
+        side = open_image_model(teacher, f"the teacher {teacher}").input.side
+        (figures,) = _measure([teacher], images, side, settings.measuring)
         for row in models:
             if row["name"] == "teacher":
                 row |= {key: value for key, value in figures.items() if key not in row}
@@ -67,18 +69,3 @@ def _teacher_file(settings: Settings, workdir: Workdir) -> Path | None:
     """Returns the teacher as a file that a runtime can time, or None (a table, a function, an address)."""
     path = workdir.path / "teacher.keras" if settings.teacher.teacher == "digits" else Path(settings.teacher.teacher)
     return path if path.suffix in (".keras", ".tflite", ".onnx") and path.is_file() else None
-
-
-def _input_side(path: Path) -> int:
-    if path.suffix == ".keras":
-        import keras
-
-        return int(keras.saving.load_model(path, compile=False).input_shape[1])
-    if path.suffix == ".tflite":
-        from kdistill.runtimes.opening import open_tflite
-
-        return int(open_tflite(path).get_input_details()[0]["shape"][1])
-    import onnxruntime
-
-    shape = onnxruntime.InferenceSession(str(path)).get_inputs()[0].shape
-    return int(max(side for side in shape[1:] if isinstance(side, int)))

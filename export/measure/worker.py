@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import resource
 import sys
 import time
@@ -12,6 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+from kdistill.console.quiet import quiet
+from kdistill.runtimes.keras_model import start_tensorflow
+from kdistill.runtimes.opening import open_image_model
+from kdistill.runtimes.tflite import open_tflite
 
 Run = Callable[[np.ndarray], object]
 
@@ -36,12 +40,17 @@ def open_model(path: str, num_threads: int) -> Run:
 
     Foreign files are taken as they are: one input, whose type the image is cast to.
     """
-    suffix = Path(path).suffix
-    if suffix == ".tflite":
-        return _tflite(path, num_threads)
-    if suffix == ".onnx":
-        return _onnx(path, num_threads)
-    return _keras(path, num_threads)
+    if Path(path).suffix == ".keras":
+        start_tensorflow(num_threads)
+    if Path(path).suffix == ".tflite":
+        interpreter = open_tflite(path, num_threads=num_threads)
+        if "search" in interpreter.get_signature_list():
+            with quiet():
+                runner = interpreter.get_signature_runner("search")
+            return lambda image: runner(image=image)
+        del interpreter
+    model = open_image_model(path, path, num_threads=num_threads, callers=1)
+    return lambda image: model.run(image.astype(model.input.dtype))
 
 
 def peak_memory_mib() -> float:
@@ -53,55 +62,6 @@ def peak_memory_mib() -> float:
         return int(line.split()[1]) / 1024
     kibibytes = 1 if sys.platform != "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kibibytes / 1024
-
-
-def _tflite(path: str, num_threads: int) -> Run:
-    from kdistill.runtimes.opening import open_tflite
-
-    interpreter = open_tflite(path, num_threads=num_threads)
-    if "search" in interpreter.get_signature_list():
-        runner = interpreter.get_signature_runner("search")
-        return lambda image: runner(image=image)
-    interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    result = interpreter.get_output_details()[0]["index"]
-
-    def run(image: np.ndarray) -> object:
-        interpreter.set_tensor(source["index"], image.astype(source["dtype"]))
-        interpreter.invoke()
-        return interpreter.get_tensor(result)
-
-    return run
-
-
-def _onnx(path: str, num_threads: int) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0]
-    dtype = np.uint8 if "uint8" in source.type else np.float32
-    return lambda image: session.run(None, {source.name: image.astype(dtype)})
-
-
-def _keras(path: str, num_threads: int) -> Run:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    from kdistill.console.quiet import quiet
-
-    with quiet():
-        import keras
-        import tensorflow as tf
-
-        import kdistill.layers  # noqa: F401 (registers the layers of saved students)
-
-        tf.config.threading.set_intra_op_parallelism_threads(num_threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        model = keras.models.load_model(path, compile=False)
-    compiled = tf.function(lambda image: model(image, training=False))
-    dtype = model.inputs[0].dtype
-    return lambda image: np.asarray(compiled(tf.cast(image, dtype)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ class Match:
 
 
 class Retriever:
-    """Searches one retriever file.
+    """Searches one retriever file; all calls may come from many threads at a time.
+
+    A small `.tflite` file runs as many calls at once as `num_threads` leaves room for on the cores, each in an
+    interpreter of its own; a large one (32 MiB) runs one call at a time, the others wait. `.onnx` runs all at once.
 
     Attributes:
         ids: names of the gallery's rows.
@@ -61,7 +64,7 @@ class Retriever:
             sidecar.check_file(path)
         batch = min(MAX_BATCH, max(1, MAX_SCORES // len(self.ids))) if sidecar.batches else 1
         self._engine = open_engine(path, num_threads, batch)
-        self.image_size = self._read_image_size()
+        self.image_size = self._engine.image_size
 
     def embed(self, image: Photo) -> np.ndarray:
         """Returns float32 [D], the student's embedding of one image (see `search` for what an image may be)."""
@@ -117,11 +120,3 @@ class Retriever:
         if self.image_size is None:
             raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
         return resize(photo_pixels(image, self.max_megapixels), self.image_size)[None]
-
-    def _read_image_size(self) -> int | None:
-        if self._engine.input_shape is None:
-            return None
-        height, width = self._engine.input_shape
-        if height != width:
-            raise KdistillError(f"this client takes students with square inputs, this one takes {width} x {height}")
-        return height

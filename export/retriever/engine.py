@@ -1,29 +1,30 @@
-"""What runs a retriever file: one small class a format, with the same three calls."""
+"""What runs a retriever file: one small class a format, with the same three calls, from any number of threads."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError
-from kdistill.runtimes.opening import open_onnx, open_tflite
+from kdistill.runtimes.image_model import read_image_input
+from kdistill.runtimes.onnx import open_onnx
+from kdistill.runtimes.tflite import tensor_input, tflite_pool
 
 Answer = tuple[np.ndarray, np.ndarray]
 """Scores float32 [Q, k] and row numbers int32 [Q, k], best first."""
 
 
 class Engine(Protocol):
-    """An open retriever; `input_shape` is [H, W] of the images that it takes, None for a file without a student."""
+    """An open retriever; `image_size` is the side of the images that it takes, None for a file without a student."""
 
-    input_shape: tuple[int, int] | None
+    image_size: int | None
 
     def embed(self, image: np.ndarray) -> np.ndarray:
-        """Returns float32 [1, D] for uint8 [1, H, W, 3]."""
+        """Returns float32 [1, D] for uint8 [1, S, S, 3]."""
 
     def search(self, image: np.ndarray) -> Answer:
-        """Returns the neighbours of uint8 [1, H, W, 3]."""
+        """Returns the neighbours of uint8 [1, S, S, 3]."""
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """Returns the neighbours of float32 [Q, D]."""
@@ -46,32 +47,37 @@ class TFLiteEngine:
     def __init__(self, path: Path, num_threads: int, batch: int) -> None:
         """Opens the file; errors as in `open_engine`."""
         self._batch = batch
-        interpreter = open_tflite(path, num_threads=num_threads)
-        keys = interpreter.get_signature_list()
-        if "search_embedding" not in keys:
-            raise KdistillError(f"{path} is not a retriever: it lacks the signature search_embedding")
-        with quiet():
-            self._runners = {key: interpreter.get_signature_runner(key) for key in keys}
-        self.input_shape: tuple[int, int] | None = None
-        if "search" in keys:
-            _, height, width, _ = self._runners["search"].get_input_details()["image"]["shape"]
-            self.input_shape = int(height), int(width)
+        self._pool = tflite_pool(path, _runners, num_threads=num_threads)
+        self.image_size: int | None = None
+        with self._pool.borrow() as runners:
+            if "search_embedding" not in runners:
+                raise KdistillError(f"{path} is not a retriever: it lacks the signature search_embedding")
+            if "search" in runners:
+                self.image_size = tensor_input(
+                    runners["search"].get_input_details()["image"], f"the retriever {path}"
+                ).side
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """See `Engine`."""
-        return self._runners["embed"](image=image)["embedding"]
+        with self._pool.borrow() as runners:
+            return runners["embed"](image=image)["embedding"]
 
     def search(self, image: np.ndarray) -> Answer:
         """See `Engine`."""
-        answer = self._runners["search"](image=image)
+        with self._pool.borrow() as runners:
+            answer = runners["search"](image=image)
         return answer["scores"][None], answer["ids"][None]
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""
-        # A runner resizes its input to what it is given.
-        search = self._runners["search_embedding"]
-        answers = [search(embedding=part) for part in _parts(queries, self._batch)]
-        return _joined([(answer["scores"], answer["ids"]) for answer in answers])
+        answers = []
+        for part in _parts(queries, self._batch):
+            # Given back after each part, so that a caller with many queries does not hold up the others.
+            with self._pool.borrow() as runners:
+                # A runner resizes its input to what it is given.
+                answer = runners["search_embedding"](embedding=part)
+            answers.append((answer["scores"], answer["ids"]))
+        return _joined(answers)
 
 
 class OnnxEngine:
@@ -84,10 +90,9 @@ class OnnxEngine:
         if [value.name for value in self._session.get_outputs()] != ["embedding", "scores", "ids"]:
             raise KdistillError(f"{path} is not a retriever: its outputs are not embedding, scores and ids")
         image = next((value for value in self._session.get_inputs() if value.name == "image"), None)
-        self.input_shape: tuple[int, int] | None = None
+        self.image_size: int | None = None
         if image is not None:
-            _, height, width, _ = image.shape
-            self.input_shape = int(height), int(width)
+            self.image_size = read_image_input(f"the retriever {path}", image.shape, np.uint8).side
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """See `Engine`."""
@@ -100,10 +105,14 @@ class OnnxEngine:
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""
         inputs: dict[str, np.ndarray] = {}
-        if self.input_shape is not None:
-            inputs["image"] = np.empty((0, *self.input_shape, 3), np.uint8)
+        if self.image_size is not None:
+            inputs["image"] = np.empty((0, self.image_size, self.image_size, 3), np.uint8)
         parts = _parts(queries, self._batch)
         return _joined([self._session.run(["scores", "ids"], {"query": part, **inputs}) for part in parts])
+
+
+def _runners(interpreter: Any) -> dict[str, Any]:
+    return {key: interpreter.get_signature_runner(key) for key in interpreter.get_signature_list()}
 
 
 def _parts(queries: np.ndarray, batch: int) -> list[np.ndarray]:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from export.web.pictures import rows_of
 from export.web.site import write_site
 from kdistill.errors import KdistillError
+from kdistill.stages.evaluate import load_student
 from kdistill.stages.record import settings_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.workdir import Workdir
@@ -27,7 +27,6 @@ def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None
         KdistillError: see `write_site`.
     """
     workdir = Workdir(run_dir)
-    workdir.needs(workdir.student, "distill")
     with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as stored:
         ids, embeddings = stored["ids"].tolist(), stored["embeddings"]
     settings = settings_of(run_dir)
@@ -40,7 +39,7 @@ def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None
         raise KdistillError(f"image {missing[0]!r} of the run's gallery is not in its data; was --data_dir changed?")
     write_site(
         out_dir,
-        student=keras.models.load_model(workdir.student, compile=False),
+        student=load_student(workdir),
         gallery=data.gallery.subset([position for position in positions if position is not None]),
         embeddings=embeddings,
         queries=data.queries,

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from export.search.tflite_search import SearchGraph
 from export.web import pictures, runtime
 from kdistill import students
 from kdistill.data import ImageSet
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError
+from kdistill.files.whole import whole_folder
 
 STATIC = Path(__file__).with_name("static")
 
@@ -63,16 +63,9 @@ def write_site(
     if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / "site.json").exists():
         raise ArgumentError(f"{out_dir} is not empty and holds no site; name another --out")
     modules = runtime.runtime_packages()
-    part = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.part")
-    try:
+    with whole_folder(out_dir) as part:
         shutil.copytree(STATIC, part)
         _write_parts(part, modules, student, gallery, embeddings, queries, title)
-        shutil.rmtree(out_dir, ignore_errors=True)
-        os.replace(part, out_dir)
-    except OSError as error:
-        raise KdistillError(f"the site {out_dir} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_search(embeddings: np.ndarray, ids: Sequence[str], path: Path, *, k: int) -> None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, first_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ def ray_cluster() -> Iterator[Any]:
             ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
         # Ray raises many kinds of errors here; each means the same to the user.
         except Exception as error:
-            raise KdistillError(f"the Ray cluster cannot be reached: {_first_line(error)}") from error
+            raise KdistillError(f"the Ray cluster cannot be reached: {first_line(error)}") from error
     try:
         yield ray
     finally:
@@ -111,7 +111,7 @@ def map_on_actors(
         except ray.exceptions.RayError as error:
             raise KdistillError(
                 f"the cluster gave up on part {expected} of {len(rows)}: its actors died "
-                f"{MAX_RETRIES + 1} times ({_first_line(error)})"
+                f"{MAX_RETRIES + 1} times ({first_line(error)})"
             ) from error
         if expected != len(rows):
             raise KdistillError(f"the cluster gave {expected} of {len(rows)} results")
@@ -135,14 +135,9 @@ class _Worker:
             result, fault, status = None, str(error), error.exit_status
         # Whatever else goes wrong in a worker, such as a model's runtime, ends the job with one sentence too.
         except Exception as error:
-            result, fault, status = None, f"an actor failed: {type(error).__name__}: {_first_line(error)}", 1
+            result, fault, status = None, f"an actor failed: {type(error).__name__}: {first_line(error)}", 1
         return {"number": row["number"], "result": pickle.dumps(result), "fault": fault, "status": status}
 
 
 def _remote_arguments() -> dict[str, Any]:
     return {"max_restarts": -1, "max_task_retries": MAX_RETRIES}
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -4,16 +4,27 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
+
+_ONE_AT_A_TIME = threading.RLock()
+"""The descriptors belong to the process: of two threads in here, the later would restore the sink of the earlier."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Sends standard output and standard error of the block to nowhere, native code's included."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
+    with _ONE_AT_A_TIME:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        saved = os.dup(1), os.dup(2)
+        with _redirected(saved):
+            yield
+
+
+@contextlib.contextmanager
+def _redirected(saved: tuple[int, int]) -> Iterator[None]:
     with (
         tempfile.TemporaryFile("w+") as sink,
         contextlib.redirect_stdout(sink),

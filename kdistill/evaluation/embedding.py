@@ -1,7 +1,7 @@
 """Embedding of images with a Keras model, decoding overlapped with inference by tf.data."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -10,9 +10,8 @@ import tensorflow as tf
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
 from kdistill.evaluation.blockwise.memory import in_smaller_batches
-
-Embed = Callable[[np.ndarray], np.ndarray]
-"""A function from uint8 pixels [B, H, W, 3] to embeddings [B, D]."""
+from kdistill.runtimes.image_model import Run
+from kdistill.runtimes.keras_model import as_function
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +92,7 @@ def decoded_batches(
 
 
 def embed_images(
-    model: Embed | keras.Model,
+    model: Run | keras.Model,
     images: ImageSet,
     *,
     image_size: int,
@@ -134,28 +133,3 @@ def embed_images(
         reason = skipped[0][1] if skipped else "the list is empty"
         raise UnreadableImage(f"none of the {len(images)} images can be read: {reason}")
     return Embedded(np.concatenate(parts), np.concatenate(indices).astype(np.int64), tuple(skipped))
-
-
-def as_function(model: Embed | keras.Model) -> Embed:
-    """Returns a function from uint8 pixels [B, H, W, 3] to float32 [B, D].
-
-    A Keras model runs as one compiled graph; batches shorter than its fixed batch size are padded.
-    """
-    if not isinstance(model, keras.Model):
-        return model
-    fixed = model.inputs[0].shape[0]
-    # One signature for batches of any length: the last, shorter batch is not traced anew.
-    signature = [tf.TensorSpec([fixed, *model.inputs[0].shape[1:]], tf.uint8)]
-    graph = tf.function(lambda pixels: model(pixels, training=False), input_signature=signature)
-
-    def embed(pixels: np.ndarray) -> np.ndarray:
-        if fixed is None:
-            return graph(tf.constant(pixels)).numpy()
-        parts = []
-        for first in range(0, len(pixels), fixed):
-            part = pixels[first : first + fixed]
-            padded = np.pad(part, [(0, fixed - len(part)), (0, 0), (0, 0), (0, 0)])
-            parts.append(graph(tf.constant(padded)).numpy()[: len(part)])
-        return np.concatenate(parts)
-
-    return embed

@@ -1,10 +1,11 @@
-"""Files that are either whole or absent: written beside their final name, then renamed."""
+"""Files and folders that are either whole or absent: written beside their final name, then renamed."""
 
 import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,12 +28,38 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except OSError as error:
         raise KdistillError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`, not yet made; it takes the place of `path` when the block ends well.
+
+    Raises:
+        KdistillError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise KdistillError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(finished: Path, path: Path) -> None:
+    """Gives a finished file its final name, in the same folder; its bytes are on the disk before the name is."""
+    with open(finished, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(finished, path)
 
 
 def read_bounded(path: Path | str, limit: int) -> bytes:

@@ -3,13 +3,12 @@
 import io
 import json
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.files.archives import ALWAYS_ACCEPTED_BYTES, MAX_RATIO, check_archive
 from kdistill.files.whole import read_bounded
 
@@ -28,11 +27,13 @@ def load_keras_file(path: Path | str) -> Any:
     check_keras_file(path)
     import keras
 
+    import kdistill.layers  # noqa: F401 (registers the layers of saved students)
+
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     # The loader raises many kinds of errors on a damaged file; each means the same to the user.
     except Exception as error:
-        raise KdistillError(f"{path} cannot be loaded: {_first_line(error)}") from error
+        raise KdistillError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
 def check_keras_file(path: Path | str) -> None:
@@ -52,7 +53,7 @@ def check_keras_file(path: Path | str) -> None:
         raise
     # Damaged archives and texts raise many kinds of errors, absurdly nested ones a RecursionError.
     except Exception as error:
-        raise KdistillError(f"{path} is not a Keras model file: {_first_line(error)}") from error
+        raise KdistillError(f"{path} is not a Keras model file: {first_line(error)}") from error
     _refuse_code(path, config)
     for content in weights:
         _check_h5(path, content)
@@ -94,7 +95,7 @@ def _check_h5(path: Path | str, content: bytes) -> None:
     except KdistillError:
         raise
     except Exception as error:
-        raise KdistillError(f"{path} holds weights that cannot be read: {_first_line(error)}") from error
+        raise KdistillError(f"{path} holds weights that cannot be read: {first_line(error)}") from error
     if sum(sizes) > max(ALWAYS_ACCEPTED_BYTES, MAX_RATIO * len(content)):
         raise KdistillError(f"{path} holds weights of {sum(sizes):,} bytes in {len(content):,}")
 
@@ -116,8 +117,3 @@ def _refuse_links(path: Path | str, group: h5py.Group) -> None:
             item = current[name]
             if isinstance(item, h5py.Group):
                 groups.append(item)
-
-
-def _first_line(error: Exception) -> str:
-    lines: Sequence[str] = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

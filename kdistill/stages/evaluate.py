@@ -10,7 +10,7 @@ from absl import logging
 from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
 from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
@@ -92,7 +92,7 @@ def load_student(workdir: Workdir) -> keras.Model:
     try:
         return load_keras_file(path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise KdistillError(f"{path} is not a readable student: {reason}") from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.facts.students import IMAGENET
 from kdistill.runtimes.keras_files import check_weights_file
 
@@ -53,7 +53,7 @@ def _weights_from_file(create: Any, shape: tuple[int, ...], backbone: str, path:
         check_weights_file(path)
         source.load_weights(path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise KdistillError(f"student weights {path!r} do not fit {backbone} of this width: {reason}") from error
     return list(source.get_weights())
 

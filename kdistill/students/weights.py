@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.runtimes.keras_files import load_keras_file
 
 
@@ -40,7 +40,7 @@ def start_as(student: keras.Model, path: str) -> None:
     try:
         source = {layer.name: layer.get_weights() for layer in load_keras_file(path).layers}
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise KdistillError(f"student weights {path!r} are no readable student: {reason}") from error
     for layer in student.layers:
         own, given = (

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.runtimes.opening import SUFFIXES
 from kdistill.teachers.providers.function import FunctionTeacher, import_function
 from kdistill.teachers.providers.http_service import HttpTeacher
 from kdistill.teachers.providers.preprocessing import check_scaling
@@ -15,7 +16,7 @@ from kdistill.teachers.teacher import Teacher
 def open_teacher(
     spec: Any,
     *,
-    scaling: str = "none",
+    scaling: str = "auto",
     headers: Sequence[str] = (),
     timeout: float = 60.0,
     retries: int = 5,
@@ -26,13 +27,14 @@ def open_teacher(
         spec: the path of a table (`.npz`, `.npy`, `.parquet`) or model (`.keras`, `.tflite`, `.onnx`, a SavedModel
             folder), an http(s) address, "package.module:function", a Keras model, a function of a sequence of
             Image, or an object that is a teacher already.
-        scaling: of the pixels that a model is shown, a key of preprocessing.SCALINGS; others ignore it.
+        scaling: of the pixels that a model is shown, a key of preprocessing.SCALINGS, or "auto" for what the model's
+            own configuration says; others ignore it.
         headers: "Header=VARIABLE": HTTP headers whose values stand in environment variables.
         timeout: seconds that an HTTP teacher may take for one batch.
         retries: times that an HTTP teacher is asked again after 429 or 5xx.
 
     Raises:
-        ArgumentError: nothing of the kind, or an unknown scaling.
+        ArgumentError: nothing of the kind, an unknown scaling, or "auto" for a model that does not say its own.
         KdistillError: missing or damaged.
     """
     check_scaling(scaling)
@@ -43,9 +45,9 @@ def open_teacher(
             return HttpTeacher(spec, headers=headers, timeout=timeout, retries=retries)
         return _open_path(spec, scaling)
     if _is_keras_model(spec):
-        from kdistill.teachers.providers.keras_model import KerasTeacher
+        from kdistill.teachers.providers.model import keras_teacher
 
-        return KerasTeacher(spec, scaling=scaling)
+        return keras_teacher(spec, scaling=scaling)
     if isinstance(spec, Teacher):
         return spec
     if callable(spec):
@@ -60,26 +62,12 @@ def _open_path(spec: str, scaling: str) -> Teacher:
         if colon and all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
             return import_function(spec)
         raise KdistillError(f"there is no teacher at {spec}")
-    if path.is_dir():
-        if not (path / "saved_model.pb").exists():
-            raise KdistillError(f"the teacher {spec} is a folder without saved_model.pb, so not a SavedModel")
-        from kdistill.teachers.providers.keras_model import SavedModelTeacher
-
-        return SavedModelTeacher(path, scaling=scaling)
-    if path.suffix in (".npz", ".npy", ".parquet"):
+    if path.suffix in (".npz", ".npy", ".parquet") and not path.is_dir():
         return TableTeacher(path)
-    if path.suffix == ".keras":
-        from kdistill.teachers.providers.keras_model import load_keras
+    if path.is_dir() or path.suffix in SUFFIXES:
+        from kdistill.teachers.providers.model import open_model_teacher
 
-        return load_keras(path, scaling=scaling)
-    if path.suffix == ".tflite":
-        from kdistill.teachers.providers.tflite_model import TFLiteTeacher
-
-        return TFLiteTeacher(path, scaling=scaling)
-    if path.suffix == ".onnx":
-        from kdistill.teachers.providers.onnx_model import OnnxTeacher
-
-        return OnnxTeacher(path, scaling=scaling)
+        return open_model_teacher(path, scaling=scaling)
     raise ArgumentError(
         f"the teacher {spec} is of no known kind; known: .npz, .npy, .parquet, .keras, .tflite, .onnx, "
         "a SavedModel folder, an http(s) address, package.module:function"

@@ -13,7 +13,7 @@ from absl import logging
 
 from kdistill import students
 from kdistill.data.images import resize
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
 from kdistill.files.whole import write_whole
 
@@ -151,7 +151,7 @@ class ResumableCheckpoint(keras.callbacks.Callback):
         try:
             self.manager.save()
         except tf.errors.OpError as error:
-            reason = error.message.splitlines()[0].rpartition("}} ")[2]
+            reason = first_line(error).rpartition("}} ")[2]
             raise KdistillError(f"no checkpoint can be written to {self.manager.directory!r}: {reason}") from error
 
 

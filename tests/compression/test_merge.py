@@ -10,7 +10,7 @@ from kdistill import students
 from kdistill.compression import CostModel, channel_paths, count_flops, insert_compactors, merge
 from kdistill.errors import ArgumentError
 from kdistill.layers import Compactor
-from kdistill.runtimes.opening import open_tflite
+from kdistill.runtimes.tflite import open_tflite
 
 STUDENTS = {
     "small_cnn": {"pooling": "gem"},

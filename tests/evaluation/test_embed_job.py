@@ -199,7 +199,7 @@ def test_the_command_explains_bad_input(files, folder, tmp_path, capsys, change,
 def test_models_that_are_damaged_or_take_no_pixels(tmp_path):
     for suffix in ("keras", "onnx", "tflite"):
         (tmp_path / f"bad.{suffix}").write_bytes(b"damaged")
-        with pytest.raises(KdistillError, match=f"bad.{suffix}' cannot be loaded"):
+        with pytest.raises(KdistillError, match=rf"bad\.{suffix} cannot be"):
             open_embedder(tmp_path / f"bad.{suffix}")
     inputs = keras.Input((4, 4, 3))
     keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "float.keras")

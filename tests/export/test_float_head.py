@@ -8,7 +8,7 @@ from export.formats.flatbuffer import read_model
 from export.formats.tflite import export_tflite
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.opening import embed_pixels
+from kdistill.runtimes.embedders import embed_pixels
 
 OPERATORS = {"CONV_2D": 3, "FULLY_CONNECTED": 9, "POW": 78}
 FLOAT32, INT8 = 0, 9

@@ -15,7 +15,8 @@ from export.formats.onnx import export_onnx
 from export.formats.tflite import PRECISIONS, export_tflite
 from export.retriever.build import build_search
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.opening import embed_pixels, open_tflite
+from kdistill.runtimes.embedders import embed_pixels
+from kdistill.runtimes.tflite import open_tflite
 
 LEAST_COSINE = {"float32": 0.99999, "float16": 0.9999, "dynamic_int8": 0.999, "int8": 0.99, "int8_float_head": 0.99}
 

@@ -13,7 +13,7 @@ from export.formats.tflite import export_tflite
 from export.retriever import Retriever
 from export.retriever.build import build_retriever, build_search
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.opening import embed_pixels
+from kdistill.runtimes.embedders import embed_pixels
 
 K = 5
 TOLERANCE = {"float32": 1e-5, "float16": 1e-3, "int8": 1e-4}

@@ -5,10 +5,12 @@ bits each time, and several threads may call it at once.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, ValueInfoProto, helper
+
+from kdistill.runtimes.onnx import open_onnx
 
 
 def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -23,7 +25,7 @@ def inner_products(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _session() -> onnxruntime.InferenceSession:
+def _session() -> Any:
     def matrix(name: str, *shape: str) -> ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
@@ -34,7 +36,5 @@ def _session() -> onnxruntime.InferenceSession:
         [matrix("scores", "Q", "n")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
     # Callers work on one block a core, so a call keeps to one thread; the order of additions is then fixed as well.
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_onnx(model.SerializeToString(), num_threads=1)

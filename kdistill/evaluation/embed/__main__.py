@@ -8,7 +8,6 @@ Stopped at any moment, the same command continues. Several processes or machines
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,9 @@ from kdistill.errors import ArgumentError, KdistillError, run_command
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.evaluation.embed.parts import Parts
 from kdistill.evaluation.embed.shards import JobResult, Shard, merge_shards
-from kdistill.runtimes.embedders import SUFFIXES, Embedder, open_embedder
+from kdistill.runtimes.digest import model_digest
+from kdistill.runtimes.embedders import Embedder, open_embedder
+from kdistill.runtimes.opening import SUFFIXES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,8 +69,6 @@ def _embed(options: argparse.Namespace) -> JobResult:
     for image in images:
         if "\n" in image.id:
             raise KdistillError(f"the name {image.id!r} contains a line break, so it cannot stand in a list of ids")
-    digest = hashlib.sha256(Path(options.model).read_bytes())
-    digest.update("\n".join(images.ids).encode("utf-8", "surrogateescape"))
     engine: Embedder | Parts = model
     if options.engine == "ray":
         engine = ray_parts(OpenFile.as_here(options.model), images, options.batch_size, actors=options.actors)
@@ -77,7 +76,7 @@ def _embed(options: argparse.Namespace) -> JobResult:
         engine,
         images,
         options.output,
-        fingerprint=digest.hexdigest(),
+        fingerprint=model_digest(options.model),
         batch_size=options.batch_size,
         shard=shard,
         strict=options.strict,

@@ -1,10 +1,11 @@
 """A gallery's embeddings as a file: resumable, in shards, with unreadable images counted and named.
 
-One shard writes three files into the output folder (without suffix when there is only one shard):
+One shard writes four files into the output folder (without suffix when there is only one shard):
 
     embeddings-00000-of-00004.npy   float32 [n, D], to be opened with np.load(mmap_mode="r")
     ids-00000-of-00004.txt          n ids, one a line, in the order of the rows
-    progress-00000-of-00004.json    what is done, the unreadable images and their reasons
+    progress-00000-of-00004.json    what is done and by which model, the unreadable images and their reasons
+    images-00000-of-00004.json      the images that this speaks of, with size and time of change
 
 Rows are appended; an unreadable image has none. After each stretch of images the rows are flushed to the disk first and
 the progress record replaced after (atomically), so a job killed at any moment continues from the last record and never
@@ -21,8 +22,11 @@ from pathlib import Path
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.evaluation.embed.changes import follow_changes, reusing
+from kdistill.evaluation.embed.contents import Contents, names_digest
 from kdistill.evaluation.embed.parts import Parts, local_parts
-from kdistill.evaluation.embed.shards import HEADER_BYTES, JobResult, ProgressRecord, Shard, write_header
+from kdistill.evaluation.embed.shards import HEADER_BYTES, JobResult, ProgressRecord, Shard, ShardFiles, write_header
+from kdistill.files.whole import put_in_place, write_whole
 from kdistill.runtimes.embedders import Embedder
 
 STRETCH = 1024
@@ -40,13 +44,14 @@ def embed_to_folder(
     strict: bool = False,
     stretch: int = STRETCH,
 ) -> JobResult:
-    """Embeds one shard, or continues with it; a finished shard is left as it is.
+    """Embeds one shard, or continues with it; images that were replaced, added or removed since are told and followed.
 
     Args:
         embedder: the model, which then runs in this process; or another engine.
         images: all images of all shards.
         folder: the output folder, created when missing.
-        fingerprint: what identifies model and images; a folder begun with another fingerprint is refused.
+        fingerprint: what identifies the model, such as `model_digest` of its file; a folder begun with another one is
+            refused.
         batch_size: images in one call of the model.
         shard: the part to do; None for everything.
         strict: raise on the first unreadable image (rows so far stay) instead of skipping it.
@@ -58,6 +63,7 @@ def embed_to_folder(
     """
     shard = shard or Shard()
     root = Path(folder)
+    files = ShardFiles.of(shard, root)
     start, stop = shard.bounds(len(images))
     if start == stop:
         raise ArgumentError(f"shard {shard.index}/{shard.count} of {len(images)} images is empty")
@@ -67,26 +73,27 @@ def embed_to_folder(
         engine = embedder
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _only_job(shard.path(root, "progress", ".lock")):
-            record = ProgressRecord.open(shard.path(root, "progress", ".json"), fingerprint, start)
-            resumed_at = record.next - start
-            matrix = shard.path(root, "embeddings", ".npy")
-            listing = shard.path(root, "ids", ".txt")
+        with _only_job(files.lock):
+            record = ProgressRecord.open(files.record, fingerprint, start)
+            now = Contents.of(images[start:stop])
+            kept = follow_changes(files, record, now, names_digest(images), start)
+            done_before = record.next - start + sum(position >= record.next - start for position in kept)
             if not record.done:
-                partial = matrix.with_suffix(".npy.partial")
-                _append(engine, partial, record, stop, strict, stretch)
+                engine = reusing(engine, kept, files.matrix, start)
+                _append(engine, files.partial, record, stop, strict, stretch)
                 if not record.rows:
                     raise UnreadableImage(f"none of the {stop - start} images can be read: {record.skipped[0][1]}")
                 skipped = {name for name, _ in record.skipped}
-                ids = [image.id for image in images[start:stop] if image.id not in skipped]
-                listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
-                write_header(partial, record.rows, record.dim)
-                os.replace(partial, matrix)
+                ids = [name for name in now.ids if name not in skipped]
+                write_whole(files.ids, "".join(f"{name}\n" for name in ids).encode("utf-8", "surrogateescape"))
+                write_header(files.partial, record.rows, record.dim)
                 record.done = True
                 record.save()
+                put_in_place(files.partial, files.matrix)
+            files.previous.unlink(missing_ok=True)
     except OSError as error:
         raise KdistillError(f"the embeddings cannot be written to {str(root)!r}: {error.strerror or error}") from error
-    return JobResult(matrix, listing, record.rows, tuple(record.skipped), resumed_at)
+    return JobResult(files.matrix, files.ids, record.rows, tuple(record.skipped), done_before)
 
 
 @contextlib.contextmanager

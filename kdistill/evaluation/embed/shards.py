@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files.whole import whole_file, write_whole
 
 HEADER_BYTES = 128
 
@@ -36,6 +38,39 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShardFiles:
+    """The files of a shard in the output folder.
+
+    Attributes:
+        matrix: `embeddings-....npy`, once the shard is finished.
+        ids: `ids-....txt`.
+        record: `progress-....json`, what is done.
+        images: `images-....json`, the images that the record speaks of.
+        previous: `previous-....json`, the images of a finished `matrix` while a new one is made.
+        lock: `progress-....lock`.
+    """
+
+    matrix: Path
+    ids: Path
+    record: Path
+    images: Path
+    previous: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, shard: Shard, folder: Path) -> "ShardFiles":
+        """Returns those of a shard in a folder."""
+        names = {"matrix": ("embeddings", ".npy"), "ids": ("ids", ".txt"), "lock": ("progress", ".lock")}
+        names |= {"record": ("progress", ".json"), "images": ("images", ".json"), "previous": ("previous", ".json")}
+        return cls(**{field: shard.path(folder, *name) for field, name in names.items()})
+
+    @property
+    def partial(self) -> Path:
+        """The rows of an unfinished matrix."""
+        return self.matrix.with_suffix(".npy.partial")
+
+
+@dataclasses.dataclass(frozen=True)
 class JobResult:
     """A finished shard.
 
@@ -60,12 +95,14 @@ class ProgressRecord:
 
     Attributes:
         path: the record's file.
-        fingerprint: what identifies model and images.
+        fingerprint: what identifies the model.
         next: position of the first image that is not done.
         rows: how many embeddings the shard's file holds.
         dim: D; 0 before the first of them.
         skipped: (id, reason) of each unreadable image.
         done: whether the shard is finished.
+        start: position of the shard's first image.
+        names: hash of the names of all images of all shards.
     """
 
     path: Path
@@ -75,21 +112,22 @@ class ProgressRecord:
     dim: int = 0
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     done: bool = False
+    start: int = 0
+    names: str = ""
 
     @classmethod
     def open(cls, path: Path, fingerprint: str, start: int) -> "ProgressRecord":
         """Returns the record in the file, or a fresh one that begins at `start` where there is no file.
 
         Raises:
-            KdistillError: the file is damaged, or of another model or other images.
+            KdistillError: the file is damaged, or of another model.
         """
         if not path.exists():
-            return cls(path, fingerprint, start)
+            return cls(path, fingerprint, start, start=start)
         record = cls.read(path)
         if record.fingerprint != fingerprint:
             raise KdistillError(
-                f"{path} was begun with another model, other images or another size; "
-                "use another folder, or delete this one to start anew"
+                f"{path} was begun with another model; use another folder, or delete this one to start anew"
             )
         return record
 
@@ -103,15 +141,21 @@ class ProgressRecord:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdistillError(f"the progress record {path} is damaged: {error}") from error
 
+    def keep_first(self, ids: Sequence[str], count: int) -> None:
+        """Takes back all but the first `count` images, which are those at the start of `ids`."""
+        kept = set(ids[:count])
+        self.skipped = [entry for entry in self.skipped if entry[0] in kept]
+        self.rows = count - len(self.skipped)
+        self.next, self.done = self.start + count, False
+
+    def move(self, names: str, start: int) -> None:
+        """Notes which images there are in all, and the position among them at which the shard starts now."""
+        self.names, self.next, self.start = names, start + self.next - self.start, start
+
     def save(self) -> None:
         """Replaces the file, atomically."""
         content = {name: value for name, value in dataclasses.asdict(self).items() if name != "path"}
-        fresh = self.path.with_suffix(".json.new")
-        with open(fresh, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, self.path)
+        write_whole(self.path, json.dumps(content))
 
 
 def merge_shards(folder: str | Path, count: int) -> JobResult:
@@ -129,21 +173,20 @@ def merge_shards(folder: str | Path, count: int) -> JobResult:
         if record is None or not record.done:
             raise KdistillError(f"shard {shard.index}/{count} in {str(root)!r} is not finished")
         records.append(record)
-    if len({(record.fingerprint, record.dim) for record in records}) > 1:
+    if len({(record.fingerprint, record.names, record.dim) for record in records}) > 1:
         raise KdistillError(f"the shards in {str(root)!r} were made by different models or from different images")
     rows = sum(record.rows for record in records)
-    partial, matrix = root / "embeddings.npy.partial", root / "embeddings.npy"
-    with open(partial, "wb") as file:
-        file.write(b"\0" * HEADER_BYTES)
-        for shard in shards:
-            part = np.load(shard.path(root, "embeddings", ".npy"), mmap_mode="r")
-            for first in range(0, len(part), 8192):
-                file.write(part[first : first + 8192].tobytes())
-    write_header(partial, rows, records[0].dim)
-    listing = root / "ids.txt"
-    texts = [shard.path(root, "ids", ".txt").read_text(encoding="utf-8") for shard in shards]
-    listing.write_text("".join(texts), encoding="utf-8")
-    os.replace(partial, matrix)
+    matrix, listing = root / "embeddings.npy", root / "ids.txt"
+    texts = [shard.path(root, "ids", ".txt").read_bytes() for shard in shards]
+    with whole_file(matrix) as partial:
+        with open(partial, "wb") as file:
+            file.write(b"\0" * HEADER_BYTES)
+            for shard in shards:
+                part = np.load(shard.path(root, "embeddings", ".npy"), mmap_mode="r")
+                for first in range(0, len(part), 8192):
+                    file.write(part[first : first + 8192].tobytes())
+        write_header(partial, rows, records[0].dim)
+        write_whole(listing, b"".join(texts))
     skipped = tuple(item for record in records for item in record.skipped)
     return JobResult(matrix, listing, rows, skipped, rows)
 

@@ -5,7 +5,6 @@ The table is an `.npz` with, for n answers: `ids` (str), `contents` (str, hash o
 `open_teacher` reads.
 """
 
-import os
 import zlib
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from kdistill.errors import KdistillError
 from kdistill.files.archives import check_archive
+from kdistill.files.whole import whole_file
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, UNKNOWN, Question
 
@@ -30,22 +30,15 @@ def export_table(ledger: Ledger, path: Path) -> int:
     if not asked:
         raise KdistillError(f"the ledger {ledger.path} has no answers to export")
     answers = ledger.answers(content for _, content in asked)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez(
-                file,
-                ids=np.array([name for name, _ in asked]),
-                contents=np.array([content for _, content in asked]),
-                embeddings=np.stack([answers[content] for _, content in asked]),
-                teacher=np.array(summary.teacher),
-                view=np.array(summary.view),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise KdistillError(f"the table {path} cannot be written: {error.strerror or error}") from error
+    with whole_file(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez(
+            file,
+            ids=np.array([name for name, _ in asked]),
+            contents=np.array([content for _, content in asked]),
+            embeddings=np.stack([answers[content] for _, content in asked]),
+            teacher=np.array(summary.teacher),
+            view=np.array(summary.view),
+        )
     return len(asked)
 
 

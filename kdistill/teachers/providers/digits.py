@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kdistill.data.digits import teacher_digits
+from kdistill.files.whole import whole_file
 
 EMBEDDING_DIM = 256
 _EPOCHS = 6
@@ -38,6 +39,5 @@ def train_digits_teacher(path: Path, seed: int = 0) -> None:
         jit_compile=False,
     )
     classifier.fit(pixels, images.labels, batch_size=32, epochs=_EPOCHS, verbose=0)
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    keras.Model(image, embedding, name="digits_teacher").save(temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        keras.Model(image, embedding, name="digits_teacher").save(temporary)

@@ -1,6 +1,9 @@
 """A teacher that is a Python function."""
 
+import contextlib
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,14 +19,25 @@ class FunctionTeacher:
     The function reads what it needs of each image (`pixels()`, `encoded()`, `id`). It may raise NotAsked or NoAnswer;
     any other exception ends the run, and the batch counts as perhaps charged. A service that charges may stand behind a
     function; where none does, the function says so by an attribute `repeatable` that is True (see Teacher).
+
+    Whatever else decides its answers (the service behind it, that service's model) belongs into an attribute `name` of
+    the function: answers of another name never enter the same ledger. What it makes of an image belongs into `view`.
     """
 
-    view = "image"
-
     def __init__(self, function: Callable[[Sequence[Image]], Any], *, name: str | None = None) -> None:
-        """Wraps `function`; `name` is None for its module and qualified name, which a change of its code keeps."""
-        named = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
-        self.name = name or named
+        """Wraps a function.
+
+        Args:
+            function: may have attributes `name`, `view` (strings) and `repeatable`.
+            name: its name where it has none of its own; None for its module and qualified name. No hash stands in
+                it: a change of the function's code keeps the name.
+
+        Raises:
+            ArgumentError: an attribute `name` or `view` that is no string, or an empty one.
+        """
+        own = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
+        self.name = _text(function, "name", name or own)
+        self.view = _text(function, "view", "image")
         self.repeatable = bool(getattr(function, "repeatable", False))
         self.function = function
 
@@ -33,18 +47,34 @@ class FunctionTeacher:
 
 
 def import_function(spec: str) -> FunctionTeacher:
-    """Returns the teacher at "package.module:function".
+    """Returns the teacher at "package.module:function"; modules in the current folder are found first.
 
     Raises:
         ArgumentError: no such module or function.
     """
     module_name, _, function_name = spec.partition(":")
+    # As under `python -m`: an installed command's own path does not have the folder that it was called in.
+    here = os.getcwd()
+    sys.path.insert(0, here)
     try:
+        importlib.invalidate_caches()
         function = importlib.import_module(module_name)
         for part in function_name.split("."):
             function = getattr(function, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise ArgumentError(f"the teacher {spec!r} cannot be imported: {error}") from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
     if not callable(function):
         raise ArgumentError(f"the teacher {spec!r} is not a function")
     return FunctionTeacher(function, name=spec)
+
+
+def _text(function: Any, attribute: str, otherwise: str) -> str:
+    value = getattr(function, attribute, None)
+    if value is None:
+        return otherwise
+    if not isinstance(value, str) or not value.strip():
+        raise ArgumentError(f"the attribute {attribute!r} of the teacher {otherwise!r} is {value!r}, expected a string")
+    return value

@@ -1,0 +1,128 @@
+"""Opens ONNX files. A session may be called from several threads: each call has tensors of its own."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdistill.errors import KdistillError, first_line
+from kdistill.runtimes.image_model import (
+    LARGE_FILE_BYTES,
+    ImageModel,
+    image_run,
+    only_input,
+    pick_output,
+    read_image_input,
+)
+
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
+    """Returns an onnxruntime.InferenceSession on the processor, of a file or of a graph in memory.
+
+    One call uses `num_threads`; any number of calls may run at a time.
+
+    Raises:
+        KdistillError: the file is missing, damaged or needs operators that the runtime lacks.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors only
+    try:
+        model = source if isinstance(source, bytes) else str(source)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # The runtime's exceptions share no base class besides Exception.
+    except Exception as error:
+        name = "a graph" if isinstance(source, bytes) else source
+        raise KdistillError(f"{name} cannot be loaded as ONNX: {first_line(error)}") from error
+
+
+def open_onnx_model(path: Path | str, model: str, *, num_threads: int = 1, callers: int | None = None) -> ImageModel:
+    """Opens a file from one image to one vector; which axis holds the colours is read from the input's shape.
+
+    Args:
+        path: the `.onnx` file.
+        model: its name in errors.
+        num_threads: that one call uses.
+        callers: calls at a time; None for as many as fill the cores. Large files run one call on all threads.
+
+    Raises:
+        KdistillError: damaged, or not of this form.
+    """
+    callers = callers or max(1, (os.cpu_count() or 1) // num_threads)
+    if Path(path).is_file() and _bytes(Path(path)) >= LARGE_FILE_BYTES:
+        num_threads, callers = num_threads * callers, 1
+    session = open_onnx(path, num_threads=num_threads)
+    tensor = only_input(model, session.get_inputs())
+    source = read_image_input(model, tensor.shape, _TYPES.get(tensor.type, tensor.type))
+    output = pick_output([value.name for value in session.get_outputs()], model)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        try:
+            return session.run([output], {tensor.name: images})[0]
+        except Exception as error:
+            raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
+
+    return ImageModel(source, image_run(run, source, model), callers)
+
+
+def external_files(path: Path | str) -> list[Path]:
+    """Returns the files beside an `.onnx` file that hold tensors of it, by name; the tensors are not read.
+
+    Raises:
+        KdistillError: no ONNX file, or a file of tensors that is missing or outside the model's folder.
+    """
+    import onnx
+
+    path = Path(path)
+    try:
+        content = onnx.load(str(path), load_external_data=False)
+    # protobuf's and onnx's errors share no base class besides Exception.
+    except Exception as error:
+        raise KdistillError(f"{path} cannot be loaded as ONNX: {first_line(error)}") from error
+    locations = {
+        entry.value
+        for tensor in _tensors(content)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = []
+    for location in sorted(locations):
+        if Path(location).is_absolute() or ".." in Path(location).parts:
+            raise KdistillError(f"{path} keeps weights in {location!r}, outside its folder, which is not opened")
+        file = path.parent / location
+        if not file.is_file():
+            raise KdistillError(f"{path} keeps weights in the file {location!r} beside it, which is missing")
+        files.append(file)
+    return files
+
+
+def _tensors(message: Any) -> Any:
+    """Yields all TensorProto below a message: initialisers, attributes, those of functions and of inner graphs."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for item in [value] if hasattr(value, "DESCRIPTOR") else value:
+            yield from _tensors(item)
+
+
+def _bytes(path: Path) -> int:
+    """Returns the size of a model with its external files (their usual name: others do not change the answers)."""
+    beside = [path.with_name(f"{path.name}{ending}") for ending in ("_data", ".data")]
+    return sum(file.stat().st_size for file in (path, *beside) if file.is_file())

@@ -1,0 +1,159 @@
+"""Opens TFLite files.
+
+An interpreter holds the tensors of its one running call, so threads on one interpreter get each other's answers. Small
+files get an interpreter for each call that runs at a time; of a large file (LARGE_FILE_BYTES) there is one, since each
+further one repacks the weights in memory, and calls wait for it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from kdistill.console.quiet import quiet
+from kdistill.errors import KdistillError, first_line
+from kdistill.runtimes.image_model import (
+    LARGE_FILE_BYTES,
+    ImageInput,
+    ImageModel,
+    image_run,
+    only_input,
+    pick_output,
+    read_image_input,
+)
+from kdistill.runtimes.pool import Pool
+
+Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Item = TypeVar("Item")
+
+
+def open_tflite(path: Path | str, *, num_threads: int = 2, content: bytes | None = None) -> Interpreter:
+    """Returns an interpreter, with its tensors allocated, for one thread at a time.
+
+    Args:
+        path: the `.tflite` file.
+        num_threads: that one call uses.
+        content: the file's bytes, where they were read already.
+
+    Raises:
+        KdistillError: the file is missing, damaged or needs operators that the runtime lacks.
+    """
+    source = {"model_path": str(path)} if content is None else {"model_content": content}
+    try:
+        with quiet():
+            interpreter = Interpreter(**source, num_threads=num_threads)
+            interpreter.allocate_tensors()  # here, where the delegate's greeting is not seen
+            return interpreter
+    except (ValueError, RuntimeError) as error:
+        raise KdistillError(f"{path} cannot be loaded as TFLite: {first_line(error)}") from error
+
+
+def tflite_pool(
+    path: Path | str, make: Callable[[Interpreter], Item], *, num_threads: int = 2, callers: int | None = None
+) -> Pool[Item]:
+    """Returns a pool of what `make` builds around an interpreter; the file may be replaced meanwhile.
+
+    Args:
+        path: the `.tflite` file.
+        make: called once for each interpreter, out of sight of the terminal.
+        num_threads: that one call uses.
+        callers: calls at a time; None for as many as fill the cores. Large files get one.
+
+    Raises:
+        KdistillError: as `open_tflite`.
+    """
+    most = callers or max(1, (os.cpu_count() or 1) // num_threads)
+    content: bytes | None = None
+    try:
+        if Path(path).stat().st_size >= LARGE_FILE_BYTES:
+            most = 1
+        if most > 1:
+            content = Path(path).read_bytes()
+    except OSError as error:
+        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
+
+    def opened() -> Item:
+        interpreter = open_tflite(path, num_threads=num_threads, content=content)
+        with quiet():
+            return make(interpreter)
+
+    return Pool(opened, most)
+
+
+def open_tflite_model(path: Path | str, model: str, *, num_threads: int = 1, callers: int | None = None) -> ImageModel:
+    """Opens a file from one image to one vector, or the signature `embed` of a retriever.
+
+    Inputs and outputs are known by the names of the signature where the file has one, else by those of the tensors.
+
+    Args:
+        path: the `.tflite` file.
+        model: its name in errors.
+        num_threads, callers: see `tflite_pool`; a large file's one call uses them all together.
+
+    Raises:
+        KdistillError: damaged, or not of this form.
+    """
+    if Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
+        num_threads, callers = num_threads * (callers or max(1, (os.cpu_count() or 1) // num_threads)), 1
+    pool = tflite_pool(path, _Callable, num_threads=num_threads, callers=callers)
+    with pool.borrow() as first:
+        name = only_input(model, list(first.inputs))
+        tensor = first.inputs[name]
+        chosen = pick_output(list(first.outputs), model)
+        result = first.outputs[chosen]
+    source = tensor_input(tensor, model)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        with pool.borrow() as interpreter:
+            try:
+                answer = interpreter.call(images)[chosen]
+            except (ValueError, RuntimeError) as error:
+                raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
+        return _dequantised(answer, *result["quantization"])
+
+    return ImageModel(source, image_run(run, source, model), callers=pool.most)
+
+
+def tensor_input(tensor: Mapping[str, Any], model: str) -> ImageInput:
+    """Returns the image input that the details of a tensor describe; errors as in `read_image_input`."""
+    # Where an axis is open, `shape` holds a 1 for it; a file without such axes may have no `shape_signature`.
+    shape = tensor["shape_signature"] if len(tensor["shape_signature"]) else tensor["shape"]
+    return read_image_input(model, list(shape), tensor["dtype"], tensor["quantization"])
+
+
+class _Callable:
+    """One interpreter as a function of its one input; `inputs` and `outputs` are name -> details of the tensor."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        keys = interpreter.get_signature_list()
+        known = [key for key in ("embed", "serving_default", *keys) if key in keys]
+        # Of several signatures one must be known by its name.
+        if known and (len(keys) == 1 or known[0] in ("embed", "serving_default")):
+            runner = interpreter.get_signature_runner(known[0])
+            self.inputs, self.outputs = runner.get_input_details(), runner.get_output_details()
+            self.call: Call = lambda images: runner(**{next(iter(self.inputs)): images})
+        else:
+            self.inputs = {tensor["name"]: tensor for tensor in interpreter.get_input_details()}
+            self.outputs = {tensor["name"]: tensor for tensor in interpreter.get_output_details()}
+            self.call = lambda images: _invoke(interpreter, self.inputs, self.outputs, images)
+
+
+def _invoke(
+    interpreter: Interpreter, inputs: dict[str, Any], outputs: dict[str, Any], images: np.ndarray
+) -> dict[str, np.ndarray]:
+    (source,) = inputs.values()
+    if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+        interpreter.resize_tensor_input(source["index"], images.shape)
+        interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], images)
+    interpreter.invoke()
+    return {name: interpreter.get_tensor(tensor["index"]) for name, tensor in outputs.items()}
+
+
+def _dequantised(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    if values.dtype.kind not in "iu" or scale == 0:
+        return values.astype(np.float32)
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
