@@ -65,7 +65,7 @@ def fit_whitening(vectors: np.ndarray, *, dimension: int | None = None, shrinkag
         )
     if shrinkage == 0 and kept >= len(centred) - 1:
         raise ArgumentError(
-            f"whitening {len(centred)} vectors to {kept} dimensions without shrinkage makes all of them equally far from "
+            f"whitening {len(centred)} vectors to {kept} dimensions without shrinkage makes all equally far from "
             "each other: leave the shrinkage to the library, or keep fewer dimensions"
         )
     # The sign of an axis is arbitrary: its largest component is made positive, so that refitting gives the same map.

@@ -66,17 +66,17 @@ def test_the_best_shrinkage_is_that_of_ledoit_and_wolf(n, dimension):
     assert best_shrinkage(vectors - vectors.mean(axis=0)) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (330, 1280), (256, 256), (7, 6)])
+@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (100, 400), (256, 256), (7, 6)])
 def test_without_shrinkage_few_vectors_would_lose_their_order_and_are_refused(n, dimension):
     vectors = low_rank_and_noise(np.random.default_rng(4), n, dimension)
     with pytest.raises(ArgumentError, match="equally far from each other"):
         fit_whitening(vectors, shrinkage=0)
     whitened = fit_whitening(vectors).transform(vectors)
     # Unshrunk, all of them would be -1/(n-1).
-    assert (whitened @ whitened.T)[np.tril_indices(n, -1)].std() > 0.01
+    assert (whitened @ whitened.T)[np.tril_indices(n, -1)].std() > 0.005
 
 
-@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (330, 256), (100, 1280), (100, 64)])
+@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (330, 256), (100, 400), (100, 64)])
 def test_neighbours_after_few_answers_agree_with_those_of_many(n, dimension):
     many = low_rank_and_noise(np.random.default_rng(5), 4000, dimension)
     few = low_rank_and_noise(np.random.default_rng(6), n, dimension)
