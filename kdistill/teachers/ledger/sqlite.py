@@ -54,7 +54,7 @@ class SqliteDatabase(Database):
     def _made_engine(self, read_only: bool) -> sa.Engine:
         # An absolute path is never taken for an option, for `:memory:` or for a URI, whatever it holds.
         where, uri = os.path.abspath(self._path), False
-        if read_only and not (os.access(where, os.W_OK) and os.access(os.path.dirname(where), os.W_OK)):
+        if read_only and not (_allowed(where, os.W_OK) and _allowed(os.path.dirname(where), os.W_OK)):
             where, uri = self._unwritable(where)
 
         def connect() -> sqlite3.Connection:
@@ -74,7 +74,7 @@ class SqliteDatabase(Database):
         """
         log, index = path + "-wal", path + "-shm"
         unfinished = os.path.exists(log) and os.path.getsize(log) > 0
-        if unfinished and not os.access(index, os.R_OK):
+        if unfinished and not _allowed(index, os.R_OK):
             self._copy = tempfile.TemporaryDirectory(prefix="ledger-")
             copied = os.path.join(self._copy.name, "ledger")
             shutil.copyfile(path, copied)
@@ -127,6 +127,10 @@ class SqliteDatabase(Database):
         super().close()
         if self._copy is not None:
             self._copy.cleanup()
+
+
+def _allowed(path: str, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _prepare_writing(connection: sqlite3.Connection, _: Any) -> None:
