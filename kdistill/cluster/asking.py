@@ -19,7 +19,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers.asking import BAD_BEFORE, Answers, Questions, Run
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.locations import is_address
-from kdistill.teachers.ledger.records import ANSWERED, BAD
+from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING
 from kdistill.teachers.teacher import Teacher
 
 
@@ -29,20 +29,21 @@ def ask_on_ray(
     indices: Sequence[int] | np.ndarray,
     location: str | Path,
     *,
-    budget: int,
+    budget: int | None,
     batch_size: int = 32,
     strict: bool = False,
     price_per_query: float = 0.0,
     retry_bad: bool = False,
     actors: int = 0,
+    account: str = LEARNING,
 ) -> Answers:
     """Does what `asking.ask` does, with the same answers, on many actors.
 
     Args:
         open_teacher: opens the teacher, in this process and once in each actor; it must pickle.
         images: the pool; its files must be there under the same names on all machines.
-        indices, budget, batch_size, strict, price_per_query, retry_bad: see `asking.ask`. Under `strict`, the other
-            actors are stopped too, and their batches in flight count as perhaps charged.
+        indices, budget, batch_size, strict, price_per_query, retry_bad, account: see `asking.ask`. Under `strict`,
+            the other actors are stopped too, and their batches in flight count as perhaps charged.
         location: of the ledger; an address where the cluster has more than one machine.
         actors: how many; 0 for one a core of the cluster.
 
@@ -53,7 +54,7 @@ def ask_on_ray(
         ArgumentError: as `asking.ask`, or a ledger in a file on a cluster of several machines.
         KdistillError: as `asking.ask`, or Ray fails.
     """
-    questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict)
+    questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict, account=account)
     teacher = open_teacher()
     with Ledger(location) as ledger, ray_cluster() as ray:
         if machines(ray) > 1 and not is_address(location):
@@ -62,7 +63,7 @@ def ask_on_ray(
                 "give --ledger=postgresql+psycopg://..."
             )
         ledger.bind(teacher.name, teacher.view, getattr(teacher, "dimension", None))
-        make = _MakeAsker(open_teacher, str(location), budget, batch_size, strict, price_per_query, retry_bad)
+        make = _MakeAsker(open_teacher, str(location), budget, batch_size, strict, price_per_query, retry_bad, account)
         offered: set[str] = set()
         beyond: set[str] = set()
         spent = 0
@@ -86,7 +87,7 @@ def ask_on_ray(
 
 
 def _open_batches(
-    questions: Questions, ledger: Ledger, offered: set[str], budget: int, batch_size: int, retry_bad: bool
+    questions: Questions, ledger: Ledger, offered: set[str], budget: int | None, batch_size: int, retry_bad: bool
 ) -> list[dict[str, Image]]:
     """Returns the next questions that the budget reaches, content hash -> image, in batches."""
     states = ledger.states(questions.images)
@@ -96,7 +97,8 @@ def _open_batches(
         for content, image in questions.images.items()
         if content not in offered and states.get(content) not in closed
     ]
-    found = found[: max(0, budget - ledger.summary().spent)]
+    if budget is not None:
+        found = found[: max(0, budget - ledger.summary().account(questions.account).spent)]
     return [dict(found[first : first + batch_size]) for first in range(0, len(found), batch_size)]
 
 
@@ -114,14 +116,15 @@ class _Told:
 class _MakeAsker:
     open_teacher: Callable[[], Teacher]
     location: str
-    budget: int
+    budget: int | None
     batch_size: int
     strict: bool
     price: float
     retry_bad: bool
+    account: str
 
     def __call__(self) -> Callable[[dict[str, Image]], _Told]:
-        options = (self.budget, self.batch_size, self.strict, self.price, self.retry_bad)
+        options = (self.budget, self.batch_size, self.strict, self.price, self.retry_bad, self.account)
         run = Run(self.open_teacher(), Ledger(self.location, create=False), {}, {}, *options)
         return functools.partial(_ask_batch, run)
 

@@ -7,13 +7,13 @@ another set than the one that is evaluated.
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers.whitening import Whitening, fit_whitening
+from kdistill.teachers.whitening import Whitening, best_shrinkage, fit_whitening
 
 __all__ = ["Whitening", "fit_learned_whitening", "fit_whitening", "matching_pairs"]
 
 
 def fit_learned_whitening(
-    embeddings: np.ndarray, pairs: np.ndarray, *, dimension: int | None = None, shrinkage: float = 0.0
+    embeddings: np.ndarray, pairs: np.ndarray, *, dimension: int | None = None, shrinkage: float | None = None
 ) -> Whitening:
     """Whitens the differences of matching pairs, then rotates to the directions in which all vectors spread most.
 
@@ -28,7 +28,7 @@ def fit_learned_whitening(
         pairs: int [P, 2], rows that show the same thing.
         dimension: axes to keep; None for all.
         shrinkage: 0 to 1, moves C_S towards a multiple of the identity of the same trace; needed when there are fewer
-            pairs than dimensions.
+            pairs than dimensions. None for that of `best_shrinkage`.
 
     Returns:
         a Whitening with projection [D, dimension].
@@ -40,7 +40,7 @@ def fit_learned_whitening(
     vectors = np.asarray(embeddings, np.float64)
     pairs = np.asarray(pairs)
     kept = vectors.shape[1] if dimension is None else dimension
-    if not 0 <= shrinkage <= 1:
+    if shrinkage is not None and not 0 <= shrinkage <= 1:
         raise ArgumentError(f"the shrinkage of the whitening is {shrinkage}; it must lie in 0..1")
     if not 1 <= kept <= vectors.shape[1]:
         raise ArgumentError(f"whitening to {kept} of {vectors.shape[1]} dimensions was asked for")
@@ -48,7 +48,8 @@ def fit_learned_whitening(
         raise KdistillError("learned whitening needs matching pairs [P, 2], and none are given")
     differences = vectors[pairs[:, 0]] - vectors[pairs[:, 1]]
     within = differences.T @ differences / len(pairs)
-    within = (1 - shrinkage) * within + shrinkage * np.eye(len(within)) * np.trace(within) / len(within)
+    moved = best_shrinkage(differences) if shrinkage is None else shrinkage
+    within = (1 - moved) * within + moved * np.eye(len(within)) * np.trace(within) / len(within)
     variances, axes = np.linalg.eigh(within)
     if variances[0] <= 1e-9 * variances[-1]:
         raise KdistillError(

@@ -12,6 +12,7 @@ from kdistill.preferences.vectors_seen import VectorsSeen
 from kdistill.teachers.asking import ask
 from kdistill.teachers.compound import Comparing, CompoundQuestion, QueryAndCandidates, row_of
 from kdistill.teachers.ledger.ledger import Ledger
+from kdistill.teachers.ledger.records import LEARNING
 from kdistill.teachers.providers.function import FunctionTeacher
 from kdistill.teachers.teacher import Teacher
 
@@ -113,6 +114,7 @@ def ask_orders(
     batch_size: int = 32,
     strict: bool = False,
     price_per_query: float = 0.0,
+    account: str = LEARNING,
 ) -> Orders:
     """Asks for the order of each query's candidates, once, within the budget, as `ask` does.
 
@@ -128,6 +130,7 @@ def ask_orders(
         batch_size: questions in one request, of teachers that take many.
         strict: raise at the first unreadable image or bad answer.
         price_per_query: recorded beside each question.
+        account: who pays.
 
     Raises:
         ArgumentError, KdistillError: as `ask`.
@@ -143,6 +146,7 @@ def ask_orders(
         batch_size=1 if single else batch_size,
         strict=strict,
         price_per_query=price_per_query,
+        account=account,
     )
     asked = np.asarray(candidates, np.int64)[answers.indices]
     ordered = np.take_along_axis(asked, answers.embeddings.astype(np.int64), axis=1)

@@ -13,6 +13,7 @@ from kdistill.preferences.vectors_seen import VectorsSeen
 from kdistill.teachers.asking import ask
 from kdistill.teachers.compound import Comparing, CompoundQuestion, QueryAndCandidates, row_of
 from kdistill.teachers.ledger.ledger import Ledger
+from kdistill.teachers.ledger.records import LEARNING
 from kdistill.teachers.providers.function import FunctionTeacher
 from kdistill.teachers.teacher import Teacher
 
@@ -126,6 +127,7 @@ def ask_preferences(
     batch_size: int = 32,
     strict: bool = False,
     price_per_query: float = 0.0,
+    account: str = LEARNING,
 ) -> Preferences:
     """Asks which of two images matches the query better, each question once, within the budget, as `ask` does.
 
@@ -140,6 +142,7 @@ def ask_preferences(
         batch_size: questions in one request, of teachers that take many.
         strict: raise at the first unreadable image or bad answer.
         price_per_query: recorded beside each question.
+        account: who pays.
 
     Raises:
         ArgumentError, KdistillError: as `ask`.
@@ -155,6 +158,7 @@ def ask_preferences(
         batch_size=1 if single else batch_size,
         strict=strict,
         price_per_query=price_per_query,
+        account=account,
     )
     queries, first, second = np.asarray(triples, np.int64)[answers.indices].T
     probability = answers.embeddings[:, 0]

@@ -1,18 +1,24 @@
 """The black box: providers of teacher answers, the ledger that pays for each once, and the choice of questions."""
 
 from kdistill.teachers.asking import Answers, ask
+from kdistill.teachers.choosing.known import known_positions, prefer_known
 from kdistill.teachers.choosing.planning import Plan, check_budget, plan
 from kdistill.teachers.choosing.selection import STRATEGIES, select
 from kdistill.teachers.ledger.ledger import Ledger
-from kdistill.teachers.ledger.records import LedgerSummary
+from kdistill.teachers.ledger.records import JUDGING, LEARNING, SCORING, AccountSummary, LedgerSummary
 from kdistill.teachers.opening import open_teacher
+from kdistill.teachers.providers.http_client import post_json
 from kdistill.teachers.providers.preprocessing import SCALINGS
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 from kdistill.teachers.whitening import Whitening, fit_whitening
 
 __all__ = [
+    "JUDGING",
+    "LEARNING",
     "SCALINGS",
+    "SCORING",
     "STRATEGIES",
+    "AccountSummary",
     "Answers",
     "BadAnswer",
     "Ledger",
@@ -25,7 +31,10 @@ __all__ = [
     "ask",
     "check_budget",
     "fit_whitening",
+    "known_positions",
     "open_teacher",
     "plan",
+    "post_json",
+    "prefer_known",
     "select",
 ]

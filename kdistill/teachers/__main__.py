@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdistill.errors import KdistillError, run_command
+from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import LedgerSummary
 from kdistill.teachers.ledger.transfer import export_table, import_table, verify
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, 1 for a fault, 2 for wrong arguments."""
     options = _parser().parse_args(arguments)
     try:
-        with Ledger(options.ledger, create=options.command == "import") as ledger:
+        with Ledger(options.ledger, read_only=options.command != "import") as ledger:
             return _run(options, ledger)
     except KdistillError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,14 +49,14 @@ def _run(options: argparse.Namespace, ledger: Ledger) -> int:
         summary = ledger.summary()
         print(json.dumps(dataclasses.asdict(summary)) if options.json else _status(summary))
     elif options.command == "export":
-        print(f"{export_table(ledger, options.table)} answers written to {options.table}")
+        print(f"{counted(export_table(ledger, options.table), 'answer')} written to {options.table}")
     elif options.command == "import":
-        print(f"{import_table(ledger, options.table)} new answers from {options.table}")
+        print(f"{counted(import_table(ledger, options.table), 'new answer')} from {options.table}")
     else:
         faults = verify(ledger)
         for fault in faults:
             print(fault)
-        print(f"{len(faults)} faults" if faults else "every row is sound")
+        print(counted(len(faults), "fault") if faults else "every row is sound")
         return 1 if faults else 0
     return 0
 
@@ -67,7 +68,7 @@ def _status(summary: LedgerSummary) -> str:
         "teacher": summary.teacher,
         "view": summary.view,
         "dimension": summary.dimension or "not known yet",
-        "spent": f"{summary.spent} questions, cost {summary.cost:.2f}",
+        "spent": f"{counted(summary.spent, 'question')}, cost {summary.cost:.2f}",
         "answered": f"{summary.answered}" + (f" ({summary.imported} imported)" if summary.imported else ""),
         "in flight": summary.in_flight,
         "unknown": f"{summary.unknown} (perhaps charged, no answer; asked again by the next run)",
@@ -75,6 +76,11 @@ def _status(summary: LedgerSummary) -> str:
         "first asked": _time(summary.first_asked_at),
         "last asked": _time(summary.last_asked_at),
     }
+    for name, part in summary.accounts.items():
+        lines[f"  {name}"] = (
+            f"{counted(part.spent, 'question')}, cost {part.cost:.2f}: {part.answered} answered, "
+            f"{part.in_flight} in flight, {part.unknown} unknown, {part.bad} bad"
+        )
     return "\n".join(f"{name:12} {value}" for name, value in lines.items())
 
 

@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import logging
@@ -11,9 +12,11 @@ from absl import logging
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers.choosing.planning import check_budget, question_contents
+from kdistill.teachers.choosing.planning import check_account_budget, question_contents
+from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
-from kdistill.teachers.ledger.records import ANSWERED, BAD, UNKNOWN, Question
+from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING, UNKNOWN, Question
+from kdistill.teachers.providers.function_faults import called
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 
 MAX_FRUITLESS_BATCHES = 3
@@ -50,39 +53,42 @@ def ask(
     indices: Sequence[int] | np.ndarray,
     ledger: Ledger,
     *,
-    budget: int,
+    budget: int | None,
     batch_size: int = 32,
     strict: bool = False,
     price_per_query: float = 0.0,
     retry_bad: bool = False,
+    account: str = LEARNING,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Answers:
-    """Asks the teacher about some images and returns all answers that the ledger has for them.
+    """Asks the teacher about some images and returns all answers that the ledger has for them, whoever paid.
 
     Can be stopped and started again at any time, and run by several processes on one ledger: what was
-    answered is not asked again, and together they spend at most the budget. Images of equal content are one
-    question. A question whose answer was lost is asked again (it then counts twice, unless the teacher is
-    `repeatable`); one that was badly answered is not.
+    answered, in whatever account, is not asked again, and together they spend at most the account's budget. Images of
+    equal content are one question. A question whose answer was lost is asked again (it then counts twice, unless the
+    teacher is `repeatable`); one that was badly answered is not.
 
     Args:
         teacher: the black box.
         images: the pool.
         indices: int [k], distinct positions in the pool, the most wanted first.
         ledger: where the answers are kept; it is bound to this teacher and view.
-        budget: what the ledger may ever spend, 1 to len(images).
+        budget: what the account may ever spend, at least 1; for learning at most len(images). None for no bound.
         batch_size: images in one call of the teacher: what a kill can lose.
         strict: raise on the first unreadable image or bad answer instead of skipping it.
         price_per_query: recorded beside each question.
         retry_bad: ask again what was badly answered before.
+        account: who pays for what is asked now.
+        sleep: waits so many seconds between attempts of a function (tests pass their own).
 
     Raises:
         ArgumentError: a budget, batch size or index that cannot be right.
         KdistillError: the ledger is another teacher's; the teacher fails; not one answer is there at the end.
     """
-    questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict)
+    questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict, account=account)
     ledger.bind(teacher.name, teacher.view, getattr(teacher, "dimension", None))
-    run = Run(
-        teacher, ledger, questions.images, questions.skipped, budget, batch_size, strict, price_per_query, retry_bad
-    )
+    options = (budget, batch_size, strict, price_per_query, retry_bad, account)
+    run = Run(teacher, ledger, questions.images, questions.skipped, *options, sleep=sleep)
     beyond = run.ask_all()
     return questions.answers(ledger, beyond, run.spent)
 
@@ -95,25 +101,34 @@ class Questions:
         contents: position in the pool -> content hash, of the readable ones, in the order in which they were given.
         images: content hash -> the image under whose name it is asked.
         skipped: id -> reason, of those that cannot be read; more come while asking.
+        account: who pays.
     """
 
     contents: dict[int, str]
     images: dict[str, Image]
     skipped: dict[str, str]
+    account: str
 
     @classmethod
     def of(
-        cls, images: ImageSet, indices: Sequence[int] | np.ndarray, *, budget: int, batch_size: int, strict: bool
+        cls,
+        images: ImageSet,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        budget: int | None,
+        batch_size: int,
+        strict: bool,
+        account: str,
     ) -> "Questions":
         """Checks the arguments of `ask` and reads the images' contents."""
-        check_budget(budget, len(images))
+        check_account_budget(account, budget, images)
         if batch_size < 1:
             raise ArgumentError(f"the teacher's batch size is {batch_size}; it must be at least 1")
         contents, skipped = question_contents(images, indices, strict=strict)
         by_content: dict[str, Image] = {}
         for index, content in contents.items():
             by_content.setdefault(content, images[index])
-        return cls(contents, by_content, skipped)
+        return cls(contents, by_content, skipped, account)
 
     def answers(self, ledger: Ledger, beyond: set[str], spent: int) -> Answers:
         """Returns what the ledger has; raises KdistillError when that is nothing."""
@@ -122,9 +137,12 @@ class Questions:
         unasked = [index for index, content in self.contents.items() if content in beyond]
         if not found:
             summary = ledger.summary()
-            reason = next(iter(self.skipped.values()), f"all {summary.spent} questions of the budget are spent")
-            asked = len(self.contents) + len(self.skipped)
-            raise KdistillError(f"the teacher {summary.teacher!r} has answered none of the {asked} images: {reason}")
+            spent_all = f"all {counted(summary.account(self.account).spent, 'question')} of the budget are spent"
+            reason = next(iter(self.skipped.values()), spent_all)
+            if not self.images:
+                raise KdistillError(f"none of the {len(self.skipped)} images to ask about can be read: {reason}")
+            given = len(self.images)
+            raise KdistillError(f"the teacher {summary.teacher!r} has answered none of the {given} questions: {reason}")
         return Answers(
             np.stack([answers[self.contents[index]] for index in found]),
             np.asarray(found, np.int64),
@@ -142,11 +160,13 @@ class Run:
     ledger: Ledger
     images: dict[str, Image]
     skipped: dict[str, str]
-    budget: int
+    budget: int | None
     batch_size: int
     strict: bool
     price: float
     retry_bad: bool
+    account: str
+    sleep: Callable[[float], None] = time.sleep
     spent: int = 0
     fruitless: int = 0
 
@@ -165,11 +185,12 @@ class Run:
                 window, rest = pending[:ahead], pending[ahead:]
                 reserved = self.ledger.reserve(
                     window,
-                    budget=self.budget,
+                    budget=sys.maxsize if self.budget is None else self.budget,
                     limit=self.batch_size,
                     price=self.price,
                     retry_bad=self.retry_bad,
                     repeatable=self.repeatable,
+                    account=self.account,
                 )
                 if reserved.granted:
                     self.spent += len(reserved.granted)
@@ -213,7 +234,7 @@ class Run:
             # Whatever happened, what was not settled may have been charged, unless nothing ever is.
             with contextlib.suppress(KdistillError):
                 if self.repeatable:
-                    self.ledger.release(granted, price=self.price)
+                    self.ledger.release(granted)
                 else:
                     self.ledger.mark(granted, UNKNOWN)
             if isinstance(error, Exception) and not isinstance(error, KdistillError):
@@ -229,7 +250,7 @@ class Run:
             if len(unchanged) < len(granted):
                 self._release(granted)
                 return unchanged
-            self._store(granted, self.teacher.embed(images))
+            self._store(granted, called(self.teacher.name, self.teacher.embed, images, sleep=self.sleep))
             return []
         except NotAsked:
             self._release(granted)
@@ -248,7 +269,7 @@ class Run:
             missing = [question for question in granted if question not in answered]
             self.ledger.mark(missing, UNKNOWN)
             self._store(answered, error.embeddings)
-            logging.warning("%s; %d of %d images stay unanswered", error, len(missing), len(granted))
+            logging.warning("%s; %d of %s stay unanswered", error, len(missing), counted(len(granted), "question"))
             return missing
 
     def _store(self, asked: Sequence[Question], embeddings: np.ndarray) -> None:
@@ -264,7 +285,7 @@ class Run:
             )
 
     def _release(self, granted: Sequence[Question]) -> None:
-        self.ledger.release(granted, price=self.price)
+        self.ledger.release(granted)
         self.spent -= len(granted)
 
     def _changed(self, question: Question) -> bool:

@@ -161,8 +161,8 @@ def test_strict_stops_at_a_bad_row_but_keeps_the_others(images, ledger):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda answers: answers[:, :2], "2 numbers an image, but the ledger .* holds answers of 6"),
-        (lambda answers: answers[:-1], r"3 images with an array of shape \[2, 6\]"),
+        (lambda answers: answers[:, :2], "2 numbers a question, but the ledger .* holds answers of 6"),
+        (lambda answers: answers[:-1], r"3 questions with an array of shape \[2, 6\]"),
         (lambda answers: answers[0], r"array of shape \[6\]"),
         (lambda answers: answers.astype(str), "instead of numbers"),
         (lambda answers: answers[:, :0], r"shape \[3, 0\]"),
@@ -206,7 +206,7 @@ def test_unreadable_images_are_skipped_before_anything_is_paid(tmp_path, ledger)
     assert answers.spent == ledger.summary().spent == len(teacher.asked) == 3
     with pytest.raises(UnreadableImage, match="missing"):
         ask(teacher, images, range(5), ledger, budget=5, strict=True)
-    with pytest.raises(KdistillError, match="none of the 1 images"):
+    with pytest.raises(KdistillError, match="none of the 1 images to ask about can be read"):
         ask(teacher, images, [4], ledger, budget=5)
 
 

@@ -93,8 +93,8 @@ def test_release_returns_a_question_to_what_it_was(path):
         before = ledger.states(question.content for question in QUESTIONS)
         granted = ledger.reserve([QUESTIONS[3], QUESTIONS[5]], budget=9, limit=2, price=2.0).granted
         assert ledger.summary().cost == 14.0
-        ledger.release(granted, price=2.0)
-        ledger.release(granted, price=2.0)  # a second time changes nothing
+        ledger.release(granted)
+        ledger.release(granted)  # a second time changes nothing
         assert ledger.states(question.content for question in QUESTIONS) == before
         assert (ledger.summary().spent, ledger.summary().cost) == (5, 10.0)
         assert verify(ledger) == []

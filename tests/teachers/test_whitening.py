@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.covariance import ledoit_wolf
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import fit_whitening
+from kdistill.teachers.whitening import best_shrinkage
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def vectors() -> np.ndarray:
 
 
 def test_whitened_vectors_are_uncorrelated_with_unit_variance(vectors):
-    whitened = fit_whitening(vectors).transform(vectors, normalize=False)
+    whitened = fit_whitening(vectors, shrinkage=0).transform(vectors, normalize=False)
     assert whitened.dtype == np.float32
     np.testing.assert_allclose(np.cov(whitened.T), np.eye(6), atol=1e-3)
     np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-4)
@@ -51,10 +53,61 @@ def test_full_shrinkage_only_centres_rotates_and_scales(vectors):
 
 def test_few_vectors_determine_few_axes():
     vectors = np.random.default_rng(1).normal(size=(4, 10))
-    assert fit_whitening(vectors).projection.shape == (10, 3)
+    assert fit_whitening(vectors, shrinkage=0, dimension=2).projection.shape == (10, 2)
     assert fit_whitening(vectors, shrinkage=0.1).projection.shape == (10, 10)
     with pytest.raises(ArgumentError, match="determine 3"):
-        fit_whitening(vectors, dimension=4)
+        fit_whitening(vectors, shrinkage=0, dimension=4)
+
+
+@pytest.mark.parametrize(("n", "dimension"), [(20, 6), (100, 6), (12, 40), (100, 256)])
+def test_the_best_shrinkage_is_that_of_ledoit_and_wolf(n, dimension):
+    vectors = low_rank_and_noise(np.random.default_rng(3), n, dimension)
+    _, expected = ledoit_wolf(vectors)
+    assert best_shrinkage(vectors - vectors.mean(axis=0)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (100, 400), (256, 256), (7, 6)])
+def test_without_shrinkage_few_vectors_would_lose_their_order_and_are_refused(n, dimension):
+    vectors = low_rank_and_noise(np.random.default_rng(4), n, dimension)
+    with pytest.raises(ArgumentError, match="equally far from each other"):
+        fit_whitening(vectors, shrinkage=0)
+    whitened = fit_whitening(vectors).transform(vectors)
+    # Unshrunk, all of them would be -1/(n-1).
+    assert (whitened @ whitened.T)[np.tril_indices(n, -1)].std() > 0.005
+
+
+@pytest.mark.parametrize(("n", "dimension"), [(100, 256), (330, 256), (100, 400), (100, 64)])
+def test_neighbours_after_few_answers_agree_with_those_of_many(n, dimension):
+    many = low_rank_and_noise(np.random.default_rng(5), 4000, dimension)
+    few = low_rank_and_noise(np.random.default_rng(6), n, dimension)
+    others = low_rank_and_noise(np.random.default_rng(7), 300, dimension)
+    well_sampled = fit_whitening(many, shrinkage=0).transform
+    shrunk, unshrunk = fit_whitening(few).transform, fit_whitening(few, shrinkage=0, dimension=min(n - 2, dimension))
+    for vectors in (few, others):
+        wanted = neighbours(well_sampled(vectors))
+        reached = agreement(neighbours(shrunk(vectors)), wanted)
+        assert reached > 1.5 * agreement(neighbours(vectors - many.mean(axis=0)), wanted)
+        assert reached > agreement(neighbours(unshrunk.transform(vectors)), wanted)
+
+
+def low_rank_and_noise(random: np.random.Generator, n: int, dimension: int) -> np.ndarray:
+    """Unit vectors: a fixed subspace of falling variances, and noise in all dimensions."""
+    rank = max(2, min(20, dimension // 4))
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(dimension, rank)))[0] * 0.8 ** np.arange(rank)
+    noise = 0.3 / np.sqrt(dimension) * random.normal(size=(n, dimension))
+    vectors = random.normal(size=(n, rank)) @ basis.T + noise + 0.5
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def neighbours(vectors: np.ndarray) -> np.ndarray:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -2)
+    return np.argsort(-cosines, axis=1)[:, :10]
+
+
+def agreement(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.mean([len(set(row) & set(other)) / 10 for row, other in zip(found, wanted, strict=True)]))
 
 
 def test_wrong_arguments():

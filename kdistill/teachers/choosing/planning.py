@@ -8,8 +8,10 @@ import numpy as np
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError
+from kdistill.teachers.compound import CompoundQuestion
+from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
-from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT
+from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, LEARNING
 from kdistill.teachers.teacher import Teacher
 
 
@@ -23,8 +25,10 @@ class Plan:
         to_ask: how many would be asked now.
         over_budget: how many would stay unanswered.
         cost: price of `to_ask` in the user's currency.
-        spent: what the ledger has spent so far.
+        spent: what the account has spent so far.
         skipped: (id, reason) of each image that cannot be read.
+        account: who would pay.
+        asks: content hashes of what would be asked now.
     """
 
     questions: int
@@ -34,10 +38,13 @@ class Plan:
     cost: float
     spent: int
     skipped: tuple[tuple[str, str], ...]
+    account: str = LEARNING
+    asks: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
-        text = (
-            f"{self.questions} questions: {self.answered} already paid for, {self.to_ask} to ask "
+        text = "" if self.account == LEARNING else f"{self.account}: "
+        text += (
+            f"{counted(self.questions, 'question')}: {self.answered} already paid for, {self.to_ask} to ask "
             f"at a cost of {self.cost:.2f}"
         )
         if self.over_budget:
@@ -53,32 +60,61 @@ def check_budget(budget: int, pool_size: int) -> None:
         raise ArgumentError(f"the query budget is {budget}, but there are only {pool_size} images to ask about")
 
 
+def check_account_budget(account: str, budget: int | None, images: ImageSet) -> None:
+    """Raises ArgumentError for a budget that an account cannot have; learning asks at most once about each image.
+
+    The other accounts may have asked about other images before, so that theirs have no upper bound.
+    """
+    if budget is None:
+        return
+    if account != LEARNING:
+        check_budget(budget, max(budget, 1))
+    elif budget > len(images) and isinstance(images[0], CompoundQuestion):
+        raise ArgumentError(f"the query budget is {budget}, but there are only {len(images)} questions to ask")
+    else:
+        check_budget(budget, len(images))
+
+
 def plan(
     teacher: Teacher,
     images: ImageSet,
     indices: Sequence[int] | np.ndarray,
     ledger: Ledger | None,
     *,
-    budget: int,
+    budget: int | None,
     price_per_query: float = 0.0,
+    account: str = LEARNING,
+    after: Sequence[Plan] = (),
 ) -> Plan:
-    """Returns what `ask` would do, asking and writing nothing (a dry run); `ledger` is None where none exists yet.
+    """Returns what `ask` would do, asking and writing nothing (a dry run).
+
+    Args:
+        teacher, images, indices, budget, price_per_query, account: as of `ask`.
+        ledger: may be opened `read_only`; None where none exists yet.
+        after: plans of what is asked before, for other accounts: what they ask is known then, and asked once.
 
     Raises:
         ArgumentError, KdistillError: as `ask`, as far as it shows without asking.
     """
-    check_budget(budget, len(images))
+    check_account_budget(account, budget, images)
     contents, skipped = question_contents(images, indices, strict=False)
-    distinct = set(contents.values())
+    distinct = list(dict.fromkeys(contents.values()))
     states: dict[str, str] = {}
     spent = 0
     if ledger is not None:
         ledger.check(teacher.name, teacher.view, getattr(teacher, "dimension", None))
         states = ledger.states(distinct)
-        spent = ledger.summary().spent
-    answered = sum(state == ANSWERED for state in states.values())
-    wanted = len(distinct) - sum(state in (ANSWERED, BAD, IN_FLIGHT) for state in states.values())
-    to_ask = min(wanted, max(0, budget - spent))
+        spent = ledger.summary().account(account).spent
+    before = frozenset[str]().union(*(earlier.asks for earlier in after))
+    spent += sum(len(earlier.asks) for earlier in after if earlier.account == account)
+    answered = sum(state == ANSWERED for state in states.values()) + len(before.intersection(distinct))
+    open_ones = [
+        content
+        for content in distinct
+        if content not in before and states.get(content) not in (ANSWERED, BAD, IN_FLIGHT)
+    ]
+    wanted = len(open_ones)
+    to_ask = wanted if budget is None else min(wanted, max(0, budget - spent))
     return Plan(
         questions=len(distinct),
         answered=answered,
@@ -87,6 +123,8 @@ def plan(
         cost=to_ask * price_per_query,
         spent=spent,
         skipped=tuple(skipped.items()),
+        account=account,
+        asks=frozenset(open_ones[:to_ask]),
     )
 
 

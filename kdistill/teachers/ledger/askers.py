@@ -52,9 +52,11 @@ class FileAskers:
     @staticmethod
     def _lost(path: Path) -> bool:
         try:
-            file = os.open(path, os.O_RDWR)
+            file = os.open(path, os.O_RDONLY)  # who only reads the ledger may not be allowed to write here
         except FileNotFoundError:
             return True
+        except PermissionError:
+            return False  # another user's: what cannot be known to be lost counts as living
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""What a ledger is kept in: its two tables, and what each engine does in its own way.
+"""What a ledger is kept in: its three tables, and what each engine does in its own way.
 
 Everything that engines do differently (how a transaction begins, how full the disk is, whether the file is whole,
 which askers live) stands in sqlite.py and postgres.py. The rest of the ledger is plain SQLAlchemy Core.
@@ -11,6 +11,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
+from kdistill.teachers.ledger.records import LEARNING
 
 BUSY_SECONDS = 60.0
 """How long a transaction waits for those of other askers."""
@@ -25,8 +26,16 @@ source = sa.Table(
     sa.Column("teacher", sa.Text, nullable=False),
     sa.Column("view", sa.Text, nullable=False),
     sa.Column("dimension", sa.Integer),  # None until the first answer
-    sa.Column("spent", sa.Integer, nullable=False),  # the sum of questions.asked, so that a budget check reads one row
+    sa.Column("spent", sa.Integer, nullable=False),  # the sum of questions.asked, and of accounts.spent
     sa.Column("created_at", sa.Float, nullable=False),
+)
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("spent", sa.Integer, nullable=False),  # so that a budget check reads one row
+    sa.Column("cost", sa.Float, nullable=False),
 )
 
 questions = sa.Table(
@@ -43,6 +52,9 @@ questions = sa.Table(
     sa.Column("answered_at", sa.Float),
     sa.Column("embedding", sa.LargeBinary),  # little-endian float32 [Dt]
     sa.Column("checksum", sa.BigInteger),  # CRC-32 of `embedding`
+    sa.Column("account", sa.Text, nullable=False, server_default=LEARNING),  # the first that paid for it
+    sa.Column("payer", sa.Text, nullable=False, server_default=LEARNING),  # account of the last asking
+    sa.Column("price", sa.Float, nullable=False, server_default="0"),  # of the last asking
     sa.Index(
         "questions_in_flight",
         "asker",
@@ -74,7 +86,7 @@ class Askers(Protocol):
 
 
 class Database:
-    """Two tables behind an SQLAlchemy engine, shared by any number of askers.
+    """Three tables behind an SQLAlchemy engine, shared by any number of askers.
 
     Attributes:
         name: what errors call it; holds no password.

@@ -1,6 +1,8 @@
 """The ledger: a durable record of every question to a teacher, and the only way to spend a budget.
 
-A question is a content hash seen through a view. All but one that was never asked count as spent:
+A question is a content hash seen through a view. It belongs to the account that first paid for it, and each asking
+counts in the account that asks: budgets are bounds of accounts. An answer is paid for once, whoever asks for it later.
+All but a question that was never asked count as spent:
 
     (absent) --reserve--> in flight --store---> answered    the vector is on disk, for good
                           in flight --release-> (absent)    certainly not charged: the budget is given back
@@ -19,13 +21,13 @@ import numpy as np
 import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
+from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger import statements
 from kdistill.teachers.ledger.database import questions, source
 from kdistill.teachers.ledger.locations import open_database
-from kdistill.teachers.ledger.records import BAD, IN_FLIGHT, UNKNOWN, LedgerSummary, Question, Reservation
+from kdistill.teachers.ledger.migration import FORMAT
+from kdistill.teachers.ledger.records import BAD, IN_FLIGHT, LEARNING, UNKNOWN, LedgerSummary, Question, Reservation
 from kdistill.teachers.teacher import BadAnswer
-
-FORMAT = 1
 
 MIN_FREE_BYTES = 32 << 20
 """With less room on the disk nothing is reserved: an answer that cannot be written would be paid for in vain."""
@@ -38,25 +40,28 @@ class Ledger:
         path: where it is, as messages say it: the file, or the address without its password.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = True) -> None:
-        """Opens, or with `create` makes, the ledger at `path`.
+    def __init__(self, path: str | Path, *, create: bool = True, read_only: bool = False) -> None:
+        """Opens, or with `create` makes, the ledger at `path`. One of an earlier format is brought up to date.
 
         Args:
             path: a file (SQLite; the askers are processes of one machine), or a `postgresql+psycopg://` address
                 (askers on any machine).
             create: whether one is made where there is none.
+            read_only: for what only reads: needs no right to write, and changes nothing, not even an earlier format.
 
         Raises:
             ArgumentError: an address that cannot be right.
             KdistillError: missing (without `create`), not writable, or not a ledger.
         """
-        self._database = open_database(path, create=create)
+        self._database = open_database(path, create=create and not read_only, read_only=read_only)
         self._askers = self._database.askers
         self.path = self._database.name
         with self._database.reading() as connection:
             row = statements.source_row(connection)
         if row is not None and row.format != FORMAT:
-            raise KdistillError(f"the ledger {self.path} has format {row.format}; this version reads format {FORMAT}")
+            raise KdistillError(
+                f"the ledger {self.path} has format {row.format}; this version reads formats 1 to {FORMAT}"
+            )
 
     def __enter__(self) -> "Ledger":
         return self
@@ -93,19 +98,21 @@ class Ledger:
         price: float = 0.0,
         retry_bad: bool = False,
         repeatable: bool = False,
+        account: str = LEARNING,
     ) -> Reservation:
-        """Counts up to `limit` of the questions against the budget, in one transaction.
+        """Counts up to `limit` of the questions against an account's budget, in one transaction.
 
         Answered questions (and bad ones without `retry_bad`) stand in none of the lists that come back.
 
         Args:
             asked: questions of distinct content, the most wanted first.
-            budget: what the whole ledger may ever spend, over all processes.
+            budget: what the account may ever spend, over all processes.
             limit: the most that may be granted.
             price: cost of one question.
             retry_bad: whether a question that got a bad answer may be asked, and counted, again.
             repeatable: whether the teacher charges nothing (see Teacher): what lost askers had in flight is then
                 given back to the budget instead of counted as perhaps charged.
+            account: who pays.
 
         Raises:
             KdistillError: the ledger is not bound, or the disk is all but full (nothing is reserved).
@@ -124,10 +131,9 @@ class Ledger:
             in_flight = {row.asker for row in rows.values() if row.state == IN_FLIGHT}
             # An asker asks one batch at a time: what it finds in flight under its own id was left by a fault.
             lost = {asker for asker in in_flight if asker == self._askers.id or not self._askers.living(asker)}
-            spent = bound.spent
             for asker in lost:
                 if repeatable:
-                    spent -= statements.give_back(connection, asker)
+                    statements.give_back(connection, asker)
                 else:
                     statements.lose(connection, asker)
             if lost:
@@ -140,15 +146,15 @@ class Ledger:
                     free.append(question)
                 elif row.state == IN_FLIGHT:
                     busy.append(question)
-            granted = free[: max(0, min(limit, budget - spent))]
+            granted = free[: max(0, min(limit, budget - statements.spent_by(connection, account)))]
             new = [question for question in granted if question.content not in rows]
             again = [question for question in granted if question.content in rows]
-            values = dict(asker=self._askers.id, asked_at=time.time(), state=IN_FLIGHT)
-            statements.insert(connection, bound.view, new, values | dict(asked=1, cost=price))
+            values = dict(asker=self._askers.id, asked_at=time.time(), state=IN_FLIGHT, payer=account, price=price)
+            statements.insert(connection, bound.view, new, values | dict(asked=1, cost=price, account=account))
             counted = dict(asked=questions.c.asked + 1, cost=questions.c.cost + price)
             statements.update(connection, bound.view, again, values | counted)
-            if granted or spent != bound.spent:
-                connection.execute(sa.update(source).values(spent=spent + len(granted)))
+            if granted:
+                statements.charge(connection, account, len(granted), len(granted) * price)
         return Reservation(tuple(granted), tuple(busy), tuple(free[len(granted) :]))
 
     def store(self, asked: Sequence[Question], embeddings: np.ndarray) -> dict[str, str]:
@@ -171,7 +177,9 @@ class Ledger:
         vectors = np.asarray(embeddings)
         fault = None
         if vectors.ndim != 2 or vectors.shape[0] != len(asked) or vectors.shape[1] == 0:
-            fault = f"the teacher answered {len(asked)} images with an array of shape {list(vectors.shape)}"
+            fault = (
+                f"the teacher answered {counted(len(asked), 'question')} with an array of shape {list(vectors.shape)}"
+            )
         elif vectors.dtype.kind not in "fiu":
             fault = f"the teacher answered with {vectors.dtype} instead of numbers"
         bad: list[Question] = list(asked)
@@ -179,7 +187,7 @@ class Ledger:
             bound = self._bound(connection)
             if fault is None and bound.dimension not in (None, vectors.shape[1]):
                 fault = (
-                    f"the teacher answered {vectors.shape[1]} numbers an image, "
+                    f"the teacher answered {vectors.shape[1]} numbers a question, "
                     f"but the ledger {self.path} holds answers of {bound.dimension}"
                 )
             if fault is None:
@@ -202,19 +210,22 @@ class Ledger:
             view = self._bound(connection).view
             statements.update(connection, view, asked, {"state": state}, questions.c.state == IN_FLIGHT)
 
-    def release(self, asked: Sequence[Question], *, price: float = 0.0) -> None:
+    def release(self, asked: Sequence[Question]) -> None:
         """Gives the budget of reserved questions back: only where the teacher certainly counted nothing."""
-        mine = (questions.c.asker == self._askers.id, questions.c.state == IN_FLIGHT)
-        discounted = dict(asked=questions.c.asked - 1, cost=questions.c.cost - price, state=UNKNOWN)
         with self._database.writing() as connection:
-            view = self._bound(connection).view
-            released = statements.update(connection, view, asked, discounted, *mine)
-            connection.execute(sa.update(source).values(spent=source.c.spent - released))
-            # What was asked before, and counted then, stays as an unknown question.
-            statements.forget_never_asked(connection, view, asked)
+            self._bound(connection)
+            statements.give_back(connection, self._askers.id, [question.content for question in asked])
 
-    def add_paid_elsewhere(self, asked: Sequence[Question], embeddings: np.ndarray) -> int:
-        """Writes finite answers (numbers [n, Dt]) that count nothing here; returns how many were new."""
+    def add_paid_elsewhere(
+        self, asked: Sequence[Question], embeddings: np.ndarray, accounts: Sequence[str] | None = None
+    ) -> int:
+        """Writes finite answers (numbers [n, Dt]) that count nothing here; returns how many were new.
+
+        Args:
+            asked: the questions, n of them.
+            embeddings: their answers.
+            accounts: whose they were, n names; None for learning.
+        """
         vectors = np.asarray(embeddings, "<f4")
         with self._database.writing() as connection:
             bound = self._bound(connection)
@@ -226,9 +237,12 @@ class Ledger:
                 for index, question in enumerate(asked)
                 if question.content not in rows or rows[question.content].state in (UNKNOWN, BAD)
             ]
-            new = [asked[index] for index in open_rows if asked[index].content not in rows]
-            blank = dict(asked=0, cost=0.0, asker="import", asked_at=time.time(), state=UNKNOWN)
-            statements.insert(connection, bound.view, new, blank)
+            new = [index for index in open_rows if asked[index].content not in rows]
+            owners = [LEARNING] * len(asked) if accounts is None else accounts
+            blank = dict(asked=0, cost=0.0, price=0.0, asker="import", asked_at=time.time(), state=UNKNOWN)
+            for account in sorted({owners[index] for index in new}):
+                owned = [asked[index] for index in new if owners[index] == account]
+                statements.insert(connection, bound.view, owned, blank | dict(account=account, payer=account))
             statements.write_answers(connection, bound.view, [asked[index] for index in open_rows], vectors[open_rows])
         return len(open_rows)
 
@@ -238,6 +252,15 @@ class Ledger:
             bound = statements.source_row(connection)
             rows = {} if bound is None else statements.question_rows(connection, bound.view, contents)
         return {content: row.state for content, row in rows.items()}
+
+    def contents(self, account: str) -> set[str]:
+        """Returns the content hashes of the questions that an account was the first to pay for, whatever their state.
+
+        By it a stage keeps accounts apart: what was asked for judging must not be learned from.
+        """
+        with self._database.reading() as connection:
+            bound = statements.source_row(connection)
+            return set() if bound is None else statements.contents_of(connection, bound.view, account)
 
     def answers(self, contents: Iterable[str]) -> dict[str, np.ndarray]:
         """Returns content hash -> float32 [Dt], of those that are answered.
@@ -255,7 +278,7 @@ class Ledger:
         return found
 
     def summary(self) -> LedgerSummary:
-        """Counts the questions by state; changes nothing."""
+        """Counts the questions by account and state; changes nothing."""
         with self._database.reading() as connection:
             return statements.summarise(connection, self._askers.living)
 

@@ -1,5 +1,6 @@
 """Where a ledger is: a file, or the address of a PostgreSQL database."""
 
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +18,9 @@ _SECRETS = ("password", "sslpassword")  # of an address's query part
 def is_address(location: str | Path) -> bool:
     """Says whether a ledger's location is an address rather than a file."""
     # One slash is enough: `Path` makes one of two, and an address must never be taken, and told, for a file's name.
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(location)) is not None
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:)/(/?)", str(location))
+    # A folder may end in a colon, too; no scheme of a database is one.
+    return scheme is not None and (scheme[2] == "/" or not os.path.isdir(scheme[1]))
 
 
 def without_secrets(location: str | Path) -> str:
@@ -66,15 +69,17 @@ def parse_address(address: str) -> sa.URL:
     return url
 
 
-def open_database(location: str | Path, *, create: bool) -> Database:
+def open_database(location: str | Path, *, create: bool, read_only: bool = False) -> Database:
     """Opens the file or connects to the address; with `create`, makes the tables where they are missing.
+
+    Without `read_only`, tables of an earlier format are brought up to date.
 
     Raises:
         ArgumentError: an address that cannot be right.
         KdistillError: missing (without `create`), not writable, not a ledger, or psycopg is not installed.
     """
     if not is_address(location):
-        return SqliteDatabase(Path(location), create=create)
+        return SqliteDatabase(Path(location), create=create, read_only=read_only)
     url = parse_address(str(location))
     try:
         from kdistill.teachers.ledger.postgres import PostgresDatabase
@@ -82,4 +87,4 @@ def open_database(location: str | Path, *, create: bool) -> Database:
         raise KdistillError(
             f"the ledger {address_text(url)} needs psycopg (pip install 'kdistill[postgres]'): {error}"
         ) from error
-    return PostgresDatabase(url, create=create)
+    return PostgresDatabase(url, create=create, read_only=read_only)

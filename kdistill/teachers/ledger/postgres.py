@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from kdistill.errors import KdistillError
 from kdistill.teachers.ledger.database import BUSY_SECONDS, Database, NoLedger, metadata
 from kdistill.teachers.ledger.locations import address_text, secrets_of
+from kdistill.teachers.ledger.migration import is_old, migrate, views_of_old
 
 _CREATION_LOCK = 0x6B64_6973_7469_6C6C  # "kdistill" in ASCII
 
@@ -28,11 +29,19 @@ _SETTINGS = (
     "SET tcp_keepalives_count = 3",
 )
 
+_IS_OLD = """
+SELECT quote_ident(tables.table_schema) FROM information_schema.tables AS tables
+WHERE tables.table_schema = current_schema() AND tables.table_name = 'questions' AND NOT EXISTS (
+    SELECT FROM information_schema.columns AS columns WHERE columns.table_schema = tables.table_schema
+    AND columns.table_name = tables.table_name AND columns.column_name = 'account')
+"""
+"""The schema of tables of the first format, no row where they are of today's, or missing."""
+
 
 class PostgresDatabase(Database):
     """The tables in the first schema of the connection's search path."""
 
-    def __init__(self, url: sa.URL, *, create: bool) -> None:
+    def __init__(self, url: sa.URL, *, create: bool, read_only: bool) -> None:
         """Connects; with `create`, makes the tables where they are missing.
 
         Raises:
@@ -41,18 +50,24 @@ class PostgresDatabase(Database):
         self.name = address_text(url)
         self._secrets = secrets_of(url)
         self._engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
-        sa.event.listen(self._engine, "connect", _prepare_connection)
+        sa.event.listen(self._engine, "connect", _prepare_reading if read_only else _prepare_connection)
         self.askers = ConnectedAskers(self._engine)
         try:
-            self._make_tables(create)
+            self._make_tables(create, read_only)
         except BaseException:
             self.close()
             raise
 
-    def _make_tables(self, create: bool) -> None:
+    def _make_tables(self, create: bool, read_only: bool) -> None:
         with self.reading() as connection:
             found = _ledger_tables(connection)
-        if not found and create:
+            old = found == {"source", "questions"} and is_old(connection)
+        if old:
+            if not read_only:
+                with self.writing() as connection:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
+                    migrate(connection)
+        elif not found and create:
             with self.writing() as connection:
                 # Without the lock, two askers that come first at the same time would both create.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
@@ -152,6 +167,18 @@ def _prepare_connection(connection: Any, _: Any) -> None:
     with connection.cursor() as cursor:
         for setting in _SETTINGS:
             cursor.execute(setting)
+    connection.autocommit = False
+
+
+def _prepare_reading(connection: Any, record: Any) -> None:
+    _prepare_connection(connection, record)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_OLD)
+        row = cursor.fetchone()
+        if row is not None:
+            for view in views_of_old(row[0]):
+                cursor.execute(view)
     connection.autocommit = False
 
 

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from kdistill.teachers.ledger.database import questions, source
-from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, UNKNOWN, LedgerSummary, Question
+from kdistill.teachers.ledger.database import accounts, questions, source
+from kdistill.teachers.ledger.records import (
+    ANSWERED,
+    BAD,
+    IN_FLIGHT,
+    UNKNOWN,
+    AccountSummary,
+    LedgerSummary,
+    Question,
+)
 
 _IN_LIST = 500  # values in one SQL `IN (...)`, below every engine's limit
 
@@ -69,13 +77,6 @@ def update(
     return connection.execute(statement, _keys(asked)).rowcount
 
 
-def forget_never_asked(connection: sa.Connection, view: str, asked: Sequence[Question]) -> None:
-    """Removes the rows of questions that count nothing and have no answer."""
-    if asked:
-        conditions = (*_keyed(view), questions.c.asked == 0, questions.c.state == UNKNOWN)
-        connection.execute(sa.delete(questions).where(*conditions), _keys(asked))
-
-
 def write_answers(
     connection: sa.Connection, view: str, asked: Sequence[Question], vectors: Sequence[np.ndarray] | np.ndarray
 ) -> None:
@@ -106,46 +107,88 @@ def lose(connection: sa.Connection, asker: str) -> None:
     connection.execute(sa.update(questions).where(orphans).values(state=UNKNOWN))
 
 
-def give_back(connection: sa.Connection, asker: str) -> int:
-    """Takes what a lost asker had in flight out of the count, cost included; returns how many questions that were."""
+def give_back(connection: sa.Connection, asker: str, contents: Sequence[str] | None = None) -> None:
+    """Takes what an asker has in flight (of `contents`, where given) out of the count, each from who paid for it."""
     columns = questions.c
-    orphans = (columns.asker == asker) & (columns.state == IN_FLIGHT)
-    # What was asked before, and counted then, stays as an unknown question.
-    once = connection.execute(sa.delete(questions).where(orphans, columns.asked == 1)).rowcount
-    discounted = dict(asked=columns.asked - 1, cost=columns.cost - columns.cost / columns.asked, state=UNKNOWN)
-    return once + connection.execute(sa.update(questions).where(orphans).values(discounted)).rowcount
+    held = (columns.asker == asker) & (columns.state == IN_FLIGHT)
+    for chunk in [None] if contents is None else _chunks(contents):
+        flying = held if chunk is None else held & columns.content.in_(chunk)
+        paid = sa.select(columns.payer, sa.func.count().label("asked"), sa.func.sum(columns.price).label("cost"))
+        for row in connection.execute(paid.where(flying).group_by(columns.payer)).all():
+            charge(connection, row.payer, -row.asked, -row.cost)
+        connection.execute(sa.delete(questions).where(flying, columns.asked == 1))
+        # What was asked before, and counted then, stays as an unknown question.
+        discounted = dict(asked=columns.asked - 1, cost=columns.cost - columns.price, state=UNKNOWN)
+        connection.execute(sa.update(questions).where(flying).values(discounted))
+
+
+def spent_by(connection: sa.Connection, account: str) -> int:
+    """Returns what an account has spent."""
+    return connection.execute(sa.select(accounts.c.spent).where(accounts.c.name == account)).scalar_one_or_none() or 0
+
+
+def charge(connection: sa.Connection, account: str, asked: int, cost: float) -> None:
+    """Adds questions and their cost to an account and to the ledger's sum; the caller holds the lock."""
+    columns = accounts.c
+    added = dict(spent=columns.spent + asked, cost=columns.cost + cost)
+    if not connection.execute(sa.update(accounts).where(columns.name == account).values(added)).rowcount:
+        connection.execute(sa.insert(accounts).values(name=account, spent=asked, cost=cost))
+    connection.execute(sa.update(source).values(spent=source.c.spent + asked))
+
+
+def contents_of(connection: sa.Connection, view: str, account: str) -> set[str]:
+    """Returns the content hashes of the questions that an account was the first to pay for."""
+    columns = questions.c
+    statement = sa.select(columns.content).where(columns.view == view, columns.account == account)
+    return set(connection.execute(statement).scalars())
 
 
 def summarise(connection: sa.Connection, living: Callable[[str], bool]) -> LedgerSummary:
-    """Counts the questions by state; what is in flight for an asker that is not living counts as unknown."""
+    """Counts the questions by account and state; in flight for an asker that is not living counts as unknown."""
     columns = questions.c
     bound = source_row(connection)
-    counts: collections.Counter[str] = collections.Counter()
-    grouped = sa.select(columns.state, columns.asker, sa.func.count().label("rows"))
-    for row in connection.execute(grouped.group_by(columns.state, columns.asker)):
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    grouped = sa.select(
+        columns.account,
+        columns.state,
+        columns.asker,
+        sa.func.count().label("rows"),
+        sa.func.sum(sa.case((columns.asked == 0, 1), else_=0)).label("imported"),
+    )
+    for row in connection.execute(grouped.group_by(columns.account, columns.state, columns.asker)):
         lost = row.state == IN_FLIGHT and not living(row.asker)
-        counts[UNKNOWN if lost else row.state] += row.rows
-    totals = connection.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(columns.cost), 0.0).label("cost"),
-            sa.func.coalesce(sa.func.sum(sa.case((columns.asked == 0, 1), else_=0)), 0).label("imported"),
-            sa.func.min(columns.asked_at).label("first"),
-            sa.func.max(columns.asked_at).label("last"),
+        counts[row.account][UNKNOWN if lost else row.state] += row.rows
+        counts[row.account]["imported"] += row.imported
+    paid = {row.name: row for row in connection.execute(sa.select(accounts))}
+    parts = {
+        name: AccountSummary(
+            spent=paid[name].spent if name in paid else 0,
+            cost=paid[name].cost if name in paid else 0.0,
+            answered=counts[name][ANSWERED],
+            in_flight=counts[name][IN_FLIGHT],
+            unknown=counts[name][UNKNOWN],
+            bad=counts[name][BAD],
+            imported=counts[name]["imported"],
         )
+        for name in sorted(counts.keys() | paid.keys())
+    }
+    times = connection.execute(
+        sa.select(sa.func.min(columns.asked_at).label("first"), sa.func.max(columns.asked_at).label("last"))
     ).one()
     return LedgerSummary(
         teacher=bound.teacher if bound else None,
         view=bound.view if bound else None,
         dimension=bound.dimension if bound else None,
         spent=bound.spent if bound else 0,
-        cost=float(totals.cost),
-        answered=counts[ANSWERED],
-        in_flight=counts[IN_FLIGHT],
-        unknown=counts[UNKNOWN],
-        bad=counts[BAD],
-        imported=totals.imported,
-        first_asked_at=totals.first,
-        last_asked_at=totals.last,
+        cost=float(sum(part.cost for part in parts.values())),
+        answered=sum(part.answered for part in parts.values()),
+        in_flight=sum(part.in_flight for part in parts.values()),
+        unknown=sum(part.unknown for part in parts.values()),
+        bad=sum(part.bad for part in parts.values()),
+        imported=sum(part.imported for part in parts.values()),
+        first_asked_at=times.first,
+        last_asked_at=times.last,
+        accounts=parts,
     )
 
 

@@ -1,8 +1,8 @@
 """A ledger as a table, and back; and a check of every row.
 
 The table is an `.npz` with, for n answers: `ids` (str), `contents` (str, hash of the image), `embeddings`
-(float32 [n, Dt]), and the strings `teacher` and `view`. With `ids` and `embeddings` it is also a table that
-`open_teacher` reads.
+(float32 [n, Dt]), `accounts` (str, who paid; tables of earlier versions have none), and the strings `teacher` and
+`view`. With `ids` and `embeddings` it is also a table that `open_teacher` reads.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from kdistill.errors import KdistillError
 from kdistill.files.archives import check_archive
 from kdistill.files.whole import whole_file
 from kdistill.teachers.ledger.ledger import Ledger
-from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, UNKNOWN, Question
+from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, LEARNING, UNKNOWN, Question
 
 _ARRAYS = ("ids", "contents", "embeddings", "teacher", "view")
 
@@ -26,16 +26,17 @@ def export_table(ledger: Ledger, path: Path) -> int:
         KdistillError: there is no answer, one is damaged, or the file cannot be written.
     """
     summary = ledger.summary()
-    asked = sorted((row.name, row.content) for row in ledger.rows() if row.state == ANSWERED)
+    asked = sorted((row.name, row.content, row.account) for row in ledger.rows() if row.state == ANSWERED)
     if not asked:
         raise KdistillError(f"the ledger {ledger.path} has no answers to export")
-    answers = ledger.answers(content for _, content in asked)
+    answers = ledger.answers(content for _, content, _ in asked)
     with whole_file(path) as unfinished, open(unfinished, "wb") as file:
         np.savez(
             file,
-            ids=np.array([name for name, _ in asked]),
-            contents=np.array([content for _, content in asked]),
-            embeddings=np.stack([answers[content] for _, content in asked]),
+            ids=np.array([name for name, _, _ in asked]),
+            contents=np.array([content for _, content, _ in asked]),
+            accounts=np.array([account for _, _, account in asked]),
+            embeddings=np.stack([answers[content] for _, content, _ in asked]),
             teacher=np.array(summary.teacher),
             view=np.array(summary.view),
         )
@@ -61,17 +62,18 @@ def import_table(ledger: Ledger, path: Path) -> int:
                     "give a plain table of vectors as the teacher instead"
                 )
             ids, contents, embeddings, teacher, view = (file[name] for name in _ARRAYS)
+            accounts = file["accounts"] if "accounts" in file.files else np.full(ids.shape, LEARNING)
     except KdistillError:
         raise
     # numpy and zipfile raise many kinds of errors on damaged files; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"the table {path} cannot be read: {error}") from error
-    whole = embeddings.ndim == 2 and ids.shape == contents.shape == embeddings.shape[:1]
+    whole = embeddings.ndim == 2 and ids.shape == contents.shape == accounts.shape == embeddings.shape[:1]
     if not whole or embeddings.dtype.kind not in "fiu" or not np.isfinite(embeddings).all():
         raise KdistillError(f"the table {path} is damaged: its rows do not belong together or are not finite")
     asked = [Question(str(content), str(name)) for content, name in zip(contents.tolist(), ids.tolist(), strict=True)]
     ledger.bind(str(teacher), str(view), int(embeddings.shape[1]))
-    return ledger.add_paid_elsewhere(asked, embeddings)
+    return ledger.add_paid_elsewhere(asked, embeddings, [str(account) for account in accounts.tolist()])
 
 
 def verify(ledger: Ledger) -> list[str]:
@@ -97,4 +99,7 @@ def verify(ledger: Ledger) -> list[str]:
             faults.append(f"{row.name!r}: the answer is not finite")
     if asked != summary.spent:
         faults.append(f"the ledger says that {summary.spent} was spent, but its rows add up to {asked}")
+    paid = sum(part.spent for part in summary.accounts.values())
+    if paid != summary.spent:
+        faults.append(f"the ledger says that {summary.spent} was spent, but its accounts add up to {paid}")
     return faults

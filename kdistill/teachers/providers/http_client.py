@@ -1,0 +1,296 @@
+"""One POST to a service, asked again where that is free, and told apart where it is not: the rules of `http_statuses`.
+
+The standard library's urllib does all that this needs; a session library would be one more dependency for one
+request a batch. Redirects are not followed: they would carry the key to another host.
+"""
+
+import contextlib
+import http.client
+import io
+import json
+import math
+import re
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from absl import logging
+
+from kdistill.errors import ArgumentError
+from kdistill.teachers.providers.http_faults import MAX_BODY, secrets_of, shown, told
+from kdistill.teachers.providers.http_statuses import Verdict, is_limit, verdict
+from kdistill.teachers.providers.http_waits import MAX_WAIT, asked_wait, backoff, limit_reset
+from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked
+
+MAX_ANSWER_BYTES = 16 << 20
+"""A longer answer to one batch is cut off and refused."""
+
+MAX_TIMEOUT, MAX_RETRIES = 86_400.0, 1000
+
+RETRIES = 5
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class HttpClient:
+    """Posts to one address.
+
+    Attributes:
+        name: the address as it may be shown: without credentials or query.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: float = 60.0,
+        retries: int = RETRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Checks the arguments; asks nothing.
+
+        Args:
+            url: http(s) address that takes the POST.
+            headers: name -> value; a bare key as `Authorization` is sent as "Bearer KEY".
+            timeout: seconds for one request, from connecting to the last byte.
+            retries: further attempts where the last one was free of charge.
+            sleep: waits so many seconds (tests pass their own).
+
+        Raises:
+            ArgumentError: a malformed address or header, or numbers that cannot be right.
+        """
+        parts = _parts(url)
+        check_patience(timeout, retries)
+        self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self._headers = {name: _header_value(name, value) for name, value in headers.items()}
+        self._url = urllib.parse.urlunsplit(parts._replace(fragment=""))
+        self._secrets = secrets_of(self._url, self._headers)
+        self._timeout, self._retries, self._sleep = timeout, retries, sleep
+        self._opener = urllib.request.build_opener(_NoRedirect, _Http, _Https)
+
+    def post(self, body: bytes, accept: str = "application/json") -> tuple[str, bytes]:
+        """Returns the answer's content type and content.
+
+        Raises:
+            NotAsked: refused, not reached, or still "not served" after all retries.
+            NoAnswer: timed out, cut off on the way back, or lost by a server between.
+            BadAnswer: too long.
+        """
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        request = urllib.request.Request(self._url, body, headers | self._headers, method="POST")
+        for attempt in range(self._retries + 1):
+            try:
+                return self._exchange(request)
+            except urllib.error.HTTPError as error:
+                with error:
+                    said = told(error.code, str(error.reason or ""), self._body(error), self._secrets)
+                fault = f"the teacher {self.name} answered {said}"
+                judged = verdict(error.code)
+                if judged is Verdict.LOST:
+                    raise NoAnswer(fault) from error
+                if judged is not Verdict.TRY_AGAIN:
+                    raise NotAsked(fault) from error
+                wait = wait_after(error.code, error.headers, attempt, fault)
+                what = f"the teacher asks to wait {wait:.0f} s ({error.code})"
+            except urllib.error.URLError as error:
+                # No connection, or one that broke before it had taken the whole request: nobody can have answered it.
+                fault = f"the teacher {self.name} cannot be reached: {shown(_reason(error.reason), self._secrets)}"
+                wait = backoff(attempt)
+                what = f"{fault}; asking again in {wait:.0f} s"
+            except (OSError, http.client.HTTPException) as error:
+                said = shown(_reason(error), self._secrets)
+                raise NoAnswer(f"the teacher {self.name} did not answer: {said}") from error
+            if attempt < self._retries:
+                logging.info("%s", what)
+                self._sleep(wait)
+        after = f", also after {self._retries} {'retry' if self._retries == 1 else 'retries'}" if self._retries else ""
+        raise NotAsked(fault + after)
+
+    def _exchange(self, request: urllib.request.Request) -> tuple[str, bytes]:
+        # The socket's timeout starts anew with every byte; the deadline does not.
+        deadline = time.monotonic() + self._timeout
+        with self._opener.open(request, timeout=self._timeout) as response:
+            answer = io.BytesIO()
+            while part := response.read1(1 << 16):
+                answer.write(part)
+                if answer.tell() > MAX_ANSWER_BYTES:
+                    raise BadAnswer(f"the teacher {self.name} answered more than {MAX_ANSWER_BYTES >> 20} MiB")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no complete answer within {self._timeout:g} seconds")
+            expected = response.headers.get("Content-Length")
+            if expected is not None and expected.strip().isdecimal() and answer.tell() < int(expected):
+                raise http.client.IncompleteRead(answer.getvalue(), int(expected) - answer.tell())
+            return response.headers.get_content_type(), answer.getvalue()
+
+    def _body(self, error: urllib.error.HTTPError) -> bytes:
+        """Returns what has arrived of an error's body within the time-out; its status is known already."""
+        deadline, body = time.monotonic() + min(self._timeout, 10.0), b""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            while len(body) < MAX_BODY and time.monotonic() < deadline:
+                part = error.fp.read1(1 << 14)  # type: ignore[attr-defined]
+                if not part:
+                    break
+                body += part
+        return body
+
+
+def post_json(
+    url: str,
+    payload: Any,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+    retries: int = RETRIES,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Any:
+    """Posts JSON to a service and returns its decoded answer: for functions that speak with a service of their own.
+
+    Args:
+        url, timeout, retries, sleep: see `HttpClient`.
+        payload: anything that `json.dumps` takes.
+        headers: name -> value; a bare key as `Authorization` is sent as "Bearer KEY".
+
+    Raises:
+        ArgumentError: as `HttpClient`, or a payload that is no JSON.
+        NotAsked, NoAnswer, BadAnswer: as docs/teachers.md says for each status; let them through, and the ledger counts
+            right.
+    """
+    client = HttpClient(url, headers=headers or {}, timeout=timeout, retries=retries, sleep=sleep)
+    try:
+        body = json.dumps(payload).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"the payload for {client.name} is no JSON: {error}") from error
+    return decoded(client.post(body)[1])
+
+
+def decoded(answer: bytes) -> Any:
+    """Returns the answer's JSON.
+
+    Raises:
+        BadAnswer: it is none.
+    """
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(f"the teacher's answer is not JSON: {error}") from error
+
+
+def wait_after(status: int, headers: Any, attempt: int, fault: str) -> float:
+    """Returns the seconds before a service that answered with such a status is asked for the attempt + 2nd time.
+
+    Raises:
+        NotAsked: it wants to be left alone for longer than MAX_WAIT.
+    """
+    named = dict(headers.items()) if headers is not None else {}
+    own = backoff(attempt, limit=is_limit(status))
+    asked = asked_wait(named)
+    if asked is not None and asked > MAX_WAIT:
+        raise NotAsked(f"{fault} and wants to be left alone for {asked:.0f} seconds")
+    if asked:
+        # A service that was not ready after the time for which it had asked is given longer.
+        return asked if attempt == 0 else max(asked, own)
+    return max(own, (limit_reset(named) or 0.0) if is_limit(status) else 0.0)
+
+
+def check_patience(timeout: float, retries: int) -> None:
+    """Raises ArgumentError unless the timeout is a time and the retries are a number of times."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not math.isfinite(timeout):
+        raise ArgumentError(f"the teacher's timeout is {timeout!r}; it must be a number of seconds")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ArgumentError(f"the teacher's timeout is {timeout:g} seconds; it must be above 0 and at most a day")
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
+        raise ArgumentError(f"the teacher's retries are {retries!r}; they must be a whole number, 0 to {MAX_RETRIES}")
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ArgumentError(f"the teacher's address cannot be right: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise ArgumentError("the teacher's address must begin with http:// or https://")
+    if not parts.hostname:
+        raise ArgumentError(f"the teacher's address {_bare(parts)!r} names no host")
+    if port == 0:
+        raise ArgumentError(f"the teacher's address {_bare(parts)!r} names port 0, which no service has")
+    if parts.username is not None:
+        raise ArgumentError("the teacher's address holds a user name; pass credentials by a header instead")
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise ArgumentError(f"the teacher's address {_bare(parts)!r} holds a space or a control character")
+    kept = "%/:=&?~+!$,;'@()*[]|"
+    return parts._replace(
+        path=urllib.parse.quote(parts.path, safe=kept), query=urllib.parse.quote(parts.query, safe=kept)
+    )
+
+
+def _bare(parts: urllib.parse.SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _header_value(name: str, value: str) -> str:
+    """Returns a header's value as it is sent; a key without its scheme gets the usual one."""
+    if not _TOKEN.fullmatch(name):
+        raise ArgumentError(f"{name!r} cannot be the name of a header")
+    value = value.strip()
+    if not value or not value.isprintable() or not value.isascii():
+        # The value itself is a secret and stays out of the sentence.
+        raise ArgumentError(f"the value of the header {name} is empty, not one line, or has letters that are not ASCII")
+    bare = name.lower() in ("authorization", "proxy-authorization") and " " not in value
+    return f"Bearer {value}" if bare else value
+
+
+def _reason(error: object) -> str:
+    return str(error) or type(error).__name__
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+class _Connection(http.client.HTTPConnection):
+    """Tells a request that was not sent whole from an answer that did not come.
+
+    A service that turns a request away may close the connection before it has taken all of it: what it said is read
+    all the same.
+    """
+
+    _cut: OSError | None = None
+
+    def send(self, data: Any) -> None:
+        if self._cut is not None:
+            return
+        if self.sock is None:
+            self.connect()
+        try:
+            super().send(data)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError) as error:
+            self._cut = error
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        try:
+            return super().getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            if self._cut is not None:
+                raise urllib.error.URLError(self._cut) from error
+            raise
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    pass
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_Connection, request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(_SecureConnection, request)
