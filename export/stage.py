@@ -2,22 +2,17 @@
 
 import hashlib
 
-import numpy as np
 from absl import logging
 
 from export.gate.bundle import export_student
-from export.gate.verify import Judge
+from export.gate.sample import described, read_sample
 from kdistill import students
 from kdistill.data import RetrievalData
+from kdistill.files.archives import load_arrays
 from kdistill.settings.settings import Settings
-from kdistill.stages.common import data_of, read_images
+from kdistill.stages.common import data_of
 from kdistill.stages.evaluate import load_student
-from kdistill.stages.judge import Judge as RunJudge
-from kdistill.stages.judge import Vectors
 from kdistill.stages.workdir import Workdir
-
-MAX_VERIFIED = 3000
-"""Images that every file is run on; more would change no figure by much and take minutes."""
 
 
 def export_run(settings: Settings, workdir: Workdir) -> None:
@@ -28,18 +23,19 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
     """
     student = load_student(workdir)
     data = data_of(settings)
-    with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as gallery:
-        ids, embeddings = gallery["ids"].tolist(), gallery["embeddings"]
-    pixels, judge = images_to_check(data, students.image_size(student), settings)
+    names, embeddings = load_arrays(workdir.needs(workdir.gallery, "evaluate"), ("ids", "embeddings"))
+    ids = names.tolist()
+    sample = read_sample(data, students.image_size(student), settings)
     metrics = workdir.read_metrics()
     rows = export_student(
         student,
         workdir.path,
-        images_pixels=pixels,
-        judge=judge,
+        images_pixels=sample.pixels,
+        judge=sample.judge,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
-        gallery_precision="asymmetric" if settings.hash_bits else "float32",
+        gallery_precision=getattr(settings, "gallery_precision", "auto"),
+        shards=getattr(settings, "shards", "auto"),
         k=settings.top_k,
         card={
             "backbone": settings.backbone,
@@ -48,31 +44,16 @@ def export_run(settings: Settings, workdir: Workdir) -> None:
             "teacher_view": metrics.get("teacher_view"),
             "queries": metrics.get("queries"),
             "pool": _hash_of_ids(data),
+            "sample": sample.facts,
             "quality": next((row for row in metrics.get("rows", []) if row["name"] == "student"), None),
         },
     )
-    workdir.update_metrics(files=rows)
+    workdir.update_metrics(files=rows, files_sample=sample.facts)
+    logging.info("%s", described(sample.facts))
     for row in rows:
         verdict = "passed" if row["passed"] else f"FAILED: {row['reason']}"
-        figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  mAP {row['map']:.4f}"
+        figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  mAP {-row['map_drop']:+.2f} points"
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
-
-
-def images_to_check(data: RetrievalData, size: int, settings: Settings) -> tuple[np.ndarray, np.ndarray | Judge]:
-    """Returns the pixels that files are run on, and their labels or, with queries, a function that scores them."""
-    if data.queries is None:
-        images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))
-        loaded = read_images(images, size, settings, "reading for the checks")
-        return loaded.pixels, np.asarray(images.labels)[loaded.indices]
-    gallery = read_images(data.gallery, size, settings, "reading the gallery")
-    queries = read_images(data.queries, size, settings, "reading the queries")
-    rules = RunJudge(data.restricted_to(gallery.indices, queries.indices), settings.max_memory_mb)
-    searching = len(queries.pixels)
-
-    def score(embeddings: np.ndarray) -> float:
-        return rules.scores(Vectors(embeddings[searching:], embeddings[:searching])).map
-
-    return np.concatenate([queries.pixels, gallery.pixels]), score
 
 
 def _hash_of_ids(data: RetrievalData) -> str:

@@ -6,9 +6,12 @@ from absl import logging
 
 from export.measure.latency import markdown_table, measure_in_turn
 from kdistill.data import ImageSet, load_pixels
+from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.opening import open_onnx, open_tflite
 from kdistill.settings.settings import Settings
 from kdistill.stages.common import data_of
 from kdistill.stages.workdir import Workdir
+from kdistill.teachers.providers.preprocessing import square_side
 
 IMAGES = 16
 WARMUP_RUNS = 10
@@ -27,7 +30,9 @@ def benchmark_run(settings: Settings, workdir: Workdir) -> None:
     verified = [row for row in metrics.get("files", []) if row.get("passed") and row["name"] != workdir.student.name]
     images = data_of(settings).gallery
     student = {"name": workdir.student.name, "precision": "float32", "cosine_mean": 1.0, "cosine_min": 1.0}
-    student["map"] = next((row["map"] for row in metrics.get("rows", []) if row["name"] == "student"), None)
+    # On the images that the files were checked on: the evaluation's figure is one of the whole gallery.
+    student["map"] = next((row.get("map_student") for row in verified), None)
+    student["map_drop"] = 0.0
     rows = [student, *verified]
     measured = _measure([workdir.path / row["name"] for row in rows], images, settings.image_size, settings)
     files = [{**row, **figures} for row, figures in zip(rows, measured, strict=True)]
@@ -67,14 +72,12 @@ def _teacher_file(settings: Settings, workdir: Workdir) -> Path | None:
 
 def _input_side(path: Path) -> int:
     if path.suffix == ".keras":
-        import keras
-
-        return int(keras.saving.load_model(path, compile=False).input_shape[1])
+        _, height, width, _ = load_keras_file(path).inputs[0].shape
+        return square_side(height, width, str(path))
     if path.suffix == ".tflite":
-        from kdistill.runtimes.opening import open_tflite
-
-        return int(open_tflite(path).get_input_details()[0]["shape"][1])
-    import onnxruntime
-
-    shape = onnxruntime.InferenceSession(str(path)).get_inputs()[0].shape
-    return int(max(side for side in shape[1:] if isinstance(side, int)))
+        shape = open_tflite(path).get_input_details()[0]["shape"]
+        return square_side(int(shape[1]), int(shape[2]), str(path))
+    shape = open_onnx(path).get_inputs()[0].shape
+    # Open sides have names; the channels come first in files of other makers.
+    sides = [side if isinstance(side, int) else None for side in (shape[1:3] if shape[-1] == 3 else shape[2:])]
+    return square_side(sides[0], sides[1], str(path))

@@ -1,11 +1,12 @@
 """Keeps native libraries' chatter off the terminal: they write to the file descriptors, past Python."""
 
 import contextlib
+import functools
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 
 @contextlib.contextmanager
@@ -14,8 +15,8 @@ def quiet() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
+    sink = _nowhere()
     with (
-        tempfile.TemporaryFile("w+") as sink,
         contextlib.redirect_stdout(sink),
         contextlib.redirect_stderr(sink),
         warnings.catch_warnings(),
@@ -29,3 +30,9 @@ def quiet() -> Iterator[None]:
             for kept, descriptor in zip(saved, (1, 2), strict=True):
                 os.dup2(kept, descriptor)
                 os.close(kept)
+
+
+@functools.cache
+def _nowhere() -> TextIO:
+    """Returns a file that swallows what is written; it stays open, since a logger made in a block keeps it."""
+    return open(os.devnull, "w", encoding="utf-8")

@@ -1,6 +1,5 @@
 """Students: a backbone, a pooling, a projection, an L2-normalised embedding, as one plain Functional model."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,20 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.layers.gem import GeM
 from kdistill.layers.hash_head import HashHead
 from kdistill.runtimes.keras_files import check_weights_file, load_keras_file
+from kdistill.students.rebuilding import at_batch, at_size, embedding_dim, image_size, in_float32
+
+__all__ = [
+    "BACKBONES",
+    "POOLINGS",
+    "at_batch",
+    "at_size",
+    "build",
+    "embedding_dim",
+    "image_size",
+    "in_float32",
+    "initialise_projection",
+    "pooled_features",
+]
 
 BACKBONES = ("small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2")
 POOLINGS = ("avg", "gem")
@@ -48,6 +61,10 @@ def build(
         ArgumentError: an unknown backbone or pooling, or a size that the backbone cannot take.
         KdistillError: a weights file that is missing or belongs to another network.
     """
+    if keras.backend.image_data_format() != "channels_last":
+        raise ArgumentError(
+            f"Keras's image_data_format is {keras.backend.image_data_format()!r}; students are built for 'channels_last'"
+        )
     if pooling not in POOLINGS:
         raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
     stride = 8 if backbone == "small_cnn" else 32
@@ -71,26 +88,6 @@ def build(
     if distilled:
         _start_as(student, str(weights))
     return student
-
-
-def at_size(student: keras.Model, image_size: int) -> keras.Model:
-    """Returns the same student, weights copied, for square inputs of another side in pixels."""
-    return _with_input_shape(student, student.input_shape[0], image_size)
-
-
-def at_batch(student: keras.Model, batch_size: int | None) -> keras.Model:
-    """Returns the same student, weights copied, with a fixed batch (or a free one for None)."""
-    return _with_input_shape(student, batch_size, student.input_shape[1])
-
-
-def image_size(student: keras.Model) -> int:
-    """Returns the side in pixels of the square input."""
-    return int(student.input_shape[1])
-
-
-def embedding_dim(student: keras.Model) -> int:
-    """Returns Ds."""
-    return int(student.output_shape[-1])
 
 
 def pooled_features(student: keras.Model) -> keras.Model:
@@ -189,16 +186,3 @@ def _small_cnn(scaled: Any, alpha: float) -> Any:
         features = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{stage}")(features)
         features = keras.layers.ReLU(name=f"relu_{stage}")(features)
     return features
-
-
-def _with_input_shape(student: keras.Model, batch_size: int | None, size: int) -> keras.Model:
-    config = copy.deepcopy(student.get_config())
-    for layer in config["layers"]:
-        # Recorded build shapes belong to the old input; layers are built anew when the graph is replayed.
-        layer.pop("build_config", None)
-        if layer["class_name"] == "InputLayer":
-            key = "batch_shape" if "batch_shape" in layer["config"] else "batch_input_shape"
-            layer["config"][key] = (batch_size, size, size, 3)
-    rebuilt = student.__class__.from_config(config)
-    rebuilt.set_weights(student.get_weights())
-    return rebuilt

@@ -79,7 +79,7 @@ def embed_to_folder(
                     raise UnreadableImage(f"none of the {stop - start} images can be read: {record.skipped[0][1]}")
                 skipped = {name for name, _ in record.skipped}
                 ids = [image.id for image in images[start:stop] if image.id not in skipped]
-                listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
+                listing.write_text("".join(f"{name}\n" for name in ids), encoding="utf-8", errors="surrogateescape")
                 write_header(partial, record.rows, record.dim)
                 os.replace(partial, matrix)
                 record.done = True

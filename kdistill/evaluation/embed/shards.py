@@ -10,6 +10,8 @@ import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError
 
+_NAMES: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""Names of files need not be UTF-8; their bytes are kept."""
 HEADER_BYTES = 128
 
 
@@ -141,8 +143,8 @@ def merge_shards(folder: str | Path, count: int) -> JobResult:
                 file.write(part[first : first + 8192].tobytes())
     write_header(partial, rows, records[0].dim)
     listing = root / "ids.txt"
-    texts = [shard.path(root, "ids", ".txt").read_text(encoding="utf-8") for shard in shards]
-    listing.write_text("".join(texts), encoding="utf-8")
+    texts = [shard.path(root, "ids", ".txt").read_text(**_NAMES) for shard in shards]
+    listing.write_text("".join(texts), **_NAMES)
     os.replace(partial, matrix)
     skipped = tuple(item for record in records for item in record.skipped)
     return JobResult(matrix, listing, rows, skipped, rows)
