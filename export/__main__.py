@@ -11,11 +11,17 @@ import numpy as np
 
 from export.handover import files as handover
 from export.handover import milvus
+from export.retriever.gallery import PRECISIONS, joined
+from export.retriever.shards import INT8_ROWS, shards_of
 from export.retriever.update import read_retriever, update_retriever
 from export.web import command as web
+from kdistill.console.keras_settings import check_keras_settings
 from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError, run_command
 from kdistill.files.archives import load_arrays
+
+_HAMMING = {"hamming": "binary"}
+"""What users call a search by codes, and how our files call it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,32 +35,60 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    check_keras_settings()
     with quiet():
         from export.gate.run_gate import verify_run  # TensorFlow
     return verify_run(arguments.run, arguments.max_map_drop, arguments.min_cosine, arguments.resizers, arguments.json)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
+    check_keras_settings()
     with quiet():
         from export.gate.run_gate import convert_run  # TensorFlow
     return convert_run(arguments.run, arguments.precision, arguments.format)
 
 
+def _retriever(arguments: argparse.Namespace) -> int:
+    check_keras_settings()
+    with quiet():
+        from export.gate.run_gate import build_run_retriever  # TensorFlow
+    return build_run_retriever(
+        arguments.run,
+        precision=_HAMMING.get(arguments.precision, arguments.precision),
+        file_format=arguments.format,
+        shards=arguments.shards,
+        k=arguments.top_k,
+        out=arguments.out,
+    )
+
+
 def _add(arguments: argparse.Namespace) -> int:
+    source = _one_file(arguments.retriever)
     ids, embeddings = _read_embeddings(arguments.embeddings)
-    update_retriever(arguments.retriever, arguments.out or arguments.retriever, embeddings=embeddings, ids=ids)
+    update_retriever(source, arguments.out or source, embeddings=embeddings, ids=ids)
     print(f"{len(ids)} rows were added")
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
-    update_retriever(arguments.retriever, arguments.out or arguments.retriever, remove=arguments.ids)
-    print(f"{len(arguments.ids)} rows were removed")
+    source = _one_file(arguments.retriever)
+    update_retriever(source, arguments.out or source, remove=arguments.ids)
+    print(f"{len(set(arguments.ids))} rows were removed")
     return 0
 
 
+def _one_file(path: Path) -> Path:
+    files = shards_of(path)
+    if len(files) > 1:
+        raise KdistillError(
+            f"{path} lies in {len(files)} shards, and rows are added and removed in one file: name the shard, "
+            f"such as {files[-1].name}"
+        )
+    return files[0]
+
+
 def _hand_over(arguments: argparse.Namespace) -> int:
-    _, gallery, _ = read_retriever(arguments.retriever)
+    gallery = joined([read_retriever(file)[1] for file in shards_of(arguments.retriever)])
     if arguments.to == "milvus":
         recall = milvus.hand_over(gallery, arguments.out, arguments.collection, index=arguments.index)
         print(f"recall@10 against the exact search: {recall:.4f}")
@@ -63,7 +97,8 @@ def _hand_over(arguments: argparse.Namespace) -> int:
     else:
         build = handover.to_faiss if arguments.to == "faiss" else handover.to_usearch
         handover.write_index(build(gallery), arguments.out)
-    print(f"{len(gallery.ids)} rows of {gallery.values.shape[1]} were written to {arguments.out}")
+    unit = "bits" if gallery.holds_codes else "dimensions"
+    print(f"{len(gallery.ids)} rows of {gallery.dimension} {unit} were written to {arguments.out}")
     return 0
 
 
@@ -81,6 +116,15 @@ def _limit(text: str) -> tuple[str, float]:
         return precision, float(points)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not PRECISION=POINTS, such as int8=1.5") from error
+
+
+def _shards(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of files nor auto") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,6 +156,22 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--precision", required=True, help=precisions)
     convert.add_argument("--format", choices=["tflite", "onnx"], default="tflite")
 
+    retriever = command("retriever", _retriever, "Write a retriever of a run's student and gallery, and check it.")
+    retriever.add_argument("--run", type=Path, required=True, help="work folder of the run, evaluated")
+    retriever.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS, *_HAMMING],
+        default="auto",
+        help=f"how the gallery is stored; auto: codes of a student that makes them, else int8 from {INT8_ROWS:,} rows "
+        "on, else float32; asymmetric: codes searched by embeddings; binary or hamming: codes searched by codes",
+    )
+    retriever.add_argument("--format", choices=["tflite", "onnx"], default="tflite")
+    retriever.add_argument(
+        "--shards", type=_shards, default="auto", help="files to spread the gallery over; auto: as few as can hold it"
+    )
+    retriever.add_argument("--top_k", "--k", type=int, help="neighbours in an answer; default: those of the run")
+    retriever.add_argument("--out", type=Path, help="where to write; default: retriever.FORMAT in the run's folder")
+
     web.add_arguments(command("web", web.run, web.DESCRIPTION))
 
     for name, run, text in (
@@ -120,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
         ("handover", _hand_over, "Write a retriever's gallery for another search tool."),
     ):
         added = command(name, run, text)
-        added.add_argument("--retriever", type=Path, required=True, help="the .tflite or .onnx file")
+        added.add_argument(
+            "--retriever", type=Path, required=True, help="the .tflite or .onnx file (for NAME-0, NAME-1, ...: NAME)"
+        )
         if name == "handover":
             added.add_argument("--to", choices=["faiss", "usearch", "parquet", "milvus"], required=True)
             added.add_argument("--out", required=True, help="file; milvus: http://HOST:PORT, or a folder NAME.db")

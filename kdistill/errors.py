@@ -1,5 +1,6 @@
 """The one exception that users are meant to see, and how a command ends: its exit status and its one sentence."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,6 +9,8 @@ from typing import NoReturn
 
 MAX_SENTENCE = 2000
 """Characters of an error that are shown: a file's name or a library's message can have any length."""
+READER_GONE = 128 + 13
+"""Exit status of a command whose output nobody reads any more (SIGPIPE)."""
 
 
 class KdistillError(Exception):
@@ -34,19 +37,28 @@ def run_command(main: Callable[[], object], *, tracebacks: bool = False) -> None
     """Runs a command line's `main`; whatever ends it early becomes one sentence on standard error and an exit status.
 
     1 for a fault, 2 for wrong arguments, 130 for Ctrl-C and for SIGTERM, which is treated as Ctrl-C: work in hand is
-    settled on the way out (a question in flight becomes known as lost), and what was saved before stays.
+    settled on the way out (a question in flight becomes known as lost), and what was saved before stays. 141, without a
+    sentence, when the reader of the output went away (`| head -1`), as shells count it. What a terminal cannot show is
+    written as an escape: names of files may hold anything.
 
     Args:
         main: the command; what it returns is its exit status when it is an integer other than 0.
         tracebacks: let the exception through, for debugging.
     """
+    _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        status = main()
+        try:
+            status = main()
+        finally:
+            # Here and not at the interpreter's end, where a reader that went away makes Python complain.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _end("interrupted; start the same command again to continue", 130)
     except (KdistillError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            sys.exit(READER_GONE)
         if tracebacks:
             raise
         if isinstance(error, KdistillError):
@@ -58,6 +70,28 @@ def run_command(main: Callable[[], object], *, tracebacks: bool = False) -> None
         _end(f"error: {error.strerror or error}{where}", 1)
     if isinstance(status, int) and status:
         sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    """Makes both output streams take any text: some are closed, some know ASCII only, none takes half a surrogate."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for as long as we run)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_is_gone() -> bool:
+    """Says whether standard output leads nowhere; if so it is turned to where the interpreter's end can flush it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def one_line(text: object) -> str:

@@ -114,15 +114,13 @@ def settings_of(base: Settings, method: str, seed: int, options: dict[str, Any],
     changes = dict(METHODS[method])
     if weights_dir is None:
         changes = {name: value for name, value in changes.items() if name == "target_flops"}
-        return dataclasses.replace(base, **changes, seed=seed)
+        return base.changed(**changes, seed=seed)
     file = WEIGHTS.get(changes["alpha"])
     weights = str(weights_dir / file) if file else None
     if weights is None:
         # From a random start nothing can be frozen, and steps of the size that spares pretrained weights lead nowhere.
         changes |= {"freeze_batch_norm": False, "learning_rate": 1e-3}
-    return dataclasses.replace(
-        base, seed=seed, student_weights=weights, **changes, **(options if method == "shrunk" else {})
-    )
+    return base.changed(seed=seed, student_weights=weights, **changes, **(options if method == "shrunk" else {}))
 
 
 def figures_of(runs: list[dict[str, Any]], seeds: int) -> dict[str, float]:

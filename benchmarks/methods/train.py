@@ -1,6 +1,5 @@
 """One run of `benchmarks.methods`: the main job's own training and evaluation, on images in memory."""
 
-import dataclasses
 import functools
 
 import keras
@@ -69,8 +68,7 @@ def setups(problem: Problem) -> dict[str, str]:
 def settings_of(problem: Problem, run: Run) -> Settings:
     """Returns the settings under which the main job would do the same."""
     method = METHODS[run.method]
-    return dataclasses.replace(
-        problem.settings,
+    return problem.settings.changed(
         seed=run.seed,
         query_budget=run.budget,
         loss=method.loss,

@@ -35,7 +35,7 @@ from kdistill import losses, students
 from kdistill.console.progress import progress_bar
 from kdistill.files.whole import write_json
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, pair_mask
-from kdistill.settings import Settings
+from kdistill.settings.joint_space import JointSpaceSettings
 from kdistill.training.distiller import Distiller
 
 BATCH, STUDENT_DIM, TEACHER_DIM = 64, 128, 1280
@@ -61,7 +61,7 @@ def bare_step(student: keras.Model, images: tf.Tensor) -> Callable[[], Any]:
 
 def full_step(student: keras.Model, images: tf.Tensor, answers: tf.Tensor, mixtures: int) -> Callable[[], Any]:
     """Returns the compiled `train_step` of a Distiller with the default loss and a bank of other images."""
-    bank = EmbeddingBank(Settings.bank_size)
+    bank = EmbeddingBank(JointSpaceSettings().bank_size)
     distiller = Distiller(student, interpolation=JointSpaceInterpolation(mixtures), bank=bank)
     distiller.compile(keras.optimizers.Adam(1e-4), loss=DEFAULT_LOSS)
     distiller.joint_loss(answers, student(images))

@@ -5,6 +5,7 @@ The object classes are the ones that ship with ai-edge-litert, generated from th
 """
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,13 @@ def read_model(source: Path | str | bytes) -> Any:
     return model
 
 
-def write_model(model: Any, path: Path | str) -> None:
+def write_model(model: Any, path: Path | str, *, check: Callable[[Path], None] | None = None) -> None:
     """Writes a `ModelT` under `path`, whole or not at all.
+
+    Args:
+        model: the content.
+        path: where to write.
+        check: is given the written file before it gets its name; what it raises leaves no file.
 
     Raises:
         KdistillError: the model does not fit into one flatbuffer (2 GiB), or the disk is full.
@@ -125,8 +131,10 @@ def write_model(model: Any, path: Path | str) -> None:
         )
     builder = SharingBuilder(size + size // 8 + 2**16)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        file.write(memoryview(builder.Bytes)[builder.head :])
+    with whole_file(path) as temporary:
+        temporary.write_bytes(memoryview(builder.Bytes)[builder.head :])
+        if check is not None:
+            check(temporary)
 
 
 def operator_names(model: Any) -> set[str]:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.formats import float_head
+from export.formats import checks, float_head
 from export.formats.flatbuffer import (
     add_metadata,
     name_signature,
@@ -52,19 +52,21 @@ def export_tflite(
 
     Raises:
         ArgumentError: an unknown precision, or int8 without calibration images of the right shape.
-        KdistillError: the model needs operators that plain runtimes lack, or the disk is full.
+        KdistillError: no student (see `checked_student`), the model needs operators that plain runtimes lack, the file
+            does not give the student's embeddings, or the disk is full.
     """
     model = convert_student(student, precision=precision, calibration=calibration)
     refuse_unportable(model, str(path))
     add_metadata(model, metadata or {})
-    write_model(model, path)
+    reference = checks.reference_of(student, None if calibration is None else calibration[:MIN_CALIBRATION])
+    write_model(model, path, check=lambda file: checks.check_tflite_student(file, str(path), reference, precision))
 
 
 def convert_student(student: Any, *, precision: str = "float32", calibration: np.ndarray | None = None) -> Any:
     """Returns the student as a `ModelT` with the signature `serving_default`; arguments as in `export_tflite`."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
-    fixed = students.at_batch(student, 1)
+    fixed = students.at_batch(students.in_float32(checked_student(student)), 1)
     if precision == "int8":
         images = checked_calibration(calibration, fixed.input_shape)
         model = _converted(_before_normalisation(fixed, images), precision, images)
@@ -88,8 +90,12 @@ def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None
         converter.target_spec.supported_types = [tf.float16]
     if calibration is not None:
         converter.representative_dataset = lambda: ([image[None]] for image in calibration)
-    with quiet():
-        model = read_model(bytes(converter.convert()))
+    try:
+        with quiet():
+            model = read_model(bytes(converter.convert()))
+    # The converter raises classes of its own, with its whole log as their text.
+    except Exception as error:
+        raise KdistillError(f"the model {fixed.name!r} cannot become TFLite: {first_line(error)}") from error
     if calibration is not None and "DEQUANTIZE" not in operator_names(model):
         raise KdistillError("the converter returned a float model although int8 was asked for")
     if calibration is not None:
@@ -120,6 +126,28 @@ def _normalise_output(model: Any) -> None:
     embedding = builder.tensor(shape, np.float32, "embedding")
     builder.operator("L2_NORMALIZATION", [raw], [embedding], "L2NormOptions")
     builder.graph.outputs = [embedding]
+
+
+def checked_student(student: Any) -> Any:
+    """Returns a Keras model after a look at its input and output.
+
+    Raises:
+        KdistillError: it does not take `image` uint8 [batch, S, S, 3], or does not give [batch, D].
+    """
+    students.image_size(student)
+    students.embedding_dim(student)
+    dtype = tf.as_dtype(student.inputs[0].dtype).name
+    if dtype != "uint8":
+        raise KdistillError(
+            f"the model {student.name!r} takes {dtype} pixels; a student takes uint8 and scales them inside"
+        )
+    return student
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of a library's message, or the name of its class."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def checked_calibration(images: np.ndarray | None, input_shape: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """All files of a student in one call: export, verify, describe."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from export.formats.onnx import export_onnx
 from export.formats.tflite import CALIBRATED, export_tflite
 from export.gate.card import write_card
 from export.gate.verify import Judge, Limits, verify_files
-from export.retriever.build import build_retriever
+from export.retriever.shards import build_files, choose_precision
 from kdistill.console.progress import progress_bar
 
 CALIBRATION_IMAGES = 200
@@ -27,7 +26,8 @@ def export_student(
     judge: np.ndarray | Judge,
     gallery_embeddings: np.ndarray,
     gallery_ids: Sequence[str],
-    gallery_precision: str = "float32",
+    gallery_precision: str = "auto",
+    shards: int | str = "auto",
     k: int = 10,
     card: Mapping[str, Any],
     precisions: Sequence[str] = DEFAULT_PRECISIONS,
@@ -43,7 +43,8 @@ def export_student(
         judge: their labels, int [n], or a function that scores their embeddings (see `verify_files`).
         gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
         gallery_ids: G unique names.
-        gallery_precision: how the retrievers store it, see `build_retriever`.
+        gallery_precision: how the retrievers store it, see `build_retriever`; "auto": as `choose_precision` says.
+        shards: files of a retriever, see `build_files`; "auto": as many as their size asks for.
         k: neighbours in an answer of the retriever (at most G).
         card: facts of the run for the card.
         precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
@@ -51,7 +52,11 @@ def export_student(
         limits: of the quality gate.
 
     Returns:
-        One row a file (see `export.gate.verify.FileCheck`); a file that failed stands as NAME.failed.
+        One row a file (see `export.gate.verify.FileCheck`); a file that failed stands as NAME.failed. Of a retriever
+        in shards the first one has a row, which holds the student.
+
+    Raises:
+        ArgumentError, KdistillError: see `export_onnx`, `export_tflite`, `build_files` and `verify_files`.
     """
     folder = Path(out_dir)
     if calibration is not None:
@@ -62,15 +67,20 @@ def export_student(
     for precision in precisions:
         jobs[student_file(precision)] = _tflite_job(student, precision, calibration)
     k = min(k, len(gallery_ids))
-    # The ONNX student stands there already, and converting a Keras model is slow.
-    for name, source in (("retriever.tflite", student), ("retriever.onnx", folder / "student.onnx")):
-        jobs[name] = functools.partial(
-            build_retriever, source, gallery_embeddings, gallery_ids, k=k, precision=gallery_precision
-        )
+    stored = choose_precision(student, len(gallery_ids)) if gallery_precision == "auto" else gallery_precision
     files = []
-    for name, export in progress_bar(jobs.items(), total=len(jobs), description="exporting", unit="file"):
-        export(folder / name)
-        files.append(folder / name)
+    names = [*jobs, "retriever.tflite", "retriever.onnx"]
+    for name in progress_bar(names, total=len(names), description="exporting", unit="file"):
+        path = folder / name
+        if name in jobs:
+            jobs[name](path)
+            files.append(path)
+            continue
+        # The ONNX student stands there already, and converting a Keras model is slow.
+        source = folder / "student.onnx" if path.suffix == ".onnx" else student
+        files.append(
+            build_files(source, gallery_embeddings, gallery_ids, path, k=k, precision=stored, shards=shards)[0]
+        )
     checks = verify_files(student, files, images_pixels, judge, limits=limits)
     write_card(folder / "card.json", student, checks, card)
     return [check.as_dict() for check in checks]

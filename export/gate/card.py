@@ -8,7 +8,7 @@ from typing import Any
 from export.gate.verify import FileCheck
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files.whole import whole_file
+from kdistill.files.whole import json_text, write_whole
 from kdistill.version import __version__
 
 RESIZE = "Pillow bilinear with antialiasing, to the square input, aspect ratio not kept"
@@ -43,16 +43,15 @@ def write_card(path: Path | str, student: Any, checks: Sequence[FileCheck], fact
     if taken:
         raise ArgumentError(f"the card fills in {', '.join(sorted(taken))} itself")
     try:
-        text = json.dumps({**facts, **card}, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text({**facts, **card}, indent=2)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"a fact for the card cannot be written as JSON: {error}") from error
-    with whole_file(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_whole(Path(path), text + "\n")
     return {**facts, **card}
 
 
-def update_card(path: Path | str, checks: Sequence[FileCheck]) -> None:
-    """Puts new checks into a card in place of the old ones of the same files.
+def update_card(path: Path | str, checks: Sequence[FileCheck], **facts: Any) -> None:
+    """Puts new checks into a card in place of the old ones of the same files, and facts in place of their namesakes.
 
     Raises:
         KdistillError: the card is missing or damaged.
@@ -62,5 +61,4 @@ def update_card(path: Path | str, checks: Sequence[FileCheck]) -> None:
         files = {entry["name"]: entry for entry in card["files"]} | {check.name: check.as_dict() for check in checks}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KdistillError(f"the card {path} cannot be read ({error}); run the export stage again") from error
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps({**card, "files": list(files.values())}, indent=2, ensure_ascii=False) + "\n")
+    write_whole(Path(path), json_text({**card, **facts, "files": list(files.values())}, indent=2) + "\n")

@@ -1,5 +1,6 @@
-"""The quality gate over a finished run: its files again, further precisions, and pairs of resizers."""
+"""The quality gate over a finished run: its files again, further precisions and retrievers, and pairs of resizers."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,21 @@ from export.formats.tflite import CALIBRATED, export_tflite
 from export.gate.bundle import CALIBRATION_IMAGES, student_file
 from export.gate.card import update_card
 from export.gate.resizers import resizer_table
+from export.gate.sample import Sample, described, read_sample
 from export.gate.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
-from export.stage import MAX_VERIFIED, images_to_check
+from export.retriever.shards import build_files, choose_precision, shards_of
+from export.retriever.sidecar import read_sidecar
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.files.archives import load_arrays
 from kdistill.files.whole import write_json
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.stages.evaluate import load_student
 from kdistill.stages.models import read_images
 from kdistill.stages.record import settings_of
 from kdistill.stages.sources import data_of
-from kdistill.stages.workdir import Workdir
+
+FORMATS = ("tflite", "onnx")
 
 
 def verify_run(
@@ -33,33 +38,45 @@ def verify_run(
     with_resizers: bool,
     report: Path | None,
 ) -> int:
-    """Checks all exported files of a run, prints a table; returns 1 when one failed, else 0."""
+    """Checks all exported files of a run, prints a table; returns 1 when one failed, else 0.
+
+    A folder that cannot be written is checked all the same: its card then stays as it was, which is said.
+    """
     unknown = [name for name, _ in max_map_drop if name not in MAX_MAP_DROP]
     if unknown:
         raise ArgumentError(f"precision {unknown[0]!r} is not known; choose one of {', '.join(MAX_MAP_DROP)}")
+    for precision, points in max_map_drop:
+        if not (math.isfinite(points) and 0 <= points <= 100):
+            raise ArgumentError(f"--max_map_drop {precision}={points} is no number of points of mAP, 0 to 100")
+    if min_cosine is not None and not -1 <= min_cosine <= 1:
+        raise ArgumentError(f"--min_cosine={min_cosine} is no cosine, -1 to 1")
+    limits = Limits({**MAX_MAP_DROP, **dict(max_map_drop)}, min_cosine)
     settings, student = _opened(run)
-    data = data_of(settings)
-    files = sorted([*run.glob("student*.tflite"), *run.glob("*.onnx"), *run.glob("retriever.tflite")])
+    files, retrievers = _files_of(run)
     if not files:
         raise KdistillError(f"{run} holds no exported files; run the export stage first")
-    limits = Limits({**MAX_MAP_DROP, **dict(max_map_drop)}, min_cosine)
-    size = students.image_size(student)
-    pixels, judge = images_to_check(data, size, settings)
-    checks = verify_files(student, files, pixels, judge, limits=limits)
-    update_card(run / "card.json", checks)
-    print_checks(checks)
+    sample = _sample(settings, student)
+    checks = verify_files(student, files, sample.pixels, sample.judge, limits=limits)
+    print_checks(checks, sample.facts)
+    damaged = _damaged(retrievers)
+    for sentence in damaged:
+        print(sentence)
     pairs: list[dict[str, Any]] = []
     if with_resizers:
-        images = data.gallery.subset(range(min(MAX_VERIFIED, len(data.gallery))))
-        pairs = resizer_table(lambda stack: student.predict(stack, verbose=0), images, size)
+        size = students.image_size(student)
+        pairs = resizer_table(lambda stack: student.predict(stack, verbose=0), sample.data.gallery, size)
         print(f"{'gallery':14s}{'queries':14s}{'mAP':>8s}{'drop':>8s}")
         for pair in pairs:
             verdict = "" if pair["passed"] else "  more than 1 point"
             print(f"{pair['gallery']:14s}{pair['queries']:14s}{100 * pair['map']:8.2f}{pair['drop']:8.2f}{verdict}")
     if report is not None:
-        content = {"files": [check.as_dict() for check in checks], "resizers": pairs}
+        content = {"files": [check.as_dict() for check in checks], "sample": sample.facts, "resizers": pairs}
         write_json(report, content)
-    return 0 if all(check.passed for check in checks) else 1
+    try:
+        update_card(run / "card.json", checks, sample=sample.facts)
+    except KdistillError as error:
+        print(f"the card was not updated: {error}")
+    return 0 if all(check.passed for check in checks) and not damaged else 1
 
 
 def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
@@ -83,25 +100,110 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     path = run / student_file(precision, file_format)
     export = export_onnx if file_format == "onnx" else export_tflite
     export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
-    checks = verify_files(student, [path], *images_to_check(data, size, settings))
-    update_card(run / "card.json", checks)
-    print_checks(checks)
-    return 0 if checks[0].passed else 1
+    return _check_written(run, settings, student, [path])
 
 
-def print_checks(checks: Sequence[FileCheck]) -> None:
-    """Prints a table of the checks."""
-    print(f"{'file':30s}{'bytes':>12s}{'cosine mean':>13s}{'min':>9s}{'overlap@10':>12s}{'mAP':>8s}")
+def build_run_retriever(
+    run: Path,
+    *,
+    precision: str = "auto",
+    file_format: str = "tflite",
+    shards: int | str = "auto",
+    k: int | None = None,
+    out: Path | None = None,
+) -> int:
+    """Writes a retriever of a run's student and gallery and checks it; returns 1 when it failed, else 0.
+
+    Args:
+        run: work folder of the run, evaluated.
+        precision: how the gallery is stored (see `build_retriever`); "auto": as `choose_precision` says.
+        file_format: "tflite" or "onnx".
+        shards: files that the gallery is spread over, or "auto".
+        k: neighbours in an answer; None for the run's own number, at most the gallery's rows.
+        out: where to write; None for the run's `retriever` of the format. A file elsewhere stands in no card.
+
+    Raises:
+        ArgumentError: a k that the gallery cannot give, an unknown precision, or a file name of another format.
+        KdistillError: the run lacks its student or gallery, or they do not belong together.
+    """
+    settings, student = _opened(run)
+    path = run / f"retriever.{file_format}" if out is None else out
+    if path.suffix != f".{file_format}":
+        raise ArgumentError(f"--out={path} does not end in .{file_format}, the format that is written")
+    stored = run / "gallery.npz"
+    if not stored.is_file():
+        raise KdistillError(f"{run} holds no gallery.npz; run its stage evaluate first")
+    names, embeddings = load_arrays(stored, ("ids", "embeddings"))
+    ids = [str(name) for name in names.tolist()]
+    if precision == "auto":
+        precision = choose_precision(student, len(ids))
+    k = min(settings.export.top_k, len(ids)) if k is None else k
+    files = build_files(student, embeddings, ids, path, k=k, precision=precision, shards=shards)
+    size = sum(file.stat().st_size for file in files)
+    print(f"{len(ids)} rows as {precision}, {size:,} bytes: {', '.join(str(file) for file in files)}")
+    return _check_written(run, settings, student, files[:1])
+
+
+def print_checks(checks: Sequence[FileCheck], facts: dict[str, Any]) -> None:
+    """Prints a table of the checks, and which images they are of."""
+    print(f"{'file':30s}{'bytes':>12s}{'cosine mean':>13s}{'min':>9s}{'overlap@10':>12s}{'mAP':>8s}{'drop':>8s}")
     for check in checks:
         print(
             f"{check.name:30s}{check.bytes:12,d}{check.cosine_mean:13.5f}{check.cosine_min:9.5f}"
-            f"{check.overlap_at_10:12.4f}{100 * check.map:8.2f}  {'passed' if check.passed else check.reason}"
+            f"{check.overlap_at_10:12.4f}{100 * check.map:8.2f}{check.map_drop:8.2f}  "
+            f"{'passed' if check.passed else check.reason}"
         )
+    if checks:
+        print(f"the student's mAP on the same images is {100 * checks[0].map_student:.2f}; {described(facts)}")
+
+
+def _check_written(run: Path, settings: Settings, student: Any, files: Sequence[Path]) -> int:
+    """Runs new files through the gate, and describes those that lie in the run's folder in its card."""
+    sample = _sample(settings, student)
+    checks = verify_files(student, files, sample.pixels, sample.judge)
+    print_checks(checks, sample.facts)
+    if all(file.resolve().parent == run.resolve() for file in files):
+        update_card(run / "card.json", checks, sample=sample.facts)
+    else:
+        print(f"the card of {run} describes the files of that folder only, so it stays as it is")
+    return 0 if all(check.passed for check in checks) else 1
+
+
+def _files_of(run: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the files of a run that embed, and its retrievers, shards of them included."""
+    students_files = [file for suffix in FORMATS for file in run.glob(f"student*.{suffix}")]
+    retrievers = [[file for file in shards_of(run / f"retriever.{suffix}") if file.exists()] for suffix in FORMATS]
+    # The shards behind the first one hold no student.
+    embedding = sorted([*students_files, *(files[0] for files in retrievers if files)])
+    return embedding, [file for files in retrievers for file in files]
+
+
+def _damaged(retrievers: Sequence[Path]) -> list[str]:
+    """Returns a sentence for each retriever that does not belong to its sidecar; one that failed is gone already."""
+    sentences = []
+    for file in retrievers:
+        if file.exists():
+            try:
+                read_sidecar(file).check_file(file)
+            except KdistillError as error:
+                sentences.append(str(error))
+    return sentences
+
+
+def _sample(settings: Settings, student: Any) -> Sample:
+    return read_sample(
+        data_of(settings),
+        students.image_size(student),
+        seed=settings.run.seed,
+        strict=settings.run.strict,
+        max_memory_mb=settings.evaluation.max_memory_mb,
+    )
 
 
 def _opened(run: Path) -> tuple[Settings, Any]:
-    if not (run / "student.keras").is_file():
+    """Returns settings and student; by reading alone, since a finished run may be kept where nothing can be written."""
+    student = run / "student.keras"
+    if not student.is_file():
         raise KdistillError(f"{run} holds no student.keras; give the work folder of a run whose distill stage is done")
     logging.set_verbosity(logging.INFO)
-    workdir = Workdir(run)
-    return settings_of(run), load_student(workdir)
+    return settings_of(run), load_keras_file(student)

@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from export.formats.metadata import stored_precision
+from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
@@ -31,12 +32,22 @@ class Limits:
     """What a file must keep.
 
     Attributes:
-        max_map_drop: points of mAP by precision; a precision that is not named has float32's limit.
-        min_cosine: the least cosine to the Keras student's embedding of any image, or None.
+        max_map_drop: points of mAP by precision, each from -100 to 100; a precision that is not named has float32's.
+        min_cosine: the least cosine to the Keras student's embedding of any image, -1 to 1, or None.
     """
 
     max_map_drop: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(MAX_MAP_DROP))
     min_cosine: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for a limit that no file could be measured by, such as one that is no number."""
+        for precision, points in self.max_map_drop.items():
+            if not -100 <= points <= 100:
+                raise ArgumentError(
+                    f"max_map_drop of {precision} is {points}; it is given in points of mAP, -100 to 100"
+                )
+        if self.min_cosine is not None and not -1 <= self.min_cosine <= 1:
+            raise ArgumentError(f"min_cosine is {self.min_cosine}; a cosine lies between -1 and 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +62,10 @@ class FileCheck:
         cosine_mean: between its embeddings and the Keras student's, over the images.
         cosine_min: the least of them.
         overlap_at_10: share of the student's ten nearest images that are among the file's ten nearest.
-        map: leave-one-out mAP of the file's own embeddings, 0 to 1.
+        map: mAP of the file's own embeddings on the images of the check, 0 to 1; not to be compared with figures of
+            other images.
+        map_student: mAP of the Keras student on the same images.
+        map_drop: points of mAP (0 to 100) that the file loses against it; negative where it gains.
         passed: within the limits.
         reason: why not; empty when passed.
     """
@@ -64,6 +78,8 @@ class FileCheck:
     cosine_min: float
     overlap_at_10: float
     map: float
+    map_student: float
+    map_drop: float
     passed: bool
     reason: str
 
@@ -92,9 +108,14 @@ def verify_files(
         limits: what a file must keep; None for the defaults.
 
     Raises:
-        ArgumentError: no images, or labels that do not match them.
+        ArgumentError: no images, images of another shape than the student's, or labels that do not match them.
         KdistillError: the student itself gives one embedding for all images, against which nothing can be checked.
     """
+    size = students.image_size(student)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+        raise ArgumentError(
+            f"the student takes images uint8 [{size}, {size}, 3]; these are {pixels.dtype} {list(pixels.shape[1:])}"
+        )
     count = len(pixels) if callable(judge) else len(judge)
     if len(pixels) < 2 or len(pixels) != count:
         raise ArgumentError(f"verification needs at least 2 images with a label each; {len(pixels)} and {count} came")
@@ -109,8 +130,13 @@ def verify_files(
         check = _check(Path(file), reference, map_reference, pixels, score, limits)
         if not check.passed:
             failed = Path(f"{file}.failed")
-            Path(file).replace(failed)
-            logging.error("%s fails the quality gate and is now %s: %s", check.name, failed.name, check.reason)
+            try:
+                Path(file).replace(failed)
+                logging.error("%s fails the quality gate and is now %s: %s", check.name, failed.name, check.reason)
+            except OSError as error:
+                # Who may only read still gets the verdict.
+                reason = error.strerror or error
+                logging.error("%s fails the quality gate: %s; it keeps its name: %s", check.name, check.reason, reason)
         checks.append(check)
     return checks
 
@@ -148,6 +174,8 @@ def _check(
         cosine_min=float(cosine.min()),
         overlap_at_10=float(agreement["teacher_overlap_at_10"]),
         map=float(quality),
+        map_student=float(map_reference),
+        map_drop=float(drop),
         passed=not reasons,
         reason="; ".join(reasons),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from export.formats.checks import Reference, check_tflite_retriever, reference_of
 from export.formats.flatbuffer import (
     AlignedBuffer,
     add_metadata,
@@ -59,12 +60,14 @@ def build_retriever(
     """
     suffix = _checked_suffix(path)
     gallery = build_gallery(embeddings, ids, precision)
+    gallery.check_k(k)
+    reference = None if isinstance(student, str | Path) else reference_of(student)
     if suffix == ".onnx":
         from export.retriever.onnx_retriever import open_student, write_onnx_retriever
 
-        write_onnx_retriever(open_student(student), gallery, path, k=k)
+        write_onnx_retriever(open_student(student), gallery, path, k=k, reference=reference)
     else:
-        write_retriever(_student_model(student), gallery, path, k=k)
+        write_retriever(_student_model(student), gallery, path, k=k, reference=reference)
 
 
 def build_search(
@@ -87,17 +90,25 @@ def build_search(
     write_retriever(model, gallery, path, k=k)
 
 
-def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -> None:
-    """Adds the search signatures to a `ModelT` and writes model and sidecar.
+def write_retriever(
+    model: Any, gallery: Gallery, path: Path | str, *, k: int, reference: Reference | None = None
+) -> None:
+    """Adds the search signatures to a `ModelT` and writes model and sidecar, once the file has proved to work.
 
-    Subgraph 0, where there is one, is a student: the file then has `embed` and `search` too.
+    Subgraph 0, where there is one, is a student: the file then has `embed` and `search` too. With the `reference` of
+    the Keras student that it was made from, the file is compared with it.
     """
     gallery.check_k(k)
     dimension = gallery.dimension
+    side = None
     graph = (HammingGraph if gallery.holds_codes else SearchGraph)(model, gallery, k)
     if model.subgraphs:
         embed = model.subgraphs[0]
         own = int(embed.tensors[int(embed.outputs[0])].shape[-1])
+        _, height, width, _ = (int(length) for length in embed.tensors[int(embed.inputs[0])].shape)
+        if height != width:
+            raise KdistillError(f"the student takes images {height} pixels high and {width} wide; it must take squares")
+        side = height
         if own != dimension:
             raise KdistillError(f"the gallery has {dimension} dimensions, the student's embedding has {own}")
         signatures(model)["serving_default"].signatureKey = "embed"
@@ -112,7 +123,7 @@ def write_retriever(model: Any, gallery: Gallery, path: Path | str, *, k: int) -
 
     add_metadata(model, {RETRIEVER_KEY: json.dumps(gallery.description(k))})
     refuse_unportable(model, str(path))
-    write_model(model, path)
+    write_model(model, path, check=lambda file: check_tflite_retriever(file, str(path), gallery, k, side, reference))
     facts = (gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), gallery.scanned)
     Sidecar(*facts, batches=True).write(path)
 

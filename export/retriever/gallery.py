@@ -199,6 +199,26 @@ def build_gallery(
     return Gallery(values, scale, residual, centre, names, first_pass=first_pass)
 
 
+def joined(galleries: Sequence[Gallery]) -> Gallery:
+    """Returns the rows of several galleries (shards) as one, for tools that take them all.
+
+    int8 shards have each their own frame, so their rows come out as float32.
+
+    Raises:
+        KdistillError: they differ in kind or dimension, or an id stands in two of them.
+    """
+    if len(galleries) == 1:
+        return galleries[0]
+    if len({(gallery.precision, gallery.dimension) for gallery in galleries}) != 1:
+        raise KdistillError("shards belong together when they have the same dimension and precision; these do not")
+    ids = tuple(name for gallery in galleries for name in gallery.ids)
+    if len(set(ids)) != len(ids):
+        raise KdistillError(f"id {collections.Counter(ids).most_common(1)[0][0]!r} stands in more than one shard")
+    plain = galleries[0].scale is None
+    values = np.concatenate([gallery.values if plain else gallery.rows() for gallery in galleries])
+    return Gallery(values, None, None, None, ids, galleries[0].asymmetric)
+
+
 def _frame(embeddings: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, FirstPass | None]:
     """Returns the mean of the rows, float32 [D], and the first pass that suits them."""
     dimension = embeddings.shape[1]

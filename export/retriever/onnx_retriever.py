@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from export.formats.checks import Reference, check_onnx_retriever
 from export.retriever.gallery import Gallery
 from export.retriever.sidecar import RETRIEVER_KEY, Sidecar
 from export.search.hamming_onnx import OnnxHamming
@@ -26,14 +27,22 @@ MAX_BYTES = 2**31 - 2**20
 """The size of a protobuf message has 32 bits with a sign."""
 
 
-def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path: Path | str, *, k: int) -> None:
-    """Writes the graph and its sidecar.
+def write_onnx_retriever(
+    student: onnx.ModelProto | None,
+    gallery: Gallery,
+    path: Path | str,
+    *,
+    k: int,
+    reference: Reference | None = None,
+) -> None:
+    """Writes the graph and its sidecar, once the file has proved to work.
 
     Args:
         student: a graph from `image` to `embedding` with an open batch; None for a file that searches embeddings only.
         gallery: its rows.
         path: where to write.
         k: neighbours in an answer.
+        reference: of the Keras student that the graph was made from, which the file is then compared with.
 
     Raises:
         ArgumentError: k outside 1 to G.
@@ -45,6 +54,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     dimension = gallery.dimension
     model = _without_student() if student is None else _with_student(student, dimension)
     graph = model.graph
+    side = None if student is None else _side(student)
     graph.input.append(helper.make_tensor_value_info("query", TensorProto.FLOAT, ["queries", dimension]))
     queries = "query"
     if student is not None:
@@ -63,6 +73,7 @@ def write_onnx_retriever(student: onnx.ModelProto | None, gallery: Gallery, path
     onnx.checker.check_model(model)
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
+        check_onnx_retriever(temporary, str(path), gallery, k, side, reference)
     scanned = gallery.scanned
     Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), scanned, batches=True).write(path)
 
@@ -163,6 +174,13 @@ def _with_student(student: onnx.ModelProto, dimension: int) -> onnx.ModelProto:
     _rename(model.graph, "embedding", "student/embedding")
     del model.graph.output[:]
     return model
+
+
+def _side(student: onnx.ModelProto) -> int:
+    height, width = (axis.dim_value for axis in student.graph.input[0].type.tensor_type.shape.dim[1:3])
+    if height != width:
+        raise KdistillError(f"the student takes images {height} pixels high and {width} wide; it must take squares")
+    return int(height)
 
 
 def _without_student() -> onnx.ModelProto:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from kdistill.errors import KdistillError
-from kdistill.files.whole import read_bounded, sha256_of, whole_file
+from kdistill.files.whole import json_text, read_bounded, sha256_of, write_whole
 
 FORMAT = 1
 RETRIEVER_KEY = "kdistill_retriever"
@@ -43,8 +43,7 @@ class Sidecar:
 
     def write(self, path: Path | str) -> None:
         """Writes the sidecar of the retriever `path`, whole or not at all."""
-        with whole_file(sidecar_path(path)) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False), encoding="utf-8")
+        write_whole(sidecar_path(path), json_text(dataclasses.asdict(self)))
 
     def check_file(self, path: Path | str) -> None:
         """Compares the file with the checksum (about a second for a gigabyte).

@@ -11,9 +11,6 @@ import math
 
 import numpy as np
 
-from export.retriever.gallery import Gallery
-from kdistill.errors import KdistillError
-
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
@@ -55,20 +52,3 @@ def in_order(rows: np.ndarray, layout: Runs) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(layout.depth, layout.blocks, *rows.shape[1:]).swapaxes(0, 1)).reshape(
         rows.shape
     )
-
-
-def to_faiss_binary(gallery: Gallery):  # type: ignore[no-untyped-def]
-    """Returns a `faiss.IndexBinaryFlat` with the gallery's codes; its row numbers are ours.
-
-    Raises:
-        KdistillError: the gallery holds no codes, or faiss is not installed.
-    """
-    if not gallery.holds_codes:
-        raise KdistillError(f"faiss's binary index takes codes, this gallery holds {gallery.precision}")
-    try:
-        import faiss
-    except ImportError as error:
-        raise KdistillError("faiss is not installed: pip install 'kdistill[search]'") from error
-    index = faiss.IndexBinaryFlat(gallery.dimension)
-    index.add(gallery.values)
-    return index

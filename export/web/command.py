@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from kdistill.console.keras_settings import check_keras_settings
 from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError
 
@@ -21,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Builds the site, says how to look at it, and returns the exit status."""
     if not arguments.run.is_dir():
         raise KdistillError(f"the run {str(arguments.run)!r} does not exist")
+    check_keras_settings()
     with quiet():
         from export.web.build import build_site  # TensorFlow
     build_site(arguments.run, arguments.out, data_dir=arguments.data_dir, title=arguments.title)

@@ -21,7 +21,7 @@ from export.web import pictures, runtime
 from kdistill import students
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError
-from kdistill.files.whole import whole_folder
+from kdistill.files.whole import json_text, whole_folder
 
 STATIC = Path(__file__).with_name("static")
 
@@ -57,8 +57,9 @@ def write_site(
 
     Raises:
         ArgumentError: `out_dir` holds something else than a site.
-        KdistillError: npm is missing, an image cannot be read, or the disk is full.
+        KdistillError: the model is no student, npm is missing, an image cannot be read, or the disk is full.
     """
+    students.image_size(student)
     out_dir = Path(out_dir)
     if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / "site.json").exists():
         raise ArgumentError(f"{out_dir} is not empty and holds no site; name another --out")
@@ -115,10 +116,10 @@ def _write_parts(
         "runtime": {"version": version, **{build: _store_build(site, modules, build) for build in runtime.BUILDS}},
         "embedder": _store_packed(site, "models", ".tflite", _taken(embedder)),
         "searcher": _store_packed(site, "models", ".tflite", _taken(searcher)),
-        "gallery": _store_packed(site, "models", ".json", json.dumps(description, ensure_ascii=False).encode()),
+        "gallery": _store_packed(site, "models", ".json", json_text(description).encode()),
         "samples": _store_samples(site, gallery, queries),
     }
-    (site / "site.json").write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    (site / "site.json").write_text(json_text(content, indent=1), encoding="utf-8")
     _write_version(site)
 
 
@@ -168,5 +169,6 @@ def _write_version(site: Path) -> None:
     shell = sorted([*page, "site.json", "runtime/litert.js", "runtime/wasm-utils.js"])
     digest = hashlib.sha256(b"".join((site / name).read_bytes() for name in [*shell, "sw.js"])).hexdigest()[:16]
     (site / "version.js").write_text(
-        f"self.SITE_VERSION = {json.dumps(digest)};\nself.SITE_SHELL = {json.dumps(['./', *shell])};\n"
+        f"self.SITE_VERSION = {json.dumps(digest)};\nself.SITE_SHELL = {json.dumps(['./', *shell])};\n",
+        encoding="utf-8",
     )

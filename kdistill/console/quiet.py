@@ -1,12 +1,13 @@
 """Keeps native libraries' chatter off the terminal: they write to the file descriptors, past Python."""
 
 import contextlib
+import functools
 import os
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 _ONE_AT_A_TIME = threading.RLock()
 """The descriptors belong to the process: of two threads in here, the later would restore the sink of the earlier."""
@@ -25,8 +26,8 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _redirected(saved: tuple[int, int]) -> Iterator[None]:
+    sink = _nowhere()
     with (
-        tempfile.TemporaryFile("w+") as sink,
         contextlib.redirect_stdout(sink),
         contextlib.redirect_stderr(sink),
         warnings.catch_warnings(),
@@ -40,3 +41,9 @@ def _redirected(saved: tuple[int, int]) -> Iterator[None]:
             for kept, descriptor in zip(saved, (1, 2), strict=True):
                 os.dup2(kept, descriptor)
                 os.close(kept)
+
+
+@functools.cache
+def _nowhere() -> TextIO:
+    """Returns a file that swallows what is written; it stays open, since a logger made in a block keeps it."""
+    return open(os.devnull, "w", encoding="utf-8")

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
+from kdistill.errors import ArgumentError
 from kdistill.evaluation.blockwise.memory import in_smaller_batches
 from kdistill.runtimes.image_model import Run
 from kdistill.runtimes.keras_model import as_function
@@ -112,8 +114,14 @@ def embed_images(
         description: the word in front of the progress bar.
 
     Raises:
+        ArgumentError: a Keras model that takes another size.
+        KdistillError: a Keras model that is no student, see `students.image_size`.
         UnreadableImage: under `strict`, or when not one image can be read.
     """
+    if isinstance(model, keras.Model) and students.image_size(model) != image_size:
+        raise ArgumentError(
+            f"the model {model.name!r} takes images of {students.image_size(model)} pixels a side, not {image_size}"
+        )
     embed = as_function(model)
     parts: list[np.ndarray] = []
     indices: list[np.ndarray] = []

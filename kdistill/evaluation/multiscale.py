@@ -54,11 +54,12 @@ def embed_multiscale(
     Raises:
         UnreadableImage: under `strict`, or when not one image can be read.
     """
-    base = image_size or students.image_size(student)
+    own = students.image_size(student)
+    base = image_size or own
     total: np.ndarray | None = None
     for scale in scales:
         size = max(1, round(base * scale))
-        model = student if size == students.image_size(student) else students.at_size(student, size)
+        model = student if size == own else students.at_size(student, size)
         embedded = embed_images(
             model,
             images,

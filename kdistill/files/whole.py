@@ -100,6 +100,22 @@ def write_whole(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Returns content as JSON that UTF-8 can hold: readable, and with escapes where a name is no valid text.
+
+    The file system takes names that are no UTF-8; Python reads them as lone surrogates, which only escapes can express.
+
+    Raises:
+        ValueError, TypeError: what JSON cannot hold, numbers that are not finite among it.
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(content, indent=indent, allow_nan=False)
+    return text
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes content as indented JSON, as `write_whole` writes.
 

@@ -27,5 +27,11 @@ class DataSettings:
         None, "lists: file of labelled images on which training is watched (never chosen by)."
     )
     gnd_file: str | None = setting(None, "revisited: the ground truth in --data_dir; empty: its only gnd_*.pkl.")
+    max_megapixels: float = setting(
+        64.0,
+        "Photos of more than so many million pixels are refused before they are decoded; phones have up to 200.",
+        above=0,
+        high=10_000,
+    )
     pool_dir: str | None = setting(None, "revisited: folder of unlabelled images to learn from.")
     distractor_dir: str | None = setting(None, "revisited: folder of further gallery images.")

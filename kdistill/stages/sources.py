@@ -18,5 +18,6 @@ def data_of(settings: Settings) -> RetrievalData:
         gnd_file=data.gnd_file,
         pool_dir=data.pool_dir,
         distractor_dir=data.distractor_dir,
+        max_megapixels=data.max_megapixels,
         seed=settings.run.seed,
     )

@@ -1,7 +1,8 @@
 """Students: a backbone, a pooling, a projection, an L2-normalised embedding, as one plain Functional model."""
 
 from kdistill.facts.students import BACKBONES, POOLINGS
-from kdistill.students.building import at_batch, at_size, build, embedding_dim, image_size, pooled_features
+from kdistill.students.building import build, pooled_features
+from kdistill.students.rebuilding import at_batch, at_size, embedding_dim, image_size, in_float32
 from kdistill.students.weights import initialise_projection
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "build",
     "embedding_dim",
     "image_size",
+    "in_float32",
     "initialise_projection",
     "pooled_features",
 ]

@@ -1,10 +1,7 @@
-"""Building a student: a backbone, a pooling, a projection, an L2-normalised embedding, and the same at another size."""
-
-import copy
+"""Building a student: a backbone, a pooling, a projection, an L2-normalised embedding."""
 
 import keras
 
-from kdistill import stacks
 from kdistill.errors import ArgumentError
 from kdistill.facts.students import POOLINGS, check_size, check_width
 from kdistill.layers.gem import GeM
@@ -45,6 +42,9 @@ def build(
         ArgumentError: an unknown backbone or pooling, or a size, width or weights that the backbone does not have.
         KdistillError: a weights file that is missing or belongs to another network.
     """
+    if keras.backend.image_data_format() != "channels_last":
+        given = keras.backend.image_data_format()
+        raise ArgumentError(f"Keras's image_data_format is {given!r}; students are built for 'channels_last'")
     if pooling not in POOLINGS:
         raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")
     weights = weights or None
@@ -70,26 +70,6 @@ def build(
     return student
 
 
-def at_size(student: keras.Model, image_size: int) -> keras.Model:
-    """Returns the same student, weights copied, for square inputs of another side in pixels."""
-    return _with_input_shape(student, student.input_shape[0], image_size)
-
-
-def at_batch(student: keras.Model, batch_size: int | None) -> keras.Model:
-    """Returns the same student, weights copied, with a fixed batch (or a free one for None)."""
-    return _with_input_shape(student, batch_size, student.input_shape[1])
-
-
-def image_size(student: keras.Model) -> int:
-    """Returns the side in pixels of the square input."""
-    return int(student.input_shape[1])
-
-
-def embedding_dim(student: keras.Model) -> int:
-    """Returns Ds."""
-    return int(student.output_shape[-1])
-
-
 def pooled_features(student: keras.Model) -> keras.Model:
     """Returns the part of the student up to its pooling, L2-normalised: the embedding before any distillation.
 
@@ -97,15 +77,3 @@ def pooled_features(student: keras.Model) -> keras.Model:
     """
     pooled = student.get_layer("pool").output
     return keras.Model(student.input, keras.layers.UnitNormalization(dtype="float32")(pooled), name="pooled_features")
-
-
-def _with_input_shape(student: keras.Model, batch_size: int | None, size: int) -> keras.Model:
-    config = copy.deepcopy(student.get_config())
-    for layer in config["layers"]:
-        # Recorded build shapes belong to the old input; layers are built anew when the graph is replayed.
-        layer.pop("build_config", None)
-        if layer["class_name"] == "InputLayer":
-            layer["config"][stacks.INPUT_SHAPE_KEY] = (batch_size, size, size, 3)
-    rebuilt = student.__class__.from_config(config)
-    rebuilt.set_weights(student.get_weights())
-    return rebuilt

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from export.handover.files import to_faiss
 from export.retriever import Retriever
 from export.retriever.build import build_retriever, build_search
 from export.retriever.gallery import build_gallery
 from export.retriever.update import update_retriever
-from export.search.hamming import in_order, interleaved, runs, to_faiss_binary
+from export.search.hamming import in_order, interleaved, runs
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.codes import pack_codes
@@ -129,14 +130,13 @@ def test_faiss_finds_the_same_distances():
     faiss = pytest.importorskip("faiss")
     rows = clustered(200, 64)
     gallery = build_gallery(rows, [str(row) for row in range(200)], "binary")
-    index = to_faiss_binary(gallery)
+    index = to_faiss(gallery)
     assert isinstance(index, faiss.IndexBinaryFlat)
     distances, _ = index.search(gallery.values[:3], 5)
     for query in range(3):
         scores = np.array(expected(rows[query], rows, 5)[1])
         np.testing.assert_array_equal(distances[query], np.rint((1 - scores) * 32))
-    with pytest.raises(KdistillError, match="holds float32"):
-        to_faiss_binary(build_gallery(rows, [str(row) for row in range(200)]))
+    assert isinstance(to_faiss(build_gallery(rows, [str(row) for row in range(200)])), faiss.IndexFlatIP)
 
 
 def test_codes_that_are_too_long_for_a_byte_are_refused_by_tflite_alone(tmp_path):
