@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kdistill.settings import Settings
+import main
+from kdistill.settings import FIELDS
+from kdistill.settings.__main__ import page
+from kdistill.stages.page import stages_page
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -31,7 +34,7 @@ def test_commands_name_files_targets_and_flags_that_exist():
             assert f"\n{words[1]}:" in makefile
         elif words[1:2] == ["main.py"]:
             flags = [word.split("=")[0].removeprefix("--") for word in words[2:]]
-            assert set(flags) <= set(Settings.__dataclass_fields__) | {"flagfile", "stages", "redo"}, line
+            assert set(flags) <= FIELDS.keys() | {"flagfile", "stages", "redo"}, line
             for path in re.findall(r"--flagfile=(\S+)", line):
                 assert (REPOSITORY / path).is_file()
         elif words[1:2] == ["-m"]:
@@ -44,3 +47,20 @@ def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)]+)\)", README):
         if not target.startswith("http"):
             assert (REPOSITORY / target).exists(), target
+
+
+def test_it_is_short_enough_to_read():
+    assert len(README.splitlines()) <= 110
+
+
+def test_the_pages_on_settings_and_stages_are_those_of_the_code():
+    assert (REPOSITORY / "docs" / "settings.md").read_text() == page()
+    assert (REPOSITORY / "docs" / "stages.md").read_text() == stages_page(main.STAGES)
+
+
+def test_every_room_stands_on_the_map():
+    described = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    for top in ("kdistill", "export"):
+        for room in (REPOSITORY / top).iterdir():
+            if (room / "__init__.py").exists():
+                assert f"{room.name}/`" in described, room

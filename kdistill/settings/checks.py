@@ -283,6 +283,12 @@ def _check_compaction(settings: Settings) -> None:
 
 def _check_evaluation(settings: Settings) -> None:
     evaluation = settings.evaluation
+    paid = evaluation.score_teacher == "yes" and teacher_kind(settings.teacher.teacher) == "service"
+    if paid and not evaluation.scoring_budget:
+        raise ArgumentError(
+            "--score_teacher=yes asks the service about the images of the evaluation; say how many questions that may "
+            "take with --scoring_budget"
+        )
     if not evaluation.scales:
         raise ArgumentError("--scales names no scale; give numbers such as 1,0.7071,0.5")
     if evaluation.whiten == "none":

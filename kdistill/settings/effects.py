@@ -78,6 +78,10 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
         yield ("channel_neighbours",), "channel_importance", ""
     if settings.evaluation.whiten == "none":
         yield ("whiten_dir", "whiten_dim", "whiten_shrinkage"), "whiten", ""
+    if settings.evaluation.score_teacher != "yes":
+        yield ("scoring_budget",), "score_teacher", ""
+    elif teacher_kind(settings.teacher.teacher) not in ("service", "function"):
+        yield ("scoring_budget",), "teacher", f"with --teacher={settings.teacher.teacher}, which charges nothing"
     if settings.asking.engine != "ray":
         yield ("actors",), "engine", ""
 

@@ -32,6 +32,11 @@ class EvaluationSettings:
     )
     score_teacher: Literal["yes", "no", "auto"] = setting(
         "auto",
-        "Give the teacher a row in the table: yes, no, or auto (yes unless it is an http address). This asks it about "
-        "the test images, outside the budget.",
+        "Give the teacher a row in the table: yes, no, or auto (where it runs here and charges nothing).",
+    )
+    scoring_budget: int = setting(
+        0,
+        "With --score_teacher=yes and a teacher that may charge: how many questions its row may take. They go through "
+        "the ledger, in an account of their own.",
+        low=0,
     )

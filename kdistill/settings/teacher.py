@@ -23,9 +23,10 @@ class TeacherSettings:
         "two images matches a query better).",
         common=True,
     )
-    teacher_scaling: Literal["symmetric", "unit", "none", "torch"] = setting(
-        "symmetric",
-        "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch.",
+    teacher_scaling: Literal["auto", "symmetric", "unit", "none", "torch"] = setting(
+        "auto",
+        "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch, or auto (what "
+        "the model itself says; where it says nothing, nothing is guessed).",
         common=True,
     )
     teacher_backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"] = (

@@ -10,7 +10,7 @@ from absl import logging
 from kdistill import students
 from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.ray_engine import check_engine
-from kdistill.data import ImageSet
+from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
 from kdistill.files.whole import write_arrays
@@ -20,11 +20,14 @@ from kdistill.stages.ask_comparisons import ask_comparisons
 from kdistill.stages.edited import contents_of
 from kdistill.stages.models import start_student, teacher_of
 from kdistill.stages.rehearsal import rehearse
+from kdistill.stages.scoring import print_scoring_plans
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.teachers import Ledger, ask, check_budget, plan, select
+from kdistill.teachers import Ledger, Teacher, ask, check_budget, plan, select
+from kdistill.teachers.choosing.known import known_positions, prefer_known
 from kdistill.teachers.ledger.database import NoLedger
+from kdistill.teachers.ledger.records import LEARNING
 
 
 def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
@@ -41,7 +44,8 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     if compares(settings):
         return ask_comparisons(settings, workdir)
     check_engine(asking.engine, asking.actors)
-    pool = data_of(settings).pool
+    data = data_of(settings)
+    pool = data.pool
     if not len(pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
     check_budget(asking.query_budget, len(pool))
@@ -50,13 +54,10 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     chosen = choose(settings, pool)
     location = asking.ledger or workdir.ledger
     if asking.dry_run:
-        with contextlib.ExitStack() as stack:
-            ledger = None
-            with contextlib.suppress(NoLedger):
-                ledger = stack.enter_context(Ledger(location, create=False))
-            budget, price = asking.query_budget, asking.price_per_query
-            print(plan(teacher, pool, chosen, ledger, budget=budget, price_per_query=price))
+        _print_plans(settings, workdir, teacher, data, chosen)
         return Result()
+    with Ledger(location) as ledger:
+        wanted = prefer_known(chosen, known_positions(pool, ledger), asking.query_budget)
     options: dict[str, Any] = dict(
         budget=asking.query_budget,
         batch_size=asking.ask_batch_size,
@@ -64,31 +65,52 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         price_per_query=asking.price_per_query,
     )
     if asking.engine == "ray":
-        answers = ask_on_ray(opening, pool, chosen, location, **options, actors=asking.actors)
+        answers = ask_on_ray(opening, pool, wanted, location, **options, actors=asking.actors)
     with Ledger(location) as ledger:
         if asking.engine == "local":
-            answers = ask(teacher, pool, chosen, ledger, **options)
-        summary = ledger.summary()
+            answers = ask(teacher, pool, wanted, ledger, **options)
+        paid = ledger.summary().account(LEARNING)
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)
-    ids = np.array([pool.ids[index] for index in answers.indices])
-    contents = contents_of(pool, answers.indices)
-    write_arrays(workdir.answers, ids=ids, embeddings=answers.embeddings, contents=contents)
+    # In the order in which they were chosen, whatever was known before: the student then does not depend on that.
+    rank = {int(position): place for place, position in reversed(list(enumerate([*chosen, *wanted])))}
+    order = np.argsort([rank[int(position)] for position in answers.indices], kind="stable")
+    indices, embeddings = answers.indices[order], answers.embeddings[order]
+    ids = np.array([pool.ids[index] for index in indices])
+    write_arrays(workdir.answers, ids=ids, embeddings=embeddings, contents=contents_of(pool, indices))
     logging.info(
         "%d answers of %d dimensions; %d queries spent in all, %d of them now",
-        len(answers.indices),
-        answers.embeddings.shape[1],
-        summary.spent,
+        len(indices),
+        embeddings.shape[1],
+        paid.spent,
         answers.spent,
     )
     figures = {
-        "queries": summary.spent,
-        "cost": summary.cost,
+        "queries": paid.spent,
+        "cost": paid.cost,
         "teacher": teacher.name,
         "teacher_view": teacher.view,
         "skipped_questions": len(answers.skipped),
     }
     return Result(figures, [workdir.answers])
+
+
+def _print_plans(
+    settings: Settings, workdir: Workdir, teacher: Teacher, data: RetrievalData, chosen: np.ndarray
+) -> None:
+    """Says what would be asked and at what cost, and asks and writes nothing."""
+    asking = settings.asking
+    with contextlib.ExitStack() as stack:
+        ledger = None
+        with contextlib.suppress(NoLedger):
+            ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, create=False))
+        wanted = chosen
+        if ledger is not None:
+            wanted = prefer_known(chosen, known_positions(data.pool, ledger), asking.query_budget)
+        budget, price = asking.query_budget, asking.price_per_query
+        learning = plan(teacher, data.pool, wanted, ledger, budget=budget, price_per_query=price)
+    print(learning)
+    print_scoring_plans(settings, workdir, data, learning)
 
 
 def choose(settings: Settings, pool: ImageSet) -> np.ndarray:

@@ -26,6 +26,7 @@ from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, check_budget, plan, select
 from kdistill.teachers.ledger.database import NoLedger
+from kdistill.teachers.ledger.records import LEARNING
 
 
 def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
@@ -87,14 +88,14 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
             skipped, now = answers.skipped, answers.spent
             counts = settle(answers, tie_margin=comparing.pair_tie_margin).counts()
             logging.info("preferences: %s", ", ".join(f"{name} {number}" for name, number in counts.items()))
-        summary = ledger.summary()
+        paid = ledger.summary().account(LEARNING)
     for name, reason in skipped:
         logging.warning("skipped %s: %s", name, reason)
     write_arrays(workdir.answers, **arrays)
-    logging.info("%d answers; %d queries spent in all, %d of them now", len(arrays["query_ids"]), summary.spent, now)
+    logging.info("%d answers; %d queries spent in all, %d of them now", len(arrays["query_ids"]), paid.spent, now)
     figures = {
-        "queries": summary.spent,
-        "cost": summary.cost,
+        "queries": paid.spent,
+        "cost": paid.cost,
         "teacher": teacher.name,
         "teacher_view": teacher.view,
         "skipped_questions": len(skipped),

@@ -1,6 +1,9 @@
 """The stage `distill`: the student learns from the answers that the stage `ask` paid for."""
 
+import contextlib
+import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +12,8 @@ from absl import logging
 
 from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.data.pipeline import changed_views, training_batches
+from kdistill.data.pipeline import changed_views, rows_of_step, training_batches
+from kdistill.files import made_from
 from kdistill.files.whole import whole_file
 from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
@@ -17,13 +21,17 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
 from kdistill.stages.answered import answered
 from kdistill.stages.comparisons import readable_lists
+from kdistill.stages.library import DISTILL
 from kdistill.stages.models import read_images, start_student
+from kdistill.stages.shrinking import shrink, shrinks
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.workdir import Workdir
-from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation
-from kdistill.training.distribution import is_chief, lost_workers_told, strategy_of
+from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of
+from kdistill.training.fit import pause_steps, train
+from kdistill.version import __version__
 
 SOURCE_MARGIN = 1.25
 """Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""
@@ -54,47 +62,99 @@ def distill(settings: Settings, workdir: Workdir) -> Result:
 
 
 def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strategy | None) -> keras.Model:
-    """Returns the student after its training, from wherever that was interrupted."""
-    side, strict, seed = settings.student.image_size, settings.run.strict, settings.run.small_seed
+    """Returns the student after its training, which goes on from wherever it was interrupted."""
+    training, side, strict = settings.training, settings.student.image_size, settings.run.strict
     data = data_of(settings)
     pool, targets = answered(settings, workdir, data.pool)
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
     plain = read_images(pool, side, strict=strict, description="reading the pool")
-    student = start_student(settings.student, seed, plain.pixels if settings.student.student_weights else None)
+    pixels = plain.pixels if settings.student.student_weights else None
+    student = start_student(settings.student, settings.run.small_seed, pixels)
     if settings.student.hash_bits and settings.student.student_weights:
         _fit_codes(settings, student, data.pool)
     sources = plain
-    if settings.training.augment:
+    if training.augment:
         sources = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading for crops")
     ordered = learns_orders(settings)
-    make_batches = order_batches if ordered else training_batches
     taught = readable_lists(targets, sources.indices) if ordered else targets[sources.indices]
-    steps = settings.training.steps
-    epochs = min(settings.training.evaluations, steps)
-    distiller = build_distiller(settings, student, targets.shape[-1])
-    distiller.compile(optimizer_of(settings.training), loss=loss_of(settings))
-    checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints)
-    done = checkpoint.restore()
-    batches = make_batches(
-        sources.pixels,
-        taught,
-        batch_size=settings.training.batch_size,
-        image_size=side,
-        first_step=done * (steps // epochs),
-        last_step=steps,
-        seed=settings.run.seed,
-        augment=settings.training.augment,
-    )
-    distiller.fit(
+    identity = training_identity(settings, student, sources.pixels, taught)
+    watch, chief = _watch(settings, data), is_chief(strategy)
+
+    def ids_of(step: int) -> list[str]:
+        rows = rows_of_step(len(sources.indices), training.batch_size, step, settings.run.seed)
+        return [pool.ids[sources.indices[row]] for row in rows]
+
+    def callbacks(part: str = "") -> list[keras.callbacks.Callback]:
+        logs = workdir.logs / part
+        recorders: list[keras.callbacks.Callback] = []
+        if chief:
+            made_from.claim(logs, identity, ours=("train", "validation"))
+            recorders.append(HistoryFile(workdir.history, identity=identity))
+            recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
+        return [StopOnNaN(ids_of=None if ordered else ids_of), *([watch] if watch else []), *recorders]
+
+    def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
+        make_batches = order_batches if ordered else training_batches
+        return make_batches(
+            sources.pixels,
+            taught,
+            batch_size=training.batch_size,
+            image_size=side,
+            first_step=first,
+            last_step=last,
+            seed=settings.run.seed,
+            augment=training.augment,
+            **parts,
+        )
+
+    pauses = pause_steps(training.steps, training.evaluations)
+    if shrinks(settings):
+        return shrink(settings, student, plain.pixels, targets[plain.indices], batches, callbacks, workdir, identity)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        if strategy:
+            # Its variables must belong to the strategy, which would also distribute the start's forward passes.
+            student = copy_of(student, synchronised=training.joint_space == "global")
+        distiller = build_distiller(settings, student, targets.shape[-1])
+        if strategy:
+            distiller.build_joint_space(targets.shape[-1])
+        distiller.compile(optimizer_of(training), loss=loss_of(settings))
+        checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
+    train(
+        distiller,
         batches,
-        epochs=epochs,
-        initial_epoch=done,
-        steps_per_epoch=steps // epochs,
-        shuffle=False,
-        verbose=2,
-        callbacks=[HistoryFile(workdir.history, steps // epochs), checkpoint],
+        steps=training.steps,
+        pauses=pauses,
+        callbacks=callbacks(),
+        checkpoint=checkpoint,
+        strategy=strategy,
     )
-    return student
+    # All workers copy, since reading a variable may need all of them.
+    return copy_of(student, synchronised=False) if strategy else student
+
+
+def training_identity(
+    settings: Settings, student: keras.Model, pixels: np.ndarray, targets: np.ndarray
+) -> dict[str, Any]:
+    """Returns what a training is made from: settings, and digests of the student's start, the images and the targets.
+
+    Args:
+        settings: of the run.
+        student: before distillation.
+        pixels: uint8 [n, L, L, 3], what views are cropped from.
+        targets: of the images, any shape.
+    """
+    start = hashlib.sha256()
+    for weights in student.get_weights():
+        start.update(np.ascontiguousarray(weights).tobytes())
+    return {
+        "settings": DISTILL.deciding(settings),
+        "start": start.hexdigest()[:16],
+        "images": hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()[:16],
+        "targets": hashlib.sha256(repr(targets.shape).encode() + np.ascontiguousarray(targets).tobytes()).hexdigest()[
+            :16
+        ],
+        "version": __version__,
+    }
 
 
 def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
-from kdistill.console.progress import progress_bar
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError, first_line
 from kdistill.evaluation import Embedded, RetrievalScores, embed_images
@@ -16,15 +15,15 @@ from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.settings.effects import compares
 from kdistill.stages.judge import Judge, Vectors
-from kdistill.stages.models import start_student, teacher_of
+from kdistill.stages.models import start_student
 from kdistill.stages.postprocess import postprocessed, row_name
+from kdistill.stages.scoring import teacher_to_score, teacher_vectors
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.teachers import Teacher
-from kdistill.teachers.providers.function import FunctionTeacher
+from kdistill.teachers import Ledger
+from kdistill.teachers.ledger.records import SCORING
 
 NEIGHBOUR_QUERIES = 12
 
@@ -40,11 +39,11 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     judge = Judge(data, settings.evaluation.max_memory_mb)
     queries = workdir.figures.get("queries", 0)
     rows = []
-    black_box = _teacher_to_score(settings, workdir)
+    black_box = teacher_to_score(settings, workdir)
     teacher: Vectors | None = None
     if black_box is not None:
         try:
-            teacher = judge.embed(lambda images, role: _answers(black_box, images, f"teacher, {role}"))
+            teacher = teacher_vectors(black_box, judge, settings, workdir)
         except KdistillError as error:
             # The teacher's row is an extra: a table may well hold no row for the images of the test.
             logging.warning("there is no row for the teacher: %s", error)
@@ -79,7 +78,17 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     )
     print(table(rows))
     figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
+    figures |= _scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
+
+
+def _scoring_costs(settings: Settings, workdir: Workdir) -> dict[str, Any]:
+    """Returns what the teacher's row has cost in all, where it cost anything."""
+    if not settings.evaluation.scoring_budget:
+        return {}
+    with Ledger(settings.asking.ledger or workdir.ledger) as ledger:
+        account = ledger.summary().account(SCORING)
+    return {"scoring_queries": account.spent, "scoring_cost": account.cost}
 
 
 def load_student(workdir: Workdir) -> keras.Model:
@@ -125,21 +134,6 @@ def _row(
         "parameters": parameters,
         "dimension": int(vectors.gallery.shape[1]),
     }
-
-
-def _teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
-    remote = settings.teacher.teacher.startswith(("http://", "https://"))
-    if settings.evaluation.score_teacher == "no" or (settings.evaluation.score_teacher == "auto" and remote):
-        return None
-    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path)
-    # A function that compares has no vectors to score.
-    return None if compares(settings) and isinstance(teacher, FunctionTeacher) else teacher
-
-
-def _answers(teacher: Teacher, images: ImageSet, description: str) -> np.ndarray:
-    batches = [images[start : start + 32] for start in range(0, len(images), 32)]
-    bar = progress_bar(batches, description=description, unit="batch")
-    return np.concatenate([teacher.embed(batch) for batch in bar])
 
 
 def _embed(model: keras.Model, images: ImageSet, description: str) -> np.ndarray:
