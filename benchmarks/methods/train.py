@@ -127,8 +127,8 @@ def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, 
         seed=settings.run.seed,
         augment=settings.training.augment,
     )
-    views, rows = zip(*batches.as_numpy_iterator(), strict=True)
-    return np.stack(views), np.stack(rows)
+    views, numbered = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.stack(views), np.stack([rows for rows, _ in numbered])
 
 
 def _batch_spec(batches: np.ndarray) -> tf.TensorSpec:

@@ -161,9 +161,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any] | None:
             distiller,
             distributed_batches(strategy, batches),
             strategy=strategy,
-            epochs=arguments.steps,
-            initial_epoch=0,
-            steps_per_epoch=1,
+            lengths=[1] * arguments.steps,
             verbose=0,
             callbacks=callbacks,
         )

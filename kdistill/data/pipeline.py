@@ -23,7 +23,9 @@ def training_batches(
     replicas: int = 1,
     part: range = range(1),
 ) -> tf.data.Dataset:
-    """Returns batches (images uint8 [B, S, S, 3], targets [B, ...]) for the steps first_step .. last_step - 1.
+    """Returns batches for the steps first_step .. last_step - 1: (images uint8 [B, S, S, 3], (targets [B, ...], ids)).
+
+    Ids are int64 [B]: the place of each row's image in `pixels`, by which a bank recognises it in a later batch.
 
     Every pass over the images is a fresh permutation without its last, short batch: all batches have the same size and
     none holds an image twice. Fewer images than `batch_size` give batches of all images. Two runs with the same seed
@@ -57,13 +59,13 @@ def training_batches(
     )
     sources, answers = tf.constant(pixels), tf.constant(targets)
 
-    def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         image = sources[row]
         if augment:
             image = augmented_view(image, image_size, tf.stack([seed, position]))
         elif pixels.shape[1] != image_size:
             image = _to_uint8(tf.image.resize(image, (image_size, image_size), antialias=True))
-        return image, answers[row]
+        return image, (answers[row], row)
 
     dataset = tf.data.Dataset.from_tensor_slices((positions, rows))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -15,6 +15,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.losses import likelihood_quantisation, proxy_cross_entropy, self_distillation
 from kdistill.hashing.views import strong_views
 from kdistill.layers.hash_head import HashHead
+from kdistill.training.batches import parts_of
 from kdistill.training.distiller import Distiller
 
 
@@ -76,14 +77,16 @@ class HashDistiller(Distiller):
 
     def batch_loss(self, data: Any) -> tf.Tensor:
         """Returns the scalar float32 loss of (images uint8 [B, S, S, 3] or two views of them, targets) in training."""
-        images, targets = data[:2]
-        return self.view_losses(images, targets, tf.cast(self.optimizer.iterations, tf.int32))
+        images, targets, ids = parts_of(data)
+        return self.view_losses(images, targets, tf.cast(self.optimizer.iterations, tf.int32), ids)
 
-    def view_losses(self, images: tf.Tensor, targets: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def view_losses(
+        self, images: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, ids: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns the float32 sum of the three losses of a batch; `step` (int32) chooses the strong views."""
         weak, strong = images if isinstance(images, tuple | list) else (images, None)
         embeddings, codes = self.embed_with_codes(weak, training=True)
-        loss = self.joint_loss(targets, embeddings, training=True)
+        loss = self.joint_loss(targets, embeddings, training=True, ids=ids)
         if self.quantisation:
             loss += self.quantisation * likelihood_quantisation(codes, sigma=self.sigma)
         if self.distillation:
@@ -92,10 +95,17 @@ class HashDistiller(Distiller):
             loss += self.distillation * self_distillation(embeddings, self.student(strong, training=True))
         return loss
 
-    def joint_loss(self, targets: tf.Tensor, embeddings: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The ranking loss on `validation_data`, of the weak views."""
+        images, targets, _ = parts_of(data)
+        return super().test_step((images[0] if isinstance(images, tuple | list) else images, targets))
+
+    def joint_loss(
+        self, targets: tf.Tensor, embeddings: tf.Tensor, training: bool = False, ids: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns the ranking loss of a `Distiller`, or with `num_classes` that of the proxies."""
         if self.proxies is None:
-            return super().joint_loss(targets, embeddings, training)
+            return super().joint_loss(targets, embeddings, training, ids)
         proxies = tf.convert_to_tensor(self.proxies)
         return proxy_cross_entropy(targets, embeddings, proxies, temperature=self.proxy_temperature)
 

@@ -5,6 +5,7 @@ Source of all three: Jang et al., "Deep Hash Distillation for Image Retrieval" (
 
 import tensorflow as tf
 
+from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import l2_normalise, similarities
 
 
@@ -51,14 +52,21 @@ def proxy_cross_entropy(
     """Returns the float32 mean cross-entropy of softmax(cos(h, proxy) / temperature) with the labels.
 
     Args:
-        labels: int [B], or float [B, C] with any number of classes set, which then share the weight equally.
+        labels: int [B] or [B, 1], or of any type [B, C] with any number of classes set, which then share the weight
+            equally.
         codes: [B, K].
         proxies: [C, K], one learned code a class.
         temperature: above 0; the paper's is 0.2.
+
+    Raises:
+        ArgumentError: labels [B] that are no integers.
     """
+    labels = tf.convert_to_tensor(labels)
     logits = similarities(codes, proxies, "cosine") / temperature
-    if len(labels.shape) == 1:
-        labels = tf.one_hot(labels, tf.shape(proxies)[0])
+    if len(labels.shape) == 1 or (labels.shape[-1] == 1 and proxies.shape[0] != 1):
+        if not labels.dtype.is_integer:
+            raise ArgumentError(f"class labels [B] are integers; {labels.dtype.name} was given")
+        labels = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int64), tf.shape(proxies)[0])
     labels = tf.cast(labels, tf.float32)
     weights = tf.math.divide_no_nan(labels, tf.reduce_sum(labels, axis=-1, keepdims=True))
     return -tf.reduce_mean(tf.reduce_sum(weights * tf.nn.log_softmax(logits), axis=-1))

@@ -7,21 +7,22 @@ import tensorflow as tf
 
 from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import l2_normalise
+from kdistill.layers.numbers import numbers_of
 from kdistill.layers.state import add_state
-
-_SAME = 1.0 - 1e-5
-"""Two teacher vectors with a larger cosine are taken for the same image."""
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
 class EmbeddingBank(keras.layers.Layer):
     """Keeps the last K rows of both spaces, first in, first out; an image counts once, by its newest row.
 
-    Call: `bank((student [B, Ds], teacher [B, Dt]))` returns what was stored *before* this batch, oldest first:
-    float32 [K, Ds] and [K, Dt] of unit norm, without gradients, and bool fresh [B, K]: whether stored row k exists and
-    neither a later stored row nor a row of this batch is the same image. Then it stores the batch. The idea is that of
-    cross-batch memory (Wang et al., CVPR 2020), here for rows without labels: a copy of the same image is known by its
-    teacher vector, and older copies are left out since the student has moved on from them.
+    Call: `bank((student [B, Ds], teacher [B, Dt]), ids=int64 [B])` returns what was stored *before* this batch, oldest
+    first: float32 [K, Ds] and [K, Dt] of unit norm, without gradients, and bool fresh [B, K]: whether stored row k
+    exists and neither a later stored row nor a row of this batch is the same image. Then it stores the batch. The idea
+    is that of cross-batch memory (Wang et al., CVPR 2020), here for rows without labels: a copy of the same image is
+    known by its number, and older copies are left out since the student has moved on from them.
+
+    Without `ids`, a row's number is a hash of the bits of its teacher vector (`numbers_of`): an image whose vector is
+    given again, bit by bit, is recognised, and two images with the same vector are taken for one.
     """
 
     def __init__(self, size: int = 512, dtype: Any = "float32", **kwargs: Any) -> None:
@@ -41,31 +42,41 @@ class EmbeddingBank(keras.layers.Layer):
         self.size = size
 
     def build(self, input_shape: Any) -> None:
-        """Creates the stored rows and which of them are the newest of their image."""
+        """Creates the stored rows, their numbers, and which of them are the newest of their image."""
         student, teacher = input_shape
         self.student_rows = add_state(self, "student_rows", (self.size, student[-1]), "float32")
         self.teacher_rows = add_state(self, "teacher_rows", (self.size, teacher[-1]), "float32")
         self.newest = add_state(self, "newest", (self.size,), "float32")
+        self.numbers = add_state(self, "numbers", (self.size,), "int64")
         super().build(input_shape)
 
     def call(
-        self, inputs: tuple[tf.Tensor, tf.Tensor], store: tuple[tf.Tensor, tf.Tensor] | None = None
+        self,
+        inputs: tuple[tf.Tensor, tf.Tensor],
+        ids: tf.Tensor | None = None,
+        store: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns the stored rows and stores these, or the rows of `store` instead; see the class."""
-        student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in inputs)
+        """Returns the stored rows and stores these, or (student, teacher, ids) of `store` instead; see the class."""
+        student, teacher = inputs
+        numbers = numbers_of(teacher) if ids is None else tf.cast(ids, tf.int64)
         stored_student = tf.convert_to_tensor(self.student_rows)
         stored_teacher = tf.convert_to_tensor(self.teacher_rows)
-        newest = tf.convert_to_tensor(self.newest)
+        stored_numbers, newest = tf.convert_to_tensor(self.numbers), tf.convert_to_tensor(self.newest)
         # Rows that were never filled are no image's newest either.
-        copied = _copied(teacher, stored_teacher)
-        fresh = tf.broadcast_to((newest > 0) & ~copied, (tf.shape(teacher)[0], self.size))
+        fresh = (newest > 0) & ~_any_equal(stored_numbers, numbers)
+        fresh = tf.broadcast_to(fresh, (tf.shape(teacher)[0], self.size))
         if store is not None:
-            student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in store)
-            copied = _copied(teacher, stored_teacher)
-        kept = tf.where(copied, 0.0, newest)
+            student, teacher, numbers = store[0], store[1], tf.cast(store[2], tf.int64)
+        student, teacher = (tf.stop_gradient(l2_normalise(rows)) for rows in (student, teacher))
+        kept = tf.where(_any_equal(stored_numbers, numbers), 0.0, newest)
+        # Of an image that stands twice in the batch, the last row counts.
+        places = tf.range(tf.shape(numbers)[0])
+        later = (numbers[:, None] == numbers[None, :]) & (places[:, None] < places[None, :])
+        last = 1.0 - tf.cast(tf.reduce_any(later, axis=1), tf.float32)
         self.student_rows.assign(tf.concat([stored_student, student], 0)[-self.size :])
         self.teacher_rows.assign(tf.concat([stored_teacher, teacher], 0)[-self.size :])
-        self.newest.assign(tf.concat([kept, tf.ones(tf.shape(teacher)[:1])], 0)[-self.size :])
+        self.numbers.assign(tf.concat([stored_numbers, numbers], 0)[-self.size :])
+        self.newest.assign(tf.concat([kept, last], 0)[-self.size :])
         return stored_student, stored_teacher, fresh
 
     def compute_output_shape(self, input_shape: Any) -> tuple[tuple[int | None, ...], ...]:
@@ -78,6 +89,6 @@ class EmbeddingBank(keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
-def _copied(teacher: tf.Tensor, stored: tf.Tensor) -> tf.Tensor:
-    """Returns bool [K]: whether one of the rows [B, Dt] is the image of stored row k."""
-    return tf.reduce_any(tf.matmul(teacher, stored, transpose_b=True) > _SAME, axis=0)
+def _any_equal(stored: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """Returns bool [K]: whether stored number k is one of the numbers [B]."""
+    return tf.reduce_any(stored[:, None] == numbers[None, :], axis=1)

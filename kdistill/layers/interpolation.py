@@ -30,7 +30,8 @@ class JointSpaceInterpolation(keras.layers.Layer):
     whose parents are -1, which `pair_mask` leaves out.
 
     Numbers depend on `seed` and on how often the layer was called. That count is a weight, so a resumed training
-    draws what an uninterrupted one would have drawn.
+    draws what an uninterrupted one would have drawn. Calls with `evaluating=True` do not count: they draw from a stream
+    of their own, the same for each.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class JointSpaceInterpolation(keras.layers.Layer):
         self.calls = add_state(self, "calls", (), "int64")
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], shared: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def call(
+        self, inputs: tuple[tf.Tensor, tf.Tensor], shared: bool = False, evaluating: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mixes (student [B, Ds], teacher [B, Dt]); see the class.
 
         Under a `tf.distribute` strategy, `shared` says that all replicas hold the same rows: they draw the same
@@ -102,7 +105,7 @@ class JointSpaceInterpolation(keras.layers.Layer):
         """
         student, teacher = l2_normalise(inputs[0]), tf.stop_gradient(l2_normalise(inputs[1]))
         batch = tf.shape(student)[0]
-        uniform = self._draw(shared)
+        uniform = self._draw(shared, evaluating)
         first, second = self._pairs(uniform[0], uniform[1], teacher, batch)
         weights = self._weights(uniform[2])
         parents = tf.where(batch > 1, tf.stack([first, second], axis=1), -1)
@@ -110,9 +113,11 @@ class JointSpaceInterpolation(keras.layers.Layer):
         mixed_teacher = self._mix(teacher, first, second, weights)
         return tf.concat([student, mixed_student], 0), tf.concat([teacher, mixed_teacher], 0), parents
 
-    def _draw(self, shared: bool) -> tf.Tensor:
-        count = tf.convert_to_tensor(self.calls)
-        self.calls.assign_add(1)
+    def _draw(self, shared: bool, evaluating: bool) -> tf.Tensor:
+        # No call of the training has a count below 0.
+        count = tf.constant(-1, tf.int64) if evaluating else tf.convert_to_tensor(self.calls)
+        if not evaluating:
+            self.calls.assign_add(1)
         replica = tf.distribute.get_replica_context()
         number = 0 if shared or replica is None else replica.replica_id_in_sync_group
         # Replicas with rows of their own have the same count, so each gets a stream of its own.

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,6 +80,9 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     taught = readable_lists(targets, sources.indices) if ordered else targets[sources.indices]
     identity = training_identity(settings, student, sources.pixels, taught)
     watch, chief = _watch(settings, data), is_chief(strategy)
+    if chief and workdir.checkpoints.exists() and not workdir.history.exists():
+        logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
+        shutil.rmtree(workdir.checkpoints)
 
     def ids_of(step: int) -> list[str]:
         rows = rows_of_step(len(sources.indices), training.batch_size, step, settings.run.seed)
@@ -149,7 +153,7 @@ def training_identity(
     return {
         "settings": DISTILL.deciding(settings),
         "start": start.hexdigest()[:16],
-        "images": hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()[:16],
+        "images": hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16],
         "targets": hashlib.sha256(repr(targets.shape).encode() + np.ascontiguousarray(targets).tobytes()).hexdigest()[
             :16
         ],

@@ -34,7 +34,8 @@ DISTILL = Stage(
     settings=("seed", "teacher_answers"),
     inputs=("weights", "validation"),
     reads=("answers.npz",),
-    makes=("student.keras",),
+    makes=("student.keras", "history.jsonl"),
+    continues=("history.jsonl",),
     follows=("ask",),
 )
 

@@ -84,11 +84,11 @@ class Record:
         followers = [other.name for other in self.registry.after(stage.name) if other.name in self._entries]
         if followers:
             logging.info("%s: what follows has to run again: %s", stage.name, ", ".join(followers))
-        before = self._entries.pop(stage.name, {"made": {}})
+        before = self._entries.pop(stage.name, {"made": dict[str, Any]()})
         for name in followers:
             del self._entries[name]
         self._write()
-        for name in before["made"]:
+        for name in before["made"].keys() - set(stage.continues):
             (self.folder / name).unlink(missing_ok=True)
 
     def inputs_of(self, stage: Stage, inputs: Inputs) -> dict[str, str]:

@@ -38,6 +38,7 @@ class Stage:
         inputs: names of what it reads from outside the work folder (`kdistill.stages.inputs.INPUTS`).
         reads: files of the work folder that it needs, each made by a stage that it follows.
         makes: files of the work folder that it makes; what is made besides stands in its Result.
+        continues: those of its files that an interrupted stage goes on from; they stay when it runs again.
         follows: stages whose results it shows or builds on: when one of them runs again, this one must, too.
         default: whether it runs without `--stages`.
         settings: single settings that its result depends on beside the groups.
@@ -52,6 +53,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
+    continues: tuple[str, ...] = ()
     default: bool = True
     settings: tuple[str, ...] = ()
     ignores: Callable[[Settings], frozenset[str]] = lambda settings: frozenset()

@@ -1,5 +1,6 @@
 """The trainer: a Keras model whose `train_step` teaches the student to rank in the joint space."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -10,17 +11,31 @@ from kdistill.errors import ArgumentError
 from kdistill.facts.joint_space import JOINT_SPACES
 from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
+from kdistill.layers.numbers import numbers_of
 from kdistill.layers.pairs import pair_mask
+from kdistill.training.batches import as_labels, as_vectors, parts_of
 from kdistill.training.distribution import gather_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How `compile` was told to run the steps."""
+
+    run_eagerly: bool
+    steps_per_execution: int
+    jit_compile: bool
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
 class Distiller(keras.Model):
     """Distils a teacher's embeddings into a student with `model.fit(images, teacher_embeddings)`.
 
-    The teacher is not called here: its answers, float32 [n, Dt], are the targets. Each step embeds a batch, mixes rows
-    of both spaces with the same (i, j, λ), and lets the loss compare the two rankings over the joint rows. What is
-    shipped is `distiller.student`, never the distiller.
+    The teacher is not called here: its answers [n, Dt], of any type of number, are the targets. Each step embeds a
+    batch, mixes rows of both spaces with the same (i, j, λ), and lets the loss compare the two rankings over the joint
+    rows. What is shipped is `distiller.student`, never the distiller.
+
+    Targets may also be `(teacher_embeddings, ids)` with an integer for each image, by which the bank knows it again;
+    without, equal vectors are taken for the same image. `evaluate` gives the same loss each time and changes nothing.
 
     Under a `tf.distribute` strategy (docs/distributed.md) each replica embeds its part of the global batch.
 
@@ -48,8 +63,9 @@ class Distiller(keras.Model):
 
         Args:
             student: uint8 or float [B, H, W, 3] -> float32 [B, Ds].
-            interpolation: makes the M mixtures; None trains on the original rows only.
-            bank: keeps past rows of the training as more to rank against; None keeps none.
+            interpolation: makes the M mixtures; None trains on the original rows only. Labels cannot be mixed.
+            bank: keeps past rows of the training as more to rank against, for losses that rank over the joint space
+                (`joint`); None keeps none.
             anchors: the rows that rank: "originals", "mixtures" or "both".
             rank_against: the rows that are ranked: "originals", "mixtures" or "both".
             rank_parents: whether a mixture and its own two parents may be ranked against each other.
@@ -94,18 +110,70 @@ class Distiller(keras.Model):
             if part is not None and not part.built:
                 part.build(shapes)
 
-    def compile(self, optimizer: Any = "adam", loss: Any = "softmax_ranking", **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = "softmax_ranking",
+        *,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """Sets the optimizer and the loss, as `keras.Model.compile` does.
 
         Args:
             optimizer: a Keras optimizer or its name.
             loss: a name known to `losses.get`, one of our losses, or any Keras loss on (targets, embeddings).
-            **kwargs: of keras.Model.compile. `jit_compile` is off unless asked for: on CPUs XLA's convolutions were
-                seven times slower than TensorFlow's own.
+            loss_weights: not supported.
+            metrics: not supported: `kdistill.training.callbacks.RetrievalEvaluation` measures what counts.
+            weighted_metrics: not supported.
+            run_eagerly: run each step without a graph, for debugging.
+            steps_per_execution: steps in one call of TensorFlow; callbacks see every so manieth step.
+            jit_compile: off unless asked for: on CPUs XLA's convolutions were seven times slower than TensorFlow's own.
+            **kwargs: of keras.Model.compile.
+
+        Raises:
+            ArgumentError: an argument that is not supported, an unknown loss, or something that is none.
         """
-        kwargs.setdefault("jit_compile", False)
-        super().compile(optimizer=optimizer, **kwargs)
-        self.ranking_loss = losses.get(loss) if isinstance(loss, str) else loss
+        refused = {"loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        for name, value in refused.items():
+            if value:
+                raise ArgumentError(
+                    f"a distiller has one loss and takes no {name}; RetrievalEvaluation measures the student's quality"
+                )
+        ranking_loss = losses.get(loss) if isinstance(loss, str) else loss
+        if not callable(ranking_loss):
+            raise ArgumentError(f"a loss is a name or a Keras loss on (targets, embeddings); {loss!r} was given")
+        if self.interpolation is not None and getattr(ranking_loss, "needs_labels", False):
+            raise ArgumentError(
+                f"{ranking_loss.name} learns from class labels, which cannot be mixed; leave out mixtures"
+            )
+        self.run_options = RunOptions(bool(run_eagerly), int(steps_per_execution or 1), jit_compile)
+        super().compile(optimizer=optimizer, **dataclasses.asdict(self.run_options), **kwargs)
+        self.ranking_loss = ranking_loss
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Returns the arguments of `compile`, serialised; None before it was called."""
+        if not hasattr(self, "ranking_loss"):
+            return None
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.ranking_loss),
+            **dataclasses.asdict(self.run_options),
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a distiller that is being loaded; the state of its optimizer is loaded after that."""
+        deserialize = keras.saving.deserialize_keras_object
+        parts = {name: deserialize(config[name]) for name in ("optimizer", "loss")}
+        self.compile(**{**config, **parts})
+        if hasattr(self.optimizer, "build"):
+            self.optimizer.build(self.trainable_variables)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the student's embeddings, float32 [B, Ds]."""
@@ -116,34 +184,47 @@ class Distiller(keras.Model):
         """The running mean of the loss, reset by Keras at each epoch."""
         return [self.loss_tracker]
 
-    def joint_loss(self, targets: tf.Tensor, embeddings: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def joint_loss(
+        self, targets: tf.Tensor, embeddings: tf.Tensor, training: bool = False, ids: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Returns the scalar float32 loss of a batch.
 
         Args:
             targets: the teacher's vectors [B, Dt], or labels int [B] for losses that need labels.
             embeddings: the student's [B, Ds].
-            training: whether the bank takes part and takes these rows in.
+            training: whether the bank takes part and takes these rows in, and the mixtures are new ones.
+            ids: integers [B], the numbers of the images; None takes equal vectors for the same image.
+
+        Raises:
+            ArgumentError: targets that the loss cannot learn from.
         """
+        targets = self._checked(tf.convert_to_tensor(targets))
         embeddings = tf.cast(embeddings, tf.float32)
         if self.projection is not None:
             embeddings = self.projection(embeddings)
-        everywhere = embeddings, targets
+        joint = getattr(self.ranking_loss, "joint", False)
         shared = self.joint_space == "global"
-        if shared or self.bank is not None:
-            everywhere = gather_rows(embeddings), gather_rows(tf.convert_to_tensor(targets))
+        bank = self.bank if joint and training else None
+        everywhere: tuple[tf.Tensor, ...] = (embeddings, targets)
+        if bank is not None:
+            everywhere += (numbers_of(targets) if ids is None else tf.cast(tf.reshape(ids, [-1]), tf.int64),)
+        own = everywhere
+        if shared or bank is not None:
+            everywhere = tuple(gather_rows(rows) for rows in own)
         if shared:
-            embeddings, targets = everywhere
+            own = everywhere
+        embeddings, targets = own[:2]
         rows, answers, parents = embeddings, targets, tf.zeros((0, 2), tf.int32)
         if self.interpolation is not None:
-            rows, answers, parents = self.interpolation((embeddings, targets), shared=shared)
-        if not getattr(self.ranking_loss, "joint", False):
+            rows, answers, parents = self.interpolation((embeddings, targets), shared=shared, evaluating=not training)
+        if not joint:
             # Ours give the mean themselves; Keras 2 refuses to take it under a strategy.
             ours = isinstance(self.ranking_loss, losses.DistillationLoss)
-            return self.ranking_loss.call(answers, rows) if ours else self.ranking_loss(answers, rows)
+            return self.ranking_loss.call(answers, rows) if ours else tf.reduce_mean(self.ranking_loss(answers, rows))
         fresh = None
-        if self.bank is not None and training:
+        if bank is not None:
             # It stores the rows of all replicas, so that it holds the same everywhere.
-            past_rows, past_answers, fresh = self.bank((embeddings, targets), store=everywhere)
+            past_rows, past_answers, fresh = bank((embeddings, targets), ids=own[2], store=everywhere)
             rows, answers = tf.concat([rows, past_rows], 0), tf.concat([answers, past_answers], 0)
         mask = pair_mask(
             parents,
@@ -155,10 +236,22 @@ class Distiller(keras.Model):
         )
         return self.ranking_loss.call(answers, rows, mask=mask)
 
+    def _checked(self, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the targets as the loss takes them: vectors as float32, labels as they are."""
+        name = getattr(self.ranking_loss, "name", None) or "the loss"
+        if getattr(self.ranking_loss, "joint", False) or self.interpolation is not None:
+            targets = as_vectors(targets, name)
+            with tf.init_scope():  # also inside a loop in a graph, where no variable can be created
+                self.build_joint_space(int(targets.shape[-1]))
+            return targets
+        if getattr(self.ranking_loss, "needs_labels", False):
+            return as_labels(targets, name)
+        return tf.cast(targets, tf.float32) if targets.dtype.is_floating else targets
+
     def batch_loss(self, data: Any) -> tf.Tensor:
-        """Returns the scalar float32 loss of (images, targets) in training: forward, interpolate, rank."""
-        images, targets = data[:2]
-        return self.joint_loss(targets, self.student(images, training=True), training=True)
+        """Returns the scalar float32 loss of a batch (`parts_of`) in training: forward, interpolate, rank."""
+        images, targets, ids = parts_of(data)
+        return self.joint_loss(targets, self.student(images, training=True), training=True, ids=ids)
 
     def gradients_of(self, data: Any) -> tuple[tf.Tensor, list[Any], list[Any]]:
         """Returns the loss with the student's own, its gradients, and the variables that they belong to."""
@@ -181,8 +274,8 @@ class Distiller(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The loss on `validation_data`, without the bank."""
-        images, targets = data[:2]
+        """The loss on `validation_data`, without the bank and with the same draws for each batch; changes no state."""
+        images, targets, _ = parts_of(data)
         self.loss_tracker.update_state(self.joint_loss(targets, self.student(images, training=False)))
         return {metric.name: metric.result() for metric in self.metrics}
 

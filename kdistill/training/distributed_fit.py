@@ -38,21 +38,21 @@ def distributed_fit(
     batches: tf.distribute.DistributedDataset,
     *,
     strategy: tf.distribute.Strategy,
-    epochs: int,
-    initial_epoch: int,
-    steps_per_epoch: int,
-    callbacks: Sequence[keras.callbacks.Callback],
+    lengths: Sequence[int],
+    first_epoch: int = 0,
+    callbacks: keras.callbacks.CallbackList | Sequence[keras.callbacks.Callback] = (),
     verbose: int = 2,
 ) -> keras.callbacks.History:
     """Trains as `distiller.fit` does and returns its History; "loss" is the epoch's mean over steps and replicas.
 
+    `kdistill.training.fit.train` calls it for a training that pauses and continues.
+
     Args:
         distiller: made, compiled and its `build_joint_space` called in the strategy's scope.
-        batches: of `distributed_batches`, as many as are still to do.
+        batches: of `distributed_batches`, sum(lengths) of them.
         strategy: whose replicas take the steps together.
-        epochs: the number of epochs when training ends.
-        initial_epoch: how many of them are done.
-        steps_per_epoch: batches an epoch.
+        lengths: steps of each epoch.
+        first_epoch: the number of the first one.
         callbacks: of Keras; those that read weights must stand on every worker, since reading may need all of them.
         verbose: as in `fit`.
 
@@ -65,23 +65,27 @@ def distributed_fit(
         losses = strategy.run(distiller.update_step, args=(next(iterator),))
         return strategy.reduce("mean", losses, axis=None)
 
-    told = keras.callbacks.CallbackList(
-        list(callbacks), add_history=True, add_progbar=verbose != 0, model=distiller,
-        verbose=verbose, epochs=epochs, steps=steps_per_epoch,
-    )  # fmt: skip
+    told = callbacks
+    if not isinstance(told, keras.callbacks.CallbackList):
+        told = keras.callbacks.CallbackList(
+            list(callbacks), add_history=True, add_progbar=verbose != 0, model=distiller,
+            verbose=verbose, epochs=first_epoch + len(lengths), steps=max(lengths, default=0),
+        )  # fmt: skip
     distiller.stop_training = False
     iterator = iter(batches)
     told.on_train_begin()
     logs: dict[str, float] = {}
     with lost_workers_told(strategy):
-        for epoch in range(initial_epoch, epochs):
+        for epoch, length in enumerate(lengths, start=first_epoch):
             told.on_epoch_begin(epoch)
             total = 0.0
-            for number in range(steps_per_epoch):
+            for number in range(length):
                 told.on_train_batch_begin(number)
                 total += float(step(iterator))
                 logs = {"loss": total / (number + 1)}
                 told.on_train_batch_end(number, logs)
+                if distiller.stop_training:
+                    break
             told.on_epoch_end(epoch, logs)
             if distiller.stop_training:
                 break

@@ -21,7 +21,7 @@ def _batches(first=0, last=9, seed=1, augment=False, batch_size=4, pixels=PIXELS
         seed=seed,
         augment=augment,
     )
-    return [(images.numpy(), targets.numpy()) for images, targets in dataset]
+    return [(images.numpy(), targets.numpy()) for images, (targets, _) in dataset]
 
 
 @pytest.mark.parametrize("augment", [False, True])
@@ -75,7 +75,9 @@ def test_the_parts_of_all_replicas_are_the_whole_batches(augment):
     for step, (images, targets) in enumerate(whole):
         parts = [workers[0][step], *workers[1][3 * step : 3 * step + 3]]
         np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
-        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), targets)
+        np.testing.assert_array_equal(np.concatenate([part[1][0] for part in parts]), targets)
+        # The targets are the places of the images, and so are their ids.
+        np.testing.assert_array_equal(np.concatenate([part[1][1] for part in parts]), targets[:, 0])
 
 
 def test_a_batch_that_the_replicas_cannot_share_is_refused():

@@ -66,8 +66,7 @@ def train(strategy, options, loss, targets, joint_space="global"):
         with strategy.scope():
             distiller = distiller_of(copy_of(student, synchronised=True), loss, joint_space, **options)
         history = distributed_fit(
-            distiller, distributed_batches(strategy, batches), strategy=strategy, epochs=STEPS, initial_epoch=0,
-            steps_per_epoch=1, callbacks=[], verbose=0,
+            distiller, distributed_batches(strategy, batches), strategy=strategy, lengths=[1] * STEPS, verbose=0,
         )  # fmt: skip
     trained = copy_of(distiller.student, synchronised=False)
     return {

@@ -1,0 +1,59 @@
+"""What a batch of `fit` may hold, and what is refused in a sentence instead of being ignored."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from kdistill.errors import ArgumentError
+
+
+def parts_of(data: Any) -> tuple[Any, tf.Tensor, tf.Tensor | None]:
+    """Returns (images, targets, ids or None) of a batch (images, targets) or (images, (targets, ids)).
+
+    Images pass as they are: uint8 or float [B, S, S, 3], or what a subclass takes. Targets are [B, Dt] or labels [B],
+    ids integers [B]: a number for each training image, by which the bank recognises it.
+
+    Raises:
+        ArgumentError: sample weights (also from class weights), or no targets.
+    """
+    data = data if isinstance(data, tuple | list) else (data,)
+    if len(data) > 2 and data[2] is not None:
+        raise ArgumentError(
+            "sample_weight and class_weight are not supported: the loss ranks the rows of a batch against each other, "
+            "so no row has a loss of its own; repeat or leave out images instead"
+        )
+    if len(data) < 2 or data[1] is None:
+        raise ArgumentError("a batch is (images, targets) or (images, (targets, ids)); no targets were given")
+    images, targets = data[0], data[1]
+    if not isinstance(targets, tuple | list):
+        return images, tf.convert_to_tensor(targets), None
+    if len(targets) != 2:
+        raise ArgumentError(
+            f"a batch is (images, targets) or (images, (targets, ids)); {len(targets)} targets were given"
+        )
+    return images, tf.convert_to_tensor(targets[0]), tf.convert_to_tensor(targets[1])
+
+
+def as_vectors(targets: tf.Tensor, loss: str) -> tf.Tensor:
+    """Returns the teacher's vectors as float32 [B, Dt], whatever type of number they have.
+
+    Raises:
+        ArgumentError: targets that are no vectors.
+    """
+    if targets.shape.rank != 2:
+        raise ArgumentError(
+            f"{loss} ranks by the teacher's vectors [B, Dt]; targets of shape {list(targets.shape)} were given"
+        )
+    return tf.cast(targets, tf.float32)
+
+
+def as_labels(targets: tf.Tensor, loss: str) -> tf.Tensor:
+    """Returns class labels [B] or [B, 1] as they are.
+
+    Raises:
+        ArgumentError: targets that are no labels.
+    """
+    rank = targets.shape.rank
+    if rank is not None and (rank > 2 or rank < 1 or (rank == 2 and targets.shape[1] != 1)):
+        raise ArgumentError(f"{loss} learns from class labels [B]; targets of shape {list(targets.shape)} were given")
+    return targets
