@@ -1,4 +1,4 @@
-"""A hash of everything that decides what a model's file computes."""
+"""A hash of everything that decides what a model or table answers."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from kdistill.files.whole import sha256_of
 def model_digest(path: Path | str) -> str:
     """Returns a sha256 (hex) over a file, or over all files of a folder (a SavedModel's variables and assets).
 
-    The files beside an `.onnx` file in which it keeps weights count too.
+    So do the files beside one that it cannot be read without: weights of an `.onnx` file, ids of a `.npy` table.
 
     Raises:
         KdistillError: missing or unreadable.
@@ -22,7 +22,7 @@ def model_digest(path: Path | str) -> str:
         for name, file in _parts(path):
             digest.update(name.encode("utf-8", "surrogateescape") + bytes.fromhex(sha256_of(file)))
     except OSError as error:
-        raise KdistillError(f"the model {path} cannot be read: {error.strerror or error}") from error
+        raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
     return digest.hexdigest()
 
 
@@ -37,4 +37,6 @@ def _parts(path: Path) -> list[tuple[str, Path]]:
         from kdistill.runtimes.onnx import external_files
 
         parts += [(file.relative_to(path.parent).as_posix(), file) for file in external_files(path)]
+    if path.suffix == ".npy" and path.with_suffix(".txt").is_file():
+        parts.append((".txt", path.with_suffix(".txt")))
     return parts

@@ -48,6 +48,8 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
         raise KdistillError(
             f"{label} takes {source.dtype} of side {source.side}, expected pixels uint8 [batch, S, S, 3]"
         )
+    if model.names not in (None, ("image", "embedding")):
+        raise KdistillError(f"{label} has the input and output {model.names}, expected 'image' and 'embedding'")
     return Embedder(model.run, source.side, model.callers)
 
 

@@ -1,6 +1,7 @@
 """What all runtimes give: an open model as a function from pixels to vectors, and its one image input, read once."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class ImageModel:
         run: from `input.dtype` [n, S, S, 3] to float32 [n, D], for any n from 1; may be called from several threads.
         callers: how many threads should call it at a time to keep all cores busy.
         parameters: how many weights it has, where the format tells.
+        names: of its input and its output; None where the format has none.
         scales_itself: whether its own first layers bring pixels 0..255 to the scale that it was trained with.
     """
 
@@ -56,7 +58,13 @@ class ImageModel:
     run: Run
     callers: int = 1
     parameters: int | None = None
+    names: tuple[str, str] | None = None
     scales_itself: bool = False
+
+
+def calls_at_once(num_threads: int) -> int:
+    """Returns how many calls of `num_threads` each fill the cores of this machine, at least 1."""
+    return max(1, (os.cpu_count() or 1) // max(1, num_threads))
 
 
 def read_image_input(

@@ -1,6 +1,5 @@
 """Opens ONNX files. A session may be called from several threads: each call has tensors of its own."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
     ImageModel,
+    calls_at_once,
     image_run,
     only_input,
     pick_output,
@@ -61,7 +61,7 @@ def open_onnx_model(path: Path | str, model: str, *, num_threads: int = 1, calle
     Raises:
         KdistillError: damaged, or not of this form.
     """
-    callers = callers or max(1, (os.cpu_count() or 1) // num_threads)
+    callers = callers or calls_at_once(num_threads)
     if Path(path).is_file() and _bytes(Path(path)) >= LARGE_FILE_BYTES:
         num_threads, callers = num_threads * callers, 1
     session = open_onnx(path, num_threads=num_threads)
@@ -75,7 +75,7 @@ def open_onnx_model(path: Path | str, model: str, *, num_threads: int = 1, calle
         except Exception as error:
             raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
 
-    return ImageModel(source, image_run(run, source, model), callers)
+    return ImageModel(source, image_run(run, source, model), callers, names=(tensor.name, output))
 
 
 def external_files(path: Path | str) -> list[Path]:

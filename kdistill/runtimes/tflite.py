@@ -5,7 +5,6 @@ files get an interpreter for each call that runs at a time; of a large file (LAR
 further one repacks the weights in memory, and calls wait for it.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
     ImageInput,
     ImageModel,
+    calls_at_once,
     image_run,
     only_input,
     pick_output,
@@ -65,7 +65,7 @@ def tflite_pool(
     Raises:
         KdistillError: as `open_tflite`.
     """
-    most = callers or max(1, (os.cpu_count() or 1) // num_threads)
+    most = callers or calls_at_once(num_threads)
     content: bytes | None = None
     try:
         if Path(path).stat().st_size >= LARGE_FILE_BYTES:
@@ -97,7 +97,7 @@ def open_tflite_model(path: Path | str, model: str, *, num_threads: int = 1, cal
         KdistillError: damaged, or not of this form.
     """
     if Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
-        num_threads, callers = num_threads * (callers or max(1, (os.cpu_count() or 1) // num_threads)), 1
+        num_threads, callers = num_threads * (callers or calls_at_once(num_threads)), 1
     pool = tflite_pool(path, _Callable, num_threads=num_threads, callers=callers)
     with pool.borrow() as first:
         name = only_input(model, list(first.inputs))
@@ -114,7 +114,7 @@ def open_tflite_model(path: Path | str, model: str, *, num_threads: int = 1, cal
                 raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
         return _dequantised(answer, *result["quantization"])
 
-    return ImageModel(source, image_run(run, source, model), callers=pool.most)
+    return ImageModel(source, image_run(run, source, model), pool.most, names=(name, chosen))
 
 
 def tensor_input(tensor: Mapping[str, Any], model: str) -> ImageInput:

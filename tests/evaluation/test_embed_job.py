@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
 from export.formats.onnx import export_onnx
 from export.formats.tflite import export_tflite
@@ -205,6 +206,16 @@ def test_models_that_are_damaged_or_take_no_pixels(tmp_path):
     keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "float.keras")
     with pytest.raises(KdistillError, match="expected pixels uint8"):
         open_embedder(tmp_path / "float.keras")
+
+
+def test_a_model_with_other_names_is_no_student(tmp_path):
+    inputs = keras.Input((4, 4, 3), dtype="uint8", name="photo")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    path = tmp_path / "other.tflite"
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, pooled))
+    path.write_bytes(converter.convert())
+    with pytest.raises(KdistillError, match=r"has the input and output .*, expected 'image' and 'embedding'"):
+        open_embedder(path)
 
 
 def test_a_shard_number_outside_is_refused():

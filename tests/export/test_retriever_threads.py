@@ -1,5 +1,6 @@
 """One retriever in many threads gives every thread its own answers."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,7 +28,7 @@ def files(student, embeddings, tmp_path_factory):
     [("tflite", 8, 1 << 30, 8), ("tflite", 3, 1 << 30, 3), ("tflite", 8, 1, 1), ("onnx", 8, 1 << 30, None)],
 )
 def test_every_answer_is_that_of_one_thread(files, embeddings, pixels, monkeypatch, suffix, cores, large, interpreters):
-    monkeypatch.setattr(tflite.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(tflite, "LARGE_FILE_BYTES", large)
     retriever = Retriever(files / f"r.{suffix}", num_threads=1)
     if interpreters:
@@ -53,7 +54,7 @@ def test_every_answer_is_that_of_one_thread(files, embeddings, pixels, monkeypat
 
 def test_a_file_that_is_replaced_does_not_change_an_open_retriever(files, student, embeddings, tmp_path, monkeypatch):
     """Interpreters made later run the file that was opened, whose names the retriever holds."""
-    monkeypatch.setattr(tflite.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     path = tmp_path / "r.tflite"
     ids = [str(row) for row in range(len(embeddings))]
     build_retriever(student, embeddings, ids, path, k=3)

@@ -109,7 +109,7 @@ KERAS: dict[str, Callable[[Path], Path]] = {
 @CASES.each({f"{name}, as teacher": build for name, build in KERAS.items()})
 def use_as_teacher(folder: Path, build: Callable[[Path], Path]) -> None:
     (folder / "no.keras").write_bytes(b"no archive")
-    open_teacher(build(folder)).embed([Image("a", array=np.zeros((8, 8, 3), np.uint8))])
+    open_teacher(build(folder), scaling="none").embed([Image("a", array=np.zeros((8, 8, 3), np.uint8))])
 
 
 @CASES.case("keras: lambda, as student")
@@ -126,7 +126,7 @@ def _(folder: Path) -> None:
 @CASES.case("keras: old format with code")
 def _(folder: Path) -> None:
     lambda_layer(folder).rename(folder / "model.h5")
-    open_teacher(folder / "model.h5")
+    open_teacher(folder / "model.h5", scaling="none")
 
 
 @CASES.each(
@@ -212,4 +212,4 @@ FILES: dict[str, Callable[[Path], Path]] = {
 
 @CASES.each(FILES)
 def use_file(folder: Path, build: Callable[[Path], Path]) -> None:
-    open_teacher(build(folder)).embed([Image("a", array=np.zeros((2, 2, 3), np.uint8))])
+    open_teacher(build(folder), scaling="none").embed([Image("a", array=np.zeros((2, 2, 3), np.uint8))])

@@ -154,6 +154,15 @@ def test_a_keras_file_is_known_by_its_bytes(tmp_path):
     assert open_teacher(tmp_path / "m.keras").name != first
 
 
+def test_the_ids_of_a_table_count(tmp_path):
+    np.save(tmp_path / "t.npy", np.eye(2))
+    names = []
+    for text in ("a\nb\n", "b\na\n"):
+        (tmp_path / "t.txt").write_text(text)
+        names.append(open_teacher(tmp_path / "t.npy").name)
+    assert names[0] != names[1]
+
+
 def described(images) -> np.ndarray:
     return np.stack([image.pixels().mean(axis=(0, 1)) for image in images])
 

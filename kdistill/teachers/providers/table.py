@@ -32,7 +32,6 @@ class TableTeacher:
             KdistillError: the file is missing, damaged, pickled, or its arrays do not belong together.
         """
         self.path = Path(path)
-        self.name = file_name(self.path)
         try:
             ids, embeddings = _READERS[self.path.suffix](self.path)
         except KdistillError:
@@ -45,6 +44,7 @@ class TableTeacher:
                 f"the teacher's table {self.path} must have one row of numbers for each id: it has {len(ids)} ids "
                 f"and embeddings of shape {list(embeddings.shape)}, {embeddings.dtype}"
             )
+        self.name = file_name(self.path)  # last: what is refused above may have any size
         self.dimension = int(embeddings.shape[1])
         self._embeddings = embeddings
         self._rows = {name: row for row, name in enumerate(ids)}
