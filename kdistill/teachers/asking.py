@@ -16,7 +16,7 @@ from kdistill.teachers.choosing.planning import check_account_budget, question_c
 from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING, UNKNOWN, Question
-from kdistill.teachers.providers.function_faults import called
+from kdistill.teachers.providers.function_faults import called, text_of
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 
 MAX_FRUITLESS_BATCHES = 3
@@ -137,7 +137,7 @@ class Questions:
         unasked = [index for index, content in self.contents.items() if content in beyond]
         if not found:
             summary = ledger.summary()
-            spent_all = f"all {counted(summary.account(self.account).spent, 'question')} of the budget are spent"
+            spent_all = f"the budget is spent ({counted(summary.account(self.account).spent, 'question')} so far)"
             reason = next(iter(self.skipped.values()), spent_all)
             if not self.images:
                 raise KdistillError(f"none of the {len(self.skipped)} images to ask about can be read: {reason}")
@@ -238,9 +238,7 @@ class Run:
                 else:
                     self.ledger.mark(granted, UNKNOWN)
             if isinstance(error, Exception) and not isinstance(error, KdistillError):
-                raise KdistillError(
-                    f"the teacher {self.teacher.name!r} failed: {type(error).__name__}: {error}"
-                ) from error
+                raise KdistillError(f"the teacher {self.teacher.name!r} failed: {text_of(error)}") from error
             raise
 
     def _settle(self, granted: tuple[Question, ...]) -> list[Question]:

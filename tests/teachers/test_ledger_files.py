@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -89,18 +90,14 @@ def as_nobody():
 
 
 @pytest.fixture
-def folder(tmp_path_factory):
-    """A folder that anybody can reach; its rights are given back at the end."""
-    path = tmp_path_factory.mktemp("ledger")
-    parents = [parent for parent in path.parents if parent != Path("/")]
-    modes = {parent: parent.stat().st_mode for parent in parents}
-    for parent in parents:
-        if not modes[parent] & 0o001:
-            parent.chmod(modes[parent] | 0o011)
-    yield path
-    path.chmod(0o755)
-    for parent, mode in modes.items():
-        parent.chmod(mode)
+def folder():
+    """A folder that anybody can reach: not below pytest's own, which it keeps to one user."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "ledger")
+        path.mkdir()
+        Path(name).chmod(0o755)
+        yield path
+        path.chmod(0o755)
 
 
 def check_reading(path: Path, capsys) -> None:
@@ -166,3 +163,42 @@ def test_what_only_reads_makes_nothing_and_changes_nothing(tmp_path):
             ledger.mark(QUESTIONS[:1], "unknown")
         with pytest.raises(KdistillError, match="readonly"):
             ledger.reserve(QUESTIONS[2:], budget=9, limit=1)
+
+
+def test_a_folder_that_cannot_be_entered_is_told_as_such(folder):
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        fill(ledger)
+    folder.chmod(0o600)
+    for options in ({"read_only": True}, {"create": False}, {}):
+        with as_nobody(), pytest.raises(KdistillError, match="Permission denied"):
+            Ledger(folder / "ledger.sqlite", **options)
+
+
+def test_askers_that_come_by_different_links_know_of_each_other(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "folder").symlink_to(tmp_path / "there")
+    with Ledger(tmp_path / "there" / "ledger.sqlite") as ledger:
+        fill(ledger)
+        (tmp_path / "link").symlink_to(tmp_path / "there" / "ledger.sqlite")
+        held = ledger.reserve(QUESTIONS[2:4], budget=6, limit=2).granted
+        for way in (tmp_path / "link", tmp_path / "folder" / "ledger.sqlite"):
+            with Ledger(way) as other:
+                assert other.reserve(QUESTIONS[2:4], budget=6, limit=2).busy == held
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link", "there"]
+
+
+def test_a_link_to_a_ledger_that_cannot_be_written_shows_its_latest_answers(folder, capsys):
+    target = folder.with_name("elsewhere")
+    target.mkdir()
+    with Ledger(target / "ledger.sqlite") as ledger:
+        fill(ledger)
+        (folder / "link").symlink_to(target / "ledger.sqlite")
+        target.chmod(0o555)
+        check_reading(folder / "link", capsys)
+    target.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_what_names_no_file_is_an_argument_error(name):
+    with pytest.raises(ArgumentError, match="names no file"):
+        Ledger(name)

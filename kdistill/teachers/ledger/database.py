@@ -120,6 +120,8 @@ class Database:
             raise self._fault(error) from error
         except OSError as error:
             raise self._fault(error) from error
+        except TypeError as error:  # SQLite keeps any type in any column
+            raise self._fault(f"it holds something else than a number ({error})") from error
 
     def free_bytes(self) -> int | None:
         """Returns the room left for answers; None where that cannot be known."""

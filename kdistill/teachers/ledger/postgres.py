@@ -183,7 +183,9 @@ def _prepare_reading(connection: Any, record: Any) -> None:
 
 
 def _ledger_tables(connection: sa.Connection) -> set[str]:
-    return set(sa.inspect(connection).get_table_names()) & set(metadata.tables)
+    inspector = sa.inspect(connection)
+    # Tables of the first format stand behind temporary views where they are only read.
+    return {*inspector.get_table_names(), *inspector.get_temp_view_names()} & set(metadata.tables)
 
 
 def _lock_key(asker: str) -> int:

@@ -34,15 +34,19 @@ class SqliteDatabase(Database):
         self.name = str(path)
         if "\0" in self.name:
             raise ArgumentError(f"the ledger {self.name!r} cannot be a file: its name holds a zero")
-        self._path = path
+        if not path.name:
+            raise ArgumentError(f"the ledger {self.name!r} names no file")
+        # SQLite keeps its log beside the file itself; askers that came by different links must know of each other, too.
+        self._file = Path(os.path.realpath(path))
         self._copy: tempfile.TemporaryDirectory[str] | None = None
-        self.askers = FileAskers(path.with_name(path.name + "-askers"))
+        self.askers = FileAskers(self._file.with_name(self._file.name + "-askers"))
         with self.explained():
             if create:
                 path.parent.mkdir(parents=True, exist_ok=True)
-            elif not os.path.lexists(path):
+            there = _is_there(path)
+            if not there and not create:
                 raise NoLedger(f"there is no ledger at {path}")
-            if os.path.lexists(path) and not path.is_file():
+            if there and not path.is_file():
                 raise KdistillError(f"the ledger {path} cannot be used: it is not a regular file")
             self._engine = self._made_engine(read_only)
             try:
@@ -53,7 +57,7 @@ class SqliteDatabase(Database):
 
     def _made_engine(self, read_only: bool) -> sa.Engine:
         # An absolute path is never taken for an option, for `:memory:` or for a URI, whatever it holds.
-        where, uri = os.path.abspath(self._path), False
+        where, uri = str(self._file), False
         if read_only and not (_allowed(where, os.W_OK) and _allowed(os.path.dirname(where), os.W_OK)):
             where, uri = self._unwritable(where)
 
@@ -114,7 +118,7 @@ class SqliteDatabase(Database):
 
     def free_bytes(self) -> int:
         """Returns the room on the file's disk."""
-        return shutil.disk_usage(self._path.parent).free
+        return shutil.disk_usage(self._file.parent).free
 
     def faults(self) -> list[str]:
         """Returns what SQLite itself finds wrong with the file."""
@@ -127,6 +131,15 @@ class SqliteDatabase(Database):
         super().close()
         if self._copy is not None:
             self._copy.cleanup()
+
+
+def _is_there(path: Path) -> bool:
+    """Says whether anything has this name, a broken link included; raises OSError where that cannot be seen."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _allowed(path: str, mode: int) -> bool:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import operator
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -162,7 +163,7 @@ def summarise(connection: sa.Connection, living: Callable[[str], bool]) -> Ledge
     paid = {row.name: row for row in connection.execute(sa.select(accounts))}
     parts = {
         name: AccountSummary(
-            spent=paid[name].spent if name in paid else 0,
+            spent=operator.index(paid[name].spent) if name in paid else 0,
             cost=paid[name].cost if name in paid else 0.0,
             answered=counts[name][ANSWERED],
             in_flight=counts[name][IN_FLIGHT],
@@ -179,7 +180,7 @@ def summarise(connection: sa.Connection, living: Callable[[str], bool]) -> Ledge
         teacher=bound.teacher if bound else None,
         view=bound.view if bound else None,
         dimension=bound.dimension if bound else None,
-        spent=bound.spent if bound else 0,
+        spent=operator.index(bound.spent) if bound else 0,
         cost=float(sum(part.cost for part in parts.values())),
         answered=sum(part.answered for part in parts.values()),
         in_flight=sum(part.in_flight for part in parts.values()),

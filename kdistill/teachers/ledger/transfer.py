@@ -82,6 +82,9 @@ def verify(ledger: Ledger) -> list[str]:
     summary = ledger.summary()
     asked = 0
     for row in ledger.rows():
+        if not isinstance(row.asked, int):
+            faults.append(f"{row.name!r}: counted {row.asked!r} times")
+            continue
         asked += row.asked
         if row.state not in (ANSWERED, BAD, IN_FLIGHT, UNKNOWN):
             faults.append(f"{row.name!r}: unknown state {row.state!r}")

@@ -78,11 +78,11 @@ def called(
                 wait = wait_after(status, _headers(error), attempt, fault)
                 what = f"the teacher asks to wait {wait:.0f} s ({status})"
             elif _never_reached(error):
-                fault = f"the teacher {name} cannot be reached: {_text(error)}"
+                fault = f"the teacher {name} cannot be reached: {text_of(error)}"
                 wait = backoff(attempt)
                 what = f"{fault}; asking again in {wait:.0f} s"
             elif _lost(error):
-                raise NoAnswer(f"the teacher {name} did not answer: {_text(error)}") from error
+                raise NoAnswer(f"the teacher {name} did not answer: {text_of(error)}") from error
             else:
                 raise
             if attempt == RETRIES:
@@ -158,11 +158,15 @@ def _said(error: BaseException, status: int) -> str:
             content = one.read(MAX_BODY) if isinstance(one, urllib.error.HTTPError) else one.response.content  # type: ignore[attr-defined]
             if isinstance(content, bytes) and content:
                 return told(status, phrase, content, ())
-    return told(status, phrase, _text(error).encode("utf-8", "replace"), ())
+    return told(status, phrase, text_of(error).encode("utf-8", "replace"), ())
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def text_of(error: BaseException) -> str:
+    """Returns "Type: what it says", or the type alone where it says nothing, or fails to."""
+    said = ""
+    with contextlib.suppress(Exception):
+        said = str(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _entry(mapping: Any, *names: str) -> Any:
