@@ -63,7 +63,7 @@ def build(
     """
     if keras.backend.image_data_format() != "channels_last":
         raise ArgumentError(
-            f"Keras's image_data_format is {keras.backend.image_data_format()!r}; students are built for 'channels_last'"
+            f"Keras's image_data_format is {keras.backend.image_data_format()!r}; students take 'channels_last'"
         )
     if pooling not in POOLINGS:
         raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}")

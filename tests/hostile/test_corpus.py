@@ -18,6 +18,7 @@ MODULES = (
     "record_cases",
     "http_cases",
     "model_cases",
+    "export_cases",
 )
 LEAST_CASES = 60
 MAX_MIB, MAX_SECONDS = 1024, 10  # of the whole process, TensorFlow included, and of its processor time
