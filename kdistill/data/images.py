@@ -67,13 +67,15 @@ class Image:
         Any mode that Pillow reads is accepted (grey, palette, RGBA, CMYK, 16-bit); alpha is dropped.
 
         Raises:
-            UnreadableImage: missing, truncated, not an image, or larger than MAX_PIXELS.
+            UnreadableImage: missing, truncated, not an image, larger than MAX_PIXELS, or with a box that holds nothing.
         """
         image = PIL.Image.fromarray(self._array()) if self.path is None else decode(self.encoded(), self.id)
         if self.box is not None:
-            left, top, right, bottom = self.box
             # Rounded as the reference evaluation's cropping does it: Pillow takes integers.
-            image = image.crop((round(left), round(top), round(right), round(bottom)))
+            left, top, right, bottom = _rounded_box(self.box, self.id)
+            if (right - left) * (bottom - top) > MAX_PIXELS:
+                raise UnreadableImage(f"image {self.id!r}: its box {self.box} has more than {MAX_PIXELS:,} pixels")
+            image = image.crop((left, top, right, bottom))
         return np.asarray(image)
 
     def content_hash(self) -> str:
@@ -87,6 +89,16 @@ class Image:
         if self.array is None:
             raise KdistillError(f"image {self.id!r} has neither a file nor pixels")
         return self.array
+
+
+def _rounded_box(box: tuple[float, float, float, float], name: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+    except (TypeError, ValueError, OverflowError):  # another number of edges, text, or no finite number
+        left, top, right, bottom = 0, 0, 0, 0
+    if left >= right or top >= bottom:
+        raise UnreadableImage(f"image {name!r}: its box {box} is no (left, top, right, bottom) around a pixel")
+    return left, top, right, bottom
 
 
 def decode(encoded: bytes, name: str) -> PIL.Image.Image:
