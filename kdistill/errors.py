@@ -1,6 +1,7 @@
 """The one exception that users are meant to see, and how a command ends: its exit status and its one sentence."""
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -83,15 +84,19 @@ def _prepare_streams() -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Says whether standard output leads nowhere; if so it is turned to where the interpreter's end can flush it."""
+    """Says whether nobody reads standard output; it is then turned to where the interpreter's end can flush it."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # a stream in memory
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not poll.poll(0):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, output)
+    os.close(nowhere)
+    return True
 
 
 def one_line(text: object) -> str:

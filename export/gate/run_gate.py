@@ -19,6 +19,7 @@ from export.gate.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
 from export.retriever.shards import build_files, choose_precision, shards_of
 from export.retriever.sidecar import read_sidecar
 from kdistill import students
+from kdistill.data import RetrievalData
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.archives import load_arrays
 from kdistill.files.whole import write_json
@@ -52,10 +53,13 @@ def verify_run(
         raise ArgumentError(f"--min_cosine={min_cosine} is no cosine, -1 to 1")
     limits = Limits({**MAX_MAP_DROP, **dict(max_map_drop)}, min_cosine)
     settings, student = _opened(run)
+    data = data_of(settings)
+    if with_resizers and data.gallery.labels is None:
+        raise ArgumentError(f"--resizers compares by the labels of the gallery, and {data.name} has none")
     files, retrievers = _files_of(run)
     if not files:
         raise KdistillError(f"{run} holds no exported files; run the export stage first")
-    sample = _sample(settings, student)
+    sample = _sample(data, settings, student)
     checks = verify_files(student, files, sample.pixels, sample.judge, limits=limits)
     print_checks(checks, sample.facts)
     damaged = _damaged(retrievers)
@@ -100,7 +104,7 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     path = run / student_file(precision, file_format)
     export = export_onnx if file_format == "onnx" else export_tflite
     export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
-    return _check_written(run, settings, student, [path])
+    return _check_written(run, data, settings, student, [path])
 
 
 def build_run_retriever(
@@ -141,7 +145,7 @@ def build_run_retriever(
     files = build_files(student, embeddings, ids, path, k=k, precision=precision, shards=shards)
     size = sum(file.stat().st_size for file in files)
     print(f"{len(ids)} rows as {precision}, {size:,} bytes: {', '.join(str(file) for file in files)}")
-    return _check_written(run, settings, student, files[:1])
+    return _check_written(run, data_of(settings), settings, student, files[:1])
 
 
 def print_checks(checks: Sequence[FileCheck], facts: dict[str, Any]) -> None:
@@ -157,9 +161,9 @@ def print_checks(checks: Sequence[FileCheck], facts: dict[str, Any]) -> None:
         print(f"the student's mAP on the same images is {100 * checks[0].map_student:.2f}; {described(facts)}")
 
 
-def _check_written(run: Path, settings: Settings, student: Any, files: Sequence[Path]) -> int:
+def _check_written(run: Path, data: RetrievalData, settings: Settings, student: Any, files: Sequence[Path]) -> int:
     """Runs new files through the gate, and describes those that lie in the run's folder in its card."""
-    sample = _sample(settings, student)
+    sample = _sample(data, settings, student)
     checks = verify_files(student, files, sample.pixels, sample.judge)
     print_checks(checks, sample.facts)
     if all(file.resolve().parent == run.resolve() for file in files):
@@ -190,9 +194,9 @@ def _damaged(retrievers: Sequence[Path]) -> list[str]:
     return sentences
 
 
-def _sample(settings: Settings, student: Any) -> Sample:
+def _sample(data: RetrievalData, settings: Settings, student: Any) -> Sample:
     return read_sample(
-        data_of(settings),
+        data,
         students.image_size(student),
         seed=settings.run.seed,
         strict=settings.run.strict,

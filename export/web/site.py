@@ -56,10 +56,18 @@ def write_site(
         title: heading of the page.
 
     Raises:
-        ArgumentError: `out_dir` holds something else than a site.
+        ArgumentError: `out_dir` holds something else than a site, or the embeddings are not those of the gallery.
         KdistillError: the model is no student, npm is missing, an image cannot be read, or the disk is full.
     """
     students.image_size(student)
+    expected = [len(gallery), students.embedding_dim(student)]
+    if not len(gallery) or list(np.shape(embeddings)) != expected:
+        raise ArgumentError(
+            f"a page of {len(gallery)} images takes embeddings {expected}, one row an image and at least one; these "
+            f"have the shape {list(np.shape(embeddings))}"
+        )
+    if queries is not None and not len(queries):
+        raise ArgumentError("there are no queries to take samples from; give None to take them from the gallery")
     out_dir = Path(out_dir)
     if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / "site.json").exists():
         raise ArgumentError(f"{out_dir} is not empty and holds no site; name another --out")

@@ -62,16 +62,21 @@ class Image:
         The rule for modes, transparency and 16 bits stands in `kdistill.data.decoding`.
 
         Raises:
-            UnreadableImage: missing, truncated, not an image, of no known range, or of more than `max_megapixels`.
+            UnreadableImage: missing, truncated, not an image, of no known range, of more than `max_megapixels`, or with
+                a box that holds nothing.
         """
         if self.path is None:
             image = PIL.Image.fromarray(self._array())
         else:
             image = decode(self.encoded(), self.id, self.max_megapixels)
         if self.box is not None:
-            left, top, right, bottom = self.box
             # Rounded as the reference evaluation's cropping does it: Pillow takes integers.
-            image = image.crop((round(left), round(top), round(right), round(bottom)))
+            left, top, right, bottom = _rounded_box(self.box, self.id)
+            if (right - left) * (bottom - top) > 1e6 * self.max_megapixels:
+                raise UnreadableImage(
+                    f"image {self.id!r}: its box {self.box} has more than {self.max_megapixels:g} million pixels"
+                )
+            image = image.crop((left, top, right, bottom))
         return np.asarray(image)
 
     def content_hash(self) -> str:
@@ -85,6 +90,16 @@ class Image:
         if self.array is None:
             raise KdistillError(f"image {self.id!r} has neither a file nor pixels")
         return self.array
+
+
+def _rounded_box(box: tuple[float, float, float, float], name: str) -> tuple[int, int, int, int]:
+    try:
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+    except (TypeError, ValueError, OverflowError):  # another number of edges, text, or no finite number
+        left, top, right, bottom = 0, 0, 0, 0
+    if left >= right or top >= bottom:
+        raise UnreadableImage(f"image {name!r}: its box {box} is no (left, top, right, bottom) around a pixel")
+    return left, top, right, bottom
 
 
 def text_of(name: str) -> str:

@@ -120,7 +120,7 @@ def embed_images(
     """
     if isinstance(model, keras.Model) and students.image_size(model) != image_size:
         raise ArgumentError(
-            f"the model {model.name!r} takes images of {students.image_size(model)} pixels a side, not {image_size}"
+            f"the model {model.name!r} takes images of {students.image_size(model)} pixels a side, not of {image_size}"
         )
     embed = as_function(model)
     parts: list[np.ndarray] = []

@@ -1,6 +1,7 @@
 """The embedding job: files, resuming after a kill, shards, bad input."""
 
 import json
+import os
 
 import keras
 import numpy as np
@@ -221,3 +222,15 @@ def test_a_model_with_other_names_is_no_student(tmp_path):
 def test_a_shard_number_outside_is_refused():
     with pytest.raises(ArgumentError, match="they go from 0 to 1"):
         Shard(-1, 2)
+
+
+def test_names_that_are_no_text_keep_their_bytes(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    for file in (name, "größe.png"):
+        PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / file)
+    for number in (0, 1):
+        embed_to_folder(means(), find_images(photos), tmp_path / "out", fingerprint="x", shard=Shard(number, 2))
+    result = merge_shards(tmp_path / "out", 2)
+    assert sorted(os.fsdecode(line) for line in result.ids.read_bytes().splitlines()) == sorted([name, "größe.png"])

@@ -1,5 +1,6 @@
 """`python -m export`: the gate over a run's folder, resizers, and the hand-over to other search tools."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -12,6 +13,8 @@ from export.handover.files import to_faiss, to_parquet, to_usearch
 from export.retriever import Retriever
 from export.retriever.build import build_search
 from export.retriever.gallery import build_gallery
+from export.retriever.shards import ShardedRetriever, shards_of
+from export.retriever.sidecar import sidecar_path
 from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
@@ -166,6 +169,81 @@ def test_the_gate_passes_a_run_and_adds_int8_to_it(run, tmp_path, capsys):
     names = {file["name"] for file in json.loads(report.read_text())["files"] if file["passed"]}
     assert {"student.tflite", "student.onnx", "student_int8.tflite", "retriever.tflite", "retriever.onnx"} <= names
     assert "student_int8_float_head.tflite" in names
+
+
+def test_figures_of_files_stand_beside_the_students_on_the_same_images(run, capsys):
+    assert main(["verify", f"--run={run}"]) == 0
+    printed = capsys.readouterr().out
+    card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+    assert card["sample"]["seed"] == 0
+    assert card["sample"]["images"] <= 3000
+    (student_map,) = {file["map_student"] for file in card["files"]}
+    for file in card["files"]:
+        assert file["map_drop"] == pytest.approx(100 * (student_map - file["map"]))
+    assert f"the student's mAP on the same images is {100 * student_map:.2f}" in printed
+    assert f"{card['sample']['gallery']:,} of the gallery's {card['sample']['whole_gallery']:,} images" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "precision", "k"),
+    [
+        (["--precision=int8", "--top_k=4"], "retriever.tflite", "int8", 4),
+        (["--precision=hamming", "--format=onnx"], "retriever.onnx", "binary", 3),
+        (["--precision=asymmetric", "--k=2"], "retriever.tflite", "asymmetric", 2),
+        (["--precision=float16", "--shards=3"], "retriever.tflite", "float16", 3),
+        ([], "retriever.tflite", "float32", 3),
+    ],
+)
+def test_retrievers_of_every_kind_are_had_by_command(flags, name, precision, k, run, capsys):
+    assert main(["retriever", f"--run={run}", *flags]) == 0
+    printed = capsys.readouterr().out
+    files = shards_of(run / name)
+    assert len(files) == (3 if "--shards=3" in flags else 1)
+    assert all(str(file) in printed for file in files)
+    with np.load(run / "gallery.npz") as stored:
+        ids, vectors = stored["ids"].tolist(), stored["embeddings"]
+    sidecars = [json.loads(sidecar_path(file).read_text(encoding="utf-8")) for file in files]
+    assert [entry for sidecar in sidecars for entry in sidecar["ids"]] == ids
+    assert {(sidecar["precision"], sidecar["k"]) for sidecar in sidecars} == {(precision, k)}
+    card = {file["name"] for file in json.loads((run / "card.json").read_text())["files"]}
+    assert files[0].name in card
+    found = ShardedRetriever(files).search_embedding(vectors[5])
+    assert len(found) == k
+    if precision not in ("binary", "asymmetric"):
+        assert found[0].id == ids[5]
+    # The gate and the hand-over take what was written.
+    assert main(["verify", f"--run={run}"]) == 0
+    out = run / "handed.parquet"
+    if importlib.util.find_spec("pyarrow"):
+        assert main(["handover", f"--retriever={run / name}", "--to=parquet", f"--out={out}"]) == 0
+        unit = "bits" if precision in ("binary", "asymmetric") else "dimensions"
+        assert f"{len(ids)} rows of 8 {unit}" in capsys.readouterr().out
+
+
+def test_a_retriever_elsewhere_stands_in_no_card_and_numbers_are_checked(run, tmp_path, capsys):
+    before = (run / "card.json").read_bytes()
+    assert main(["retriever", f"--run={run}", f"--out={tmp_path / 'mine.tflite'}"]) == 0
+    assert "so it stays as it is" in capsys.readouterr().out
+    assert (run / "card.json").read_bytes() == before
+    for flags in (["--k=0"], ["--k=-1"], ["--k=100000"], ["--shards=0"]):
+        assert main(["retriever", f"--run={run}", f"--out={tmp_path / 'none.tflite'}", *flags]) == 2
+        assert flags[0].split("=")[1] in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.json", "mine.tflite"]
+
+
+def test_a_run_that_may_only_be_read_is_verified_all_the_same(run, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    before = (run / "card.json").read_bytes()
+    monkeypatch.setattr("kdistill.files.whole.os.replace", refuse)
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    assert main(["verify", f"--run={run}"]) == 0
+    assert "the card was not updated" in capsys.readouterr().out
+    assert main(["verify", f"--run={run}", "--min_cosine=1"]) == 1
+    assert (run / "card.json").read_bytes() == before
+    assert (run / "student.tflite").exists()
 
 
 def test_the_gate_stops_a_spoilt_file(run, capsys):

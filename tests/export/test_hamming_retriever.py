@@ -1,9 +1,12 @@
 """Retrievers over binary codes, run by their runtimes, against plain counting."""
 
+import importlib
+
 import numpy as np
 import pytest
 
-from export.handover.files import to_faiss
+from export.__main__ import main
+from export.handover import milvus
 from export.retriever import Retriever
 from export.retriever.build import build_retriever, build_search
 from export.retriever.gallery import build_gallery
@@ -12,6 +15,7 @@ from export.search.hamming import in_order, interleaved, runs
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.codes import pack_codes
+from kdistill.hashing.hamming import hamming_neighbours
 
 SUFFIXES = [".tflite", ".onnx"]
 
@@ -126,17 +130,61 @@ def test_runs_cover_all_rows_and_can_be_put_back_in_order(count):
     np.testing.assert_array_equal(in_order(lines, layout), rows)
 
 
-def test_faiss_finds_the_same_distances():
-    faiss = pytest.importorskip("faiss")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("precision", ["binary", "asymmetric"])
+def test_codes_are_handed_over_with_our_neighbours(suffix, precision, tmp_path, capsys):
     rows = clustered(200, 64)
-    gallery = build_gallery(rows, [str(row) for row in range(200)], "binary")
-    index = to_faiss(gallery)
-    assert isinstance(index, faiss.IndexBinaryFlat)
-    distances, _ = index.search(gallery.values[:3], 5)
-    for query in range(3):
-        scores = np.array(expected(rows[query], rows, 5)[1])
-        np.testing.assert_array_equal(distances[query], np.rint((1 - scores) * 32))
-    assert isinstance(to_faiss(build_gallery(rows, [str(row) for row in range(200)])), faiss.IndexFlatIP)
+    names = [f"größe {row} \udcff.jpg" for row in range(200)]
+    path = tmp_path / f"codes{suffix}"
+    build_search(rows, names, path, k=3, precision=precision)
+    codes = pack_codes(rows)
+    distances, _ = hamming_neighbours(codes[:4], codes, 5)
+    for tool, module in (("faiss", "faiss"), ("usearch", "usearch"), ("parquet", "pyarrow.parquet")):
+        try:
+            library = importlib.import_module(module)
+        except ImportError:
+            continue
+        out = tmp_path / f"g.{tool}"
+        assert main(["handover", f"--retriever={path}", f"--to={tool}", f"--out={out}"]) == 0
+        assert "200 rows of 64 bits" in capsys.readouterr().out
+        if tool == "faiss":
+            found, places = library.read_index_binary(str(out)).search(codes[:4], 5)
+            np.testing.assert_array_equal(found, distances)
+        elif tool == "usearch":
+            matches = library.index.Index.restore(str(out)).search(codes[:4], 5, exact=True)
+            np.testing.assert_array_equal(matches.distances, distances)
+            places = matches.keys
+        else:
+            table = library.read_table(out)
+            stored = np.frombuffer(b"".join(table["code"].to_pylist()), np.uint8).reshape(200, 8)
+            np.testing.assert_array_equal(stored, codes)
+            assert set(table["bits"].to_pylist()) == {64}
+            assert table["id"][7].as_py() == "größe 7 \\udcff.jpg"
+            continue
+        bits = np.unpackbits(codes[np.asarray(places, int)] ^ codes[:4, None], axis=2).sum(axis=2)
+        np.testing.assert_array_equal(bits, distances)
+
+
+def test_milvus_gets_codes_as_binary_vectors(monkeypatch):
+    calls = []
+
+    class Client:
+        def __getattr__(self, name):
+            return lambda *arguments, **options: calls.append((name, arguments, options)) or answers.get(name)
+
+    answers = {"get_collection_stats": {"row_count": 9}, "has_collection": False}
+    monkeypatch.setattr(milvus, "_create", lambda client, name, gallery, index: None)
+    rows = clustered(9, 16)
+    gallery = build_gallery(rows, [str(row) for row in range(9)], "binary")
+    milvus.to_milvus(Client(), gallery, "codes")
+    (inserted,) = [arguments[1] for name, arguments, _ in calls if name == "insert"]
+    assert [entry["code"] for entry in inserted] == [code.tobytes() for code in pack_codes(rows)]
+    answers["search"] = [[{"distance": 4.0, "row": 2}, {"distance": 8.0, "row": 0}]]
+    scores, found = milvus.search_milvus(Client(), "codes", pack_codes(rows[:1]), 2)
+    np.testing.assert_allclose(scores, [[0.5, 0.0]])
+    np.testing.assert_array_equal(found, [[2, 0]])
+    assert calls[-1][1][1] == [pack_codes(rows[:1])[0].tobytes()]
+    assert calls[-1][2]["anns_field"] == "code"
 
 
 def test_codes_that_are_too_long_for_a_byte_are_refused_by_tflite_alone(tmp_path):

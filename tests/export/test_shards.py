@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 
 from export.formats.tflite import export_tflite
-from export.retriever import Retriever
+from export.retriever import Retriever, shards
 from export.retriever.build import build_search
-from export.retriever.shards import ShardedRetriever, build_shards
+from export.retriever.gallery import joined
+from export.retriever.shards import (
+    ShardedRetriever,
+    build_files,
+    build_shards,
+    bytes_per_row,
+    choose_precision,
+    shards_of,
+)
+from export.retriever.update import read_retriever
+from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 
 
@@ -42,3 +52,27 @@ def test_wrong_shards_are_refused(tmp_path):
         ShardedRetriever([tmp_path / "a.tflite", tmp_path / "b.tflite"])
     with pytest.raises(KdistillError, match="same dimension and k"):
         ShardedRetriever([])
+
+
+def test_shards_are_as_many_as_the_bytes_ask_for(student, monkeypatch, tmp_path):
+    rows = np.random.default_rng(4).normal(size=(60, 12)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    names = [str(row) for row in range(60)]
+    export_tflite(student, tmp_path / "student.tflite")
+    monkeypatch.setattr(shards, "SHARD_BYTES", 60 * bytes_per_row(12, "float32", ".tflite") // 3)
+    path = tmp_path / "r.tflite"
+    files = build_files(tmp_path / "student.tflite", rows, names, path, k=4)
+    assert files == shards_of(path) == [tmp_path / f"r-{number}.tflite" for number in range(3)]
+    whole = joined([read_retriever(file)[1] for file in files])
+    assert whole.ids == tuple(names)
+    np.testing.assert_array_equal(whole.rows(), rows)
+    # One file again: the shards of before are gone, sidecars too.
+    assert build_files(tmp_path / "student.tflite", rows, names, path, k=4, shards=1) == shards_of(path) == [path]
+    assert {file.name for file in tmp_path.iterdir()} == {"student.tflite", "r.tflite", "r.json"}
+
+
+@pytest.mark.parametrize(("rows", "precision"), [(49_999, "float32"), (50_000, "int8")])
+def test_the_precision_follows_the_gallery_and_the_student(rows, precision, student):
+    assert choose_precision(student, rows) == precision
+    coded = students.build("small_cnn", image_size=16, embedding_dim=8, hash_bits=16)
+    assert choose_precision(coded, rows) == "asymmetric"

@@ -1,6 +1,7 @@
 """The gate passes good files, takes the name from bad ones, and the bundle writes them all."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from export.formats.flatbuffer import read_model, write_model
 from export.formats.tflite import export_tflite
 from export.gate.bundle import export_student
-from export.gate.card import write_card
+from export.gate.card import update_card, write_card
 from export.gate.verify import Limits, verify_files
 from export.retriever import Retriever
 from kdistill.errors import ArgumentError, KdistillError
@@ -110,3 +111,18 @@ def test_the_card_refuses_what_json_cannot_hold(student, tmp_path):
         write_card(tmp_path / "card.json", student, [], {"files": 1})
     with pytest.raises(ArgumentError, match="JSON"):
         write_card(tmp_path / "card.json", student, [], {"map": float("nan")})
+
+
+def test_a_card_holds_names_that_are_no_text(student, tmp_path):
+    name = os.fsdecode(b"gr\xc3\xb6\xc3\x9fe \xff.npz")
+    write_card(tmp_path / "card.json", student, [], {"teacher": name})
+    assert json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))["teacher"] == name
+    update_card(tmp_path / "card.json", [], sample={"gallery": 3})
+    card = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
+    assert (card["teacher"], card["sample"], card["files"]) == (name, {"gallery": 3}, [])
+
+
+@pytest.mark.parametrize("limits", [{"max_map_drop": {"int8": float("nan")}}, {"min_cosine": float("nan")}])
+def test_limits_that_are_no_numbers_are_refused(limits):
+    with pytest.raises(ArgumentError, match="nan"):
+        Limits(**limits)

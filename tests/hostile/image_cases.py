@@ -276,3 +276,18 @@ def _(folder: Path) -> None:
 def _(folder: Path) -> None:
     (folder / "gallery").write_text("a file")
     folder_data(folder)
+
+
+@CASES.each(
+    {
+        "image: box turned round": (5, 0, 2, 8),
+        "image: box of nothing": (3, 3, 3, 8),
+        "image: box that is not finite": (0, 0, float("nan"), 8),
+        "image: box without an end": (0, 0, float("inf"), 8),
+        "image: box of 10^12 pixels": (0, 0, 10**6, 10**6),
+        "image: box of two edges": (0, 4),
+        "image: box of text": ("a", 0, 4, 4),
+    }
+)
+def crop(folder: Path, box: tuple) -> None:
+    Image("a", array=np.zeros((8, 8, 3), np.uint8), box=box).pixels()

@@ -19,6 +19,7 @@ MODULES = (
     "http_cases",
     "function_cases",
     "model_cases",
+    "export_cases",
 )
 LEAST_CASES = 230
 MAX_MIB, MAX_SECONDS = 1024, 10  # of the whole process, TensorFlow included, and of its processor time

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -30,6 +31,10 @@ from main import STAGES
 
 def _noise(seed: int, height: int = 30, width: int = 50) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _student() -> keras.Model:
+    return students.build("small_cnn", image_size=16, embedding_dim=4)
 
 
 def _set(count: int, labels: list[int] | None = None) -> ImageSet:
@@ -192,7 +197,7 @@ def test_the_lock_file_names_no_registry():
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ArgumentError, match="holds no site"):
-        site.write_site(tmp_path, student=None, gallery=_set(2), embeddings=np.zeros((2, 4), np.float32))
+        site.write_site(tmp_path, student=_student(), gallery=_set(2), embeddings=np.zeros((2, 4), np.float32))
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
@@ -202,7 +207,7 @@ def test_an_unreadable_image_leaves_no_half_site(tmp_path: Path, monkeypatch: py
     broken = ImageSet([Image("gone.jpg", path=tmp_path / "gone.jpg")])
     rows = np.eye(1, 4, dtype=np.float32)
     with pytest.raises(UnreadableImage, match=r"gone\.jpg"):
-        site.write_site(tmp_path / "out", student=None, gallery=broken, embeddings=rows)
+        site.write_site(tmp_path / "out", student=_student(), gallery=broken, embeddings=rows)
     assert {path.name for path in tmp_path.iterdir()} == {"node_modules"}
 
 
@@ -293,3 +298,10 @@ class TestBuiltSite:
         assert rules["connect-src"] == "'self'"
         sources = {source for value in rules.values() for source in value.split()}
         assert sources <= {"'none'", "'self'", "'wasm-unsafe-eval'", "blob:"}
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (2, 4), (4, 4), (3, 4, 1), (0, 4)])
+def test_embeddings_that_are_not_the_gallerys_are_refused(shape, tmp_path):
+    with pytest.raises(ArgumentError, match=r"embeddings \[3, 4\]"):
+        site.write_site(tmp_path / "site", student=_student(), gallery=_set(3), embeddings=np.zeros(shape, np.float32))
+    assert list(tmp_path.iterdir()) == []
