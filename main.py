@@ -11,6 +11,7 @@ from typing import Any, NoReturn, cast
 from absl import app, flags, logging
 
 from export.stages import DEPLOYMENT_STAGES
+from kdistill.console.keras_settings import check_keras_settings
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
 from kdistill.settings import FIELDS, Settings, groups
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     command_line = _named(sys.argv[1:])
 
     def run() -> None:
+        check_keras_settings()
         if len(arguments) > 1:
             name = arguments[1].partition("=")[0].lstrip("-")
             close = difflib.get_close_matches(name, FIELDS, 1)

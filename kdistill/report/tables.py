@@ -84,7 +84,8 @@ MODEL_COLUMNS = (
 
 FILE_COLUMNS = (
     Column("bytes", "size", size, always=True),
-    Column("map", "mAP", ratio, always=True),
+    Column("map", "mAP, sample", ratio, always=True),
+    Column("map_student", "student's, same images", ratio),
     Column("cosine_mean", "cosine, mean", cosine, always=True),
     Column("cosine_min", "cosine, lowest", cosine),
     Column("overlap_at_10", "overlap@10", ratio),

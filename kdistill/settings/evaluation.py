@@ -24,8 +24,12 @@ class EvaluationSettings:
         "Folder of images to fit the whitening on; empty: the pool (pca) or the validation images (learned).",
     )
     whiten_dim: int = setting(0, "Dimensions that whitening keeps; 0 for all.", low=0, high=65_536)
-    whiten_shrinkage: float = setting(
-        0.0, "0 to 1: how far whitening trusts its few images less than their average.", low=0, high=1
+    whiten_shrinkage: float | None = setting(
+        None,
+        "0 to 1: how far whitening trusts its few images less than their average; left out: what the images at hand "
+        "need (Ledoit and Wolf).",
+        low=0,
+        high=1,
     )
     max_memory_mb: int = setting(
         512, "MiB that an evaluation may take beside its inputs.", low=1, high=1_000_000_000, decides=False

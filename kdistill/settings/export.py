@@ -10,10 +10,10 @@ from kdistill.settings.setting import setting
 class ExportSettings:
     """What the exported files hold."""
 
-    gallery_precision: Literal["auto", "float32", "int8", "asymmetric", "hamming"] = setting(
+    gallery_precision: Literal["auto", "float32", "float16", "int8", "binary", "asymmetric"] = setting(
         "auto",
-        "How the retriever stores its gallery: float32, int8, codes (asymmetric, hamming), or auto (codes for a "
-        "student of codes, int8 for a large gallery).",
+        "How the retriever stores its gallery: float32, float16, int8, codes (binary, asymmetric), or auto (codes of a "
+        "student that makes them, else int8 from 50,000 rows on, else float32).",
     )
     shards: int = setting(
         0, "Files that the retriever is spread over; 0 for as few as hold its gallery.", low=0, high=10_000

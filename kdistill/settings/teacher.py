@@ -35,11 +35,18 @@ class TeacherSettings:
     teacher_alpha: float = setting(1.0, "Width multiplier of that backbone.", above=0)
     teacher_image_size: int = setting(224, "Side in pixels of that backbone's input.", low=8, high=4096)
     teacher_headers: tuple[str, ...] = setting(
-        (), "http: headers as Header=VARIABLE, the value standing in that environment variable.", decides=False
+        (),
+        "http: headers as Header=VARIABLE, the value standing in that environment variable (a bare Authorization key "
+        "is sent as Bearer KEY).",
+        decides=False,
     )
     teacher_timeout: float = setting(
         60.0, "http: seconds that one request may take.", above=0, high=86_400, decides=False
     )
     teacher_retries: int = setting(
-        5, "http: times that a request is sent again after 429 or 5xx.", low=0, high=1000, decides=False
+        5,
+        "http: times that a request is sent again after 429, 500, 503, 529 or without a connection.",
+        low=0,
+        high=1000,
+        decides=False,
     )

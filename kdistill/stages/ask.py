@@ -103,7 +103,7 @@ def _print_plans(
     with contextlib.ExitStack() as stack:
         ledger = None
         with contextlib.suppress(NoLedger):
-            ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, create=False))
+            ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, read_only=True))
         wanted = chosen
         if ledger is not None:
             wanted = prefer_known(chosen, known_positions(data.pool, ledger), asking.query_budget)

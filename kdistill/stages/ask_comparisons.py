@@ -66,7 +66,7 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
         with contextlib.ExitStack() as stack:
             ledger = None
             with contextlib.suppress(NoLedger):
-                ledger = stack.enter_context(Ledger(location, create=False))
+                ledger = stack.enter_context(Ledger(location, read_only=True))
             print(plan(asker, questions, range(len(questions)), ledger, **asked))
         return Result()
     asked |= {"batch_size": asking.ask_batch_size, "strict": settings.run.strict}

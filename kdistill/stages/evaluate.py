@@ -18,12 +18,10 @@ from kdistill.settings import Settings
 from kdistill.stages.judge import Judge, Vectors
 from kdistill.stages.models import start_student
 from kdistill.stages.postprocess import postprocessed, row_name
-from kdistill.stages.scoring import teacher_to_score, teacher_vectors
+from kdistill.stages.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.teachers import Ledger
-from kdistill.teachers.ledger.records import SCORING
 
 NEIGHBOUR_QUERIES = 12
 
@@ -61,7 +59,7 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
             rows.append(_row(name, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
     further = row_name(settings.evaluation)
     if further is not None:
-        vectors = postprocessed(student, judge, settings.evaluation, seed=settings.run.seed, strict=settings.run.strict)
+        vectors = postprocessed(student, judge, settings)
         rows.append(_row(further, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
     untouched = students.pooled_features(start_student(settings.student, settings.run.small_seed))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
@@ -78,17 +76,8 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     )
     print(table(rows))
     figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
-    figures |= _scoring_costs(settings, workdir)
+    figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
-
-
-def _scoring_costs(settings: Settings, workdir: Workdir) -> dict[str, Any]:
-    """Returns what the teacher's row has cost in all, where it cost anything."""
-    if not settings.evaluation.scoring_budget:
-        return {}
-    with Ledger(settings.asking.ledger or workdir.ledger) as ledger:
-        account = ledger.summary().account(SCORING)
-    return {"scoring_queries": account.spent, "scoring_cost": account.cost}
 
 
 def load_student(workdir: Workdir) -> keras.Model:

@@ -117,7 +117,9 @@ def _whitening(inputs: Inputs) -> str:
     if evaluation.whiten == "none":
         return ""
     if evaluation.whiten_dir is not None:
-        return inputs.of_images(find_images(evaluation.whiten_dir, labelled=evaluation.whiten == "learned"))
+        limit = inputs.settings.data.max_megapixels
+        images = find_images(evaluation.whiten_dir, labelled=evaluation.whiten == "learned", max_megapixels=limit)
+        return inputs.of_images(images)
     return inputs.digest("validation" if evaluation.whiten == "learned" else "pool")
 
 

@@ -8,6 +8,7 @@ from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.evaluation.whitening import Whitening, fit_learned_whitening, fit_whitening, matching_pairs
+from kdistill.settings import Settings
 from kdistill.settings.evaluation import EvaluationSettings
 from kdistill.stages.judge import Judge, Vectors
 
@@ -18,9 +19,7 @@ def row_name(settings: EvaluationSettings) -> str | None:
     return "student_" + "_".join(parts) if parts else None
 
 
-def postprocessed(
-    student: keras.Model, judge: Judge, settings: EvaluationSettings, *, seed: int, strict: bool
-) -> Vectors:
+def postprocessed(student: keras.Model, judge: Judge, settings: Settings) -> Vectors:
     """Embeds at all scales and applies a whitening that was fitted on other images than those that are judged.
 
     PCA whitening is fitted on the images of --whiten_dir, or on the pool; learned whitening on pairs of images of one
@@ -32,31 +31,30 @@ def postprocessed(
 
     def embed(images: ImageSet, role: str) -> np.ndarray:
         return embed_multiscale(
-            student, images, scales=settings.scales, strict=True, description=f"student, {role}"
+            student, images, scales=settings.evaluation.scales, strict=True, description=f"student, {role}"
         ).embeddings
 
     vectors = judge.embed(embed)
-    if settings.whiten == "none":
+    if settings.evaluation.whiten == "none":
         return vectors
-    whitening = _whitening(student, judge.data, settings, seed=seed, strict=strict)
+    whitening = _whitening(student, judge.data, settings)
     queries = None if vectors.queries is None else whitening.transform(vectors.queries)
     return Vectors(whitening.transform(vectors.gallery), queries)
 
 
-def _whitening(
-    student: keras.Model, data: RetrievalData, settings: EvaluationSettings, *, seed: int, strict: bool
-) -> Whitening:
-    learned = settings.whiten == "learned"
+def _whitening(student: keras.Model, data: RetrievalData, settings: Settings) -> Whitening:
+    evaluation = settings.evaluation
+    learned = evaluation.whiten == "learned"
     images: ImageSet | None = data.validation if learned else data.pool
-    if settings.whiten_dir is not None:
-        images = find_images(settings.whiten_dir, labelled=learned)
+    if evaluation.whiten_dir is not None:
+        images = find_images(evaluation.whiten_dir, labelled=learned, max_megapixels=settings.data.max_megapixels)
     if images is None:
         raise ArgumentError("--whiten=learned needs labelled images: --whiten_dir=DIR with DIR/CLASS/*, or --val_file")
     embedded = embed_multiscale(
-        student, images, scales=settings.scales, strict=strict, description="images for whitening"
+        student, images, scales=evaluation.scales, strict=settings.run.strict, description="images for whitening"
     )
-    dimension = settings.whiten_dim or None
+    dimension = evaluation.whiten_dim or None
     if not learned:
-        return fit_whitening(embedded.embeddings, dimension=dimension, shrinkage=settings.whiten_shrinkage)
-    pairs = matching_pairs(np.asarray(images.labels)[embedded.indices], seed=seed)
-    return fit_learned_whitening(embedded.embeddings, pairs, dimension=dimension, shrinkage=settings.whiten_shrinkage)
+        return fit_whitening(embedded.embeddings, dimension=dimension, shrinkage=evaluation.whiten_shrinkage)
+    pairs = matching_pairs(np.asarray(images.labels)[embedded.indices], seed=settings.run.seed)
+    return fit_learned_whitening(embedded.embeddings, pairs, dimension=dimension, shrinkage=evaluation.whiten_shrinkage)

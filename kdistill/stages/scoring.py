@@ -1,6 +1,8 @@
 """The teacher's own row: its vectors of the images that are judged, and who pays for them."""
 
 import contextlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -54,7 +56,7 @@ def teacher_vectors(teacher: Teacher, judge: Judge, settings: Settings, workdir:
     """
     if _is_free(teacher):
         return judge.embed(lambda images, role: _asked_directly(teacher, images, f"teacher, {role}"))
-    with Ledger(settings.asking.ledger or workdir.ledger) as ledger:
+    with Ledger(_ledger(settings, workdir)) as ledger:
         over = sum(one.over_budget for one in scoring_plans(teacher, judge.data, ledger, settings))
         if over:
             raise KdistillError(
@@ -93,9 +95,24 @@ def print_scoring_plans(settings: Settings, workdir: Workdir, data: RetrievalDat
     with contextlib.ExitStack() as stack:
         ledger = None
         with contextlib.suppress(NoLedger):
-            ledger = stack.enter_context(Ledger(settings.asking.ledger or workdir.ledger, create=False))
+            ledger = stack.enter_context(Ledger(_ledger(settings, workdir), read_only=True))
         for one in scoring_plans(teacher, data, ledger, settings, (after,)):
             print(one)
+
+
+def scoring_costs(settings: Settings, workdir: Workdir) -> dict[str, Any]:
+    """Returns what the teacher's row has cost in all, as figures; nothing where it may not cost anything."""
+    if not settings.evaluation.scoring_budget:
+        return {}
+    with Ledger(_ledger(settings, workdir)) as ledger:
+        account = ledger.summary().account(SCORING)
+    return {"scoring_queries": account.spent, "scoring_cost": account.cost}
+
+
+def _ledger(settings: Settings, workdir: Workdir) -> str | Path:
+    # A ledger of comparisons holds no vectors.
+    own = workdir.path / "scoring.sqlite"
+    return own if compares(settings) else settings.asking.ledger or workdir.ledger
 
 
 def _is_free(teacher: Teacher) -> bool:

@@ -31,7 +31,7 @@ def open_teacher(
             own configuration says; others ignore it.
         headers: "Header=VARIABLE": HTTP headers whose values stand in environment variables.
         timeout: seconds that an HTTP teacher may take for one batch.
-        retries: times that an HTTP teacher is asked again after 429 or 5xx.
+        retries: times that an HTTP teacher is asked again after 429, 500, 503, 529 or without a connection.
 
     Raises:
         ArgumentError: nothing of the kind, an unknown scaling, or "auto" for a model that does not say its own.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kdistill.cluster.embedding import OpenFile, ray_parts
 from kdistill.cluster.ray_engine import check_engine
+from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
 from kdistill.data.lists import read_list
@@ -53,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32, help="images in one call of the model")
     parser.add_argument("--engine", default="local", help="local (this process) or ray (a cluster)")
     parser.add_argument("--actors", type=int, default=0, help="ray: processes that embed; 0 for one a core")
+    parser.add_argument(
+        "--max_megapixels", type=float, default=MAX_MEGAPIXELS, help="million pixels that a photo may have"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
     return parser
 
@@ -65,7 +69,9 @@ def _embed(options: argparse.Namespace) -> JobResult:
     check_engine(options.engine, options.actors)
     shard = _shard(options.shard)
     model = open_embedder(options.model)
-    images = _images(Path(options.images))
+    if not options.max_megapixels > 0:
+        raise ArgumentError(f"--max_megapixels must be above 0; {options.max_megapixels} was given")
+    images = _images(Path(options.images), options.max_megapixels)
     for image in images:
         if "\n" in image.id:
             raise KdistillError(f"the name {image.id!r} contains a line break, so it cannot stand in a list of ids")
@@ -83,10 +89,10 @@ def _embed(options: argparse.Namespace) -> JobResult:
     )
 
 
-def _images(source: Path) -> ImageSet:
+def _images(source: Path, max_megapixels: float) -> ImageSet:
     if source.is_dir():
-        return find_images(source)
-    return read_list(source.parent, source.name, labelled=False)
+        return find_images(source, max_megapixels=max_megapixels)
+    return read_list(source.parent, source.name, labelled=False, max_megapixels=max_megapixels)
 
 
 def _shard(text: str) -> Shard:
