@@ -89,32 +89,29 @@ WEIGHTS = np.ones(12, np.float32)
             tf.data.Dataset.from_tensor_slices((PIXELS, TEACHER, WEIGHTS)).batch(4), verbose=0
         ),
         lambda distiller: distiller.train_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
+        lambda distiller: distiller.test_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
     ],
-    ids=["sample_weight", "class_weight", "validation", "evaluate", "dataset", "train_on_batch"],
+    ids=["sample_weight", "class_weight", "validation", "evaluate", "dataset", "train_on_batch", "test_on_batch"],
 )
 def test_weights_of_rows_are_refused(use):
-    with pytest.raises(Exception, match="sample_weight and class_weight are not supported") as caught:
+    with pytest.raises(ArgumentError, match="sample_weight and class_weight are not supported"):
         use(distiller_of(mixtures=0, bank=0, loss="gram"))
-    assert isinstance(caught.value, ArgumentError)
 
 
 def test_images_without_targets_are_refused():
-    with pytest.raises(Exception, match="no targets were given") as caught:
+    with pytest.raises(ArgumentError, match="no targets were given"):
         distiller_of(mixtures=0, bank=0).fit(PIXELS, verbose=0)
-    assert isinstance(caught.value, ArgumentError)
 
 
 def test_evaluating_changes_nothing_and_gives_the_same_each_time():
     distiller, other = distiller_of(), distiller_of()
     fit(distiller, epochs=2)
     fit(other, epochs=2, validation_data=(PIXELS, TEACHER))
-    for one, two in zip(distiller.get_weights(), other.get_weights(), strict=True):
-        assert one.tobytes() == two.tobytes()
     count = int(distiller.interpolation.calls)
     found = [distiller.evaluate(PIXELS, TEACHER, batch_size=4, verbose=0) for _ in range(3)]
     assert found[0] == found[1] == found[2] > 0
     assert int(distiller.interpolation.calls) == count == 6
-    for part in ("student", "bank"):
+    for part in ("student", "bank", "interpolation"):
         kept = [getattr(one, part).get_weights() for one in (distiller, other)]
         assert [weight.tobytes() for weight in kept[0]] == [weight.tobytes() for weight in kept[1]]
 
@@ -164,7 +161,7 @@ def test_labels_of_every_type_with_and_without_a_bank(dtype, bank):
 )
 def test_targets_of_another_kind_are_refused(loss, targets, message):
     with pytest.raises(ArgumentError, match=message):
-        fit(distiller_of(mixtures=0, loss=loss, run_eagerly=True), targets)
+        fit(distiller_of(mixtures=0, loss=loss), targets)
 
 
 def test_a_keras_loss_without_a_mean_and_a_function_are_taken():
