@@ -5,15 +5,20 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test lint test-clients test-web test-addons test-cluster clean
+.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-web clean
 
 environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
 
+# What answers within minutes, and needs nothing but the test extra.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(SPREAD)
+	$(BIN)/python -m pytest $(SPREAD) -m "not long"
+
+# Whole runs that are killed, several processes, smoke runs of benchmarks.
+test-long: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(SPREAD) -m long
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -22,20 +27,22 @@ lint: $(VENV)/installed-test
 
 # Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch, Milvus).
 test-clients: .venv-clients/installed
-	.venv-clients/bin/python -m pytest $(SPREAD) tests/export
+	.venv-clients/bin/python -m pytest $(SPREAD) tests/clients
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/pip install --quiet -e '.[clients,search,milvus,test]'
 	touch $@
 
+# Tests whose ledgers may lie in any engine.
+LEDGER_TESTS = $(addprefix tests/teachers/test_,accounts.py crash.py ledger.py ledger_properties.py old_ledgers.py repeatable.py)
+
 # Ray and a real PostgreSQL server (Debian's package, installed where it is missing and we may).
 test-cluster: .venv-cluster/installed
 	if [ "$$(id -u)" = 0 ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; \
 	fi
-	.venv-cluster/bin/python -m pytest $(SPREAD) -k 'ray or not sqlite' tests/cluster tests/teachers/test_ledger.py \
-	  tests/teachers/test_ledger_properties.py tests/teachers/test_crash.py
+	.venv-cluster/bin/python -m pytest $(SPREAD) --ledger_engine=postgres tests/cluster $(LEDGER_TESTS)
 
 .venv-cluster/installed: setup.cfg
 	$(PYTHON) -m venv .venv-cluster
@@ -46,12 +53,12 @@ test-cluster: .venv-cluster/installed
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
 	npm run --prefix export/web --silent check
-	KDISTILL_REQUIRE_BROWSER=1 $(BIN)/python -m pytest tests/web
+	$(BIN)/python -m pytest tests/web
 
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
 test-addons: .venv-addons/installed
-	.venv-addons/bin/python -m pytest $(SPREAD)
+	.venv-addons/bin/python -m pytest $(SPREAD) -m "not long or both_stacks" tests tests/addons
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

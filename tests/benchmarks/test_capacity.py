@@ -29,6 +29,7 @@ def test_figures_by_formula():
     assert "| shrunk | 0.0 M | 0.00 M | 60.0 ± 10.0 | – |" in markdown(figures, runs)
 
 
+@pytest.mark.long
 def test_the_smoke_form_writes_figures_and_table(tmp_path):
     output, table = tmp_path / "capacity.json", tmp_path / "capacity.md"
     command = [

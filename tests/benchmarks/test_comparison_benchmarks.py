@@ -32,6 +32,7 @@ def smoke(name: str, arms: list[str], folder: Path) -> tuple[dict, list[dict]]:
         return json.loads((folder / "result.json").read_text()), list(csv.DictReader(opened))
 
 
+@pytest.mark.long
 def test_a_smoke_run_of_orders(tmp_path):
     result, rows = smoke("orders", ["vectors", "ranker", "direct"], tmp_path)
     assert [(row["arm"], row["judged_on"]) for row in rows] == [
@@ -44,6 +45,7 @@ def test_a_smoke_run_of_orders(tmp_path):
         assert 0 < float(row["map"]) <= 1
 
 
+@pytest.mark.long
 def test_a_smoke_run_of_pairs_resumes(tmp_path):
     first, (line,) = smoke("pairs", ["all"], tmp_path)
     whole, rows = smoke("pairs", ["all", "rr_diff"], tmp_path)

@@ -43,6 +43,7 @@ def generated():
     return methods_data.generated()
 
 
+@pytest.mark.long
 def test_the_smoke_form_writes_csv_table_picture_and_figures(tmp_path):
     command = [sys.executable, "-m", "benchmarks.methods", "--smoke", f"--results={tmp_path}"]
     command.append(f"--json={tmp_path / 'methods.json'}")

@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 
 def test_the_smoke_form_writes_every_figure(tmp_path):
     output = tmp_path / "step_time.json"

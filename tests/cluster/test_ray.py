@@ -2,7 +2,6 @@
 
 import collections
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ from ray_workers import MakeSquare, OpenMeans, OpenTeacher
 
 from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.embedding import ray_parts
-from kdistill.cluster.ray_engine import MAX_RETRIES, check_engine, map_on_actors, ray_cluster
+from kdistill.cluster.ray_engine import MAX_RETRIES, map_on_actors, ray_cluster
 from kdistill.data import Image, ImageSet
 from kdistill.data.folder import find_images
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import KdistillError
 from kdistill.evaluation.embed import __main__ as embed
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.runtimes.embedders import Embedder
@@ -25,7 +24,6 @@ from kdistill.teachers.ledger.transfer import verify
 
 @pytest.fixture(scope="module")
 def cluster():
-    pytest.importorskip("ray", reason="Ray is not installed (pip install 'kdistill[ray]')")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_worker_niceness", "0")  # actors stand in the same queue as the tests that wait for them
@@ -190,34 +188,3 @@ def test_an_actor_that_dies_costs_one_batch_and_no_answer(cluster, pool, request
         summary = ledger.summary()
         assert (summary.spent, summary.unknown, summary.in_flight, summary.bad) == (40, 0, 0, 1)
         assert verify(ledger) == []
-
-
-def test_one_job_at_a_time_writes_a_shard(photos, tmp_path):
-    images = find_images(photos)
-    begun, finish = threading.Event(), threading.Event()
-
-    def slow(pixels: np.ndarray) -> np.ndarray:
-        begun.set()
-        finish.wait()
-        return pixels.mean((1, 2), dtype=np.float32)
-
-    first = threading.Thread(
-        target=embed_to_folder, args=(Embedder(slow, 8, 1), images, tmp_path), kwargs={"fingerprint": "x"}
-    )
-    first.start()
-    begun.wait()
-    with pytest.raises(KdistillError, match="another job is writing the same shard"):
-        embed_to_folder(Embedder(slow, 8, 1), images, tmp_path, fingerprint="x")
-    finish.set()
-    first.join()
-    assert embed_to_folder(Embedder(slow, 8, 1), images, tmp_path, fingerprint="x").resumed_at == 100
-
-
-def test_engines_and_actors_that_do_not_exist(tmp_path, capsys):
-    with pytest.raises(ArgumentError, match="none of local, ray"):
-        check_engine("spark", 0)
-    with pytest.raises(ArgumentError, match=r"0 \(one a core\) or more"):
-        check_engine("ray", -1)
-    command = ["--model=m.onnx", "--images=.", f"--output={tmp_path}", "--engine=dask"]
-    assert embed.main(command) == 2
-    assert "--engine=dask" in capsys.readouterr().err

@@ -1,8 +1,6 @@
 """The shrinking step: reset gradients, columns that end at zero, a distiller that survives a fresh process."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -52,7 +50,7 @@ def test_wrong_arguments_are_refused():
         CapacityDistiller(insert_compactors(student), lasso=0)
 
 
-def test_it_survives_saving_and_a_fresh_process(tmp_path):
+def test_it_survives_saving_and_a_fresh_process(fresh, tmp_path):
     distiller, pixels, teacher = _distiller(lasso=0.03)
     distiller.compactors[0].kept.assign(np.arange(8) % 2)
     distiller.fit(pixels, teacher, epochs=2, verbose=0)
@@ -67,8 +65,7 @@ def test_it_survives_saving_and_a_fresh_process(tmp_path):
         "outputs = [network(pixels).numpy().tolist() for network in (model.student, small)]\n"
         "print(json.dumps([model.lasso, kept, *outputs]))\n"
     )
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
-    lasso, kept, embeddings, merged = json.loads(result.stdout.splitlines()[-1])
+    lasso, kept, embeddings, merged = json.loads(fresh(code, tmp_path).splitlines()[-1])
     assert lasso == 0.03
     assert kept == [0, 1] * 4
     np.testing.assert_allclose(embeddings, distiller.student(pixels), atol=1e-5)

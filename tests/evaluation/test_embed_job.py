@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 from export.formats.onnx import export_onnx
 from export.formats.tflite import export_tflite
 from kdistill import students
+from kdistill.cluster.ray_engine import check_engine
 from kdistill.data.folder import find_images
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import embed_images
@@ -234,3 +236,33 @@ def test_names_that_are_no_text_keep_their_bytes(tmp_path):
         embed_to_folder(means(), find_images(photos), tmp_path / "out", fingerprint="x", shard=Shard(number, 2))
     result = merge_shards(tmp_path / "out", 2)
     assert sorted(os.fsdecode(line) for line in result.ids.read_bytes().splitlines()) == sorted([name, "größe.png"])
+
+
+def test_one_job_at_a_time_writes_a_shard(images, tmp_path):
+    begun, finish = threading.Event(), threading.Event()
+
+    def slow(pixels: np.ndarray) -> np.ndarray:
+        begun.set()
+        finish.wait()
+        return pixels.mean((1, 2), dtype=np.float32)
+
+    first = threading.Thread(
+        target=embed_to_folder, args=(Embedder(slow, 8, 1), images, tmp_path), kwargs={"fingerprint": "x"}
+    )
+    first.start()
+    begun.wait()
+    with pytest.raises(KdistillError, match="another job is writing the same shard"):
+        embed_to_folder(Embedder(slow, 8, 1), images, tmp_path, fingerprint="x")
+    finish.set()
+    first.join()
+    assert embed_to_folder(Embedder(slow, 8, 1), images, tmp_path, fingerprint="x").resumed_at == 13
+
+
+def test_engines_and_actors_that_do_not_exist(tmp_path, capsys):
+    with pytest.raises(ArgumentError, match="none of local, ray"):
+        check_engine("spark", 0)
+    with pytest.raises(ArgumentError, match=r"0 \(one a core\) or more"):
+        check_engine("ray", -1)
+    command = ["--model=m.onnx", "--images=.", f"--output={tmp_path}", "--engine=dask"]
+    assert embed.main(command) == 2
+    assert "--engine=dask" in capsys.readouterr().err

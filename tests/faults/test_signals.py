@@ -33,12 +33,14 @@ def killed(photos, undisturbed, tmp_path_factory):
     return workdir, run(command(photos, workdir))
 
 
+@pytest.mark.long
 def test_a_kill_in_each_stage_changes_nothing(killed, undisturbed):
     workdir, finished = killed
     assert finished.returncode == 0, finished.stderr
     check_finished(workdir, undisturbed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_is_one_sentence_and_130_and_continues(photos, undisturbed, tmp_path, number):
     workdir = tmp_path / "work"
@@ -72,6 +74,7 @@ def test_every_command_ends_so(module):
     assert finished.stderr.splitlines()[-1].startswith("interrupted")
 
 
+@pytest.mark.long
 def test_a_few_random_kills_of_a_whole_run(photos, tmp_path):
     from small_run import FLAGS
 

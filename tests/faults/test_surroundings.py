@@ -39,6 +39,7 @@ def fill(folder, leave: int) -> None:
             file.write(bytes(min(room, 1 << 20)))
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_no_question_is_lost(photos, undisturbed, small_disk):
     workdir = small_disk / "work"
     fill(small_disk, 16 << 20)
@@ -61,6 +62,7 @@ def test_a_full_disk_is_one_sentence_and_no_question_is_lost(photos, undisturbed
         assert ledger.summary().spent == BUDGET
 
 
+@pytest.mark.long
 def test_a_read_only_folder_is_one_sentence(photos, small_disk):
     (small_disk / "work").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -71,6 +73,7 @@ def test_a_read_only_folder_is_one_sentence(photos, small_disk):
         Ledger(small_disk / "work" / "ledger.sqlite")
 
 
+@pytest.mark.long
 def test_a_clock_that_runs_backwards_changes_nothing(photos, undisturbed, tmp_path):
     workdir = tmp_path / "work"
     code = (

@@ -209,6 +209,7 @@ def test_strong_views_repeat_with_their_seed_and_differ_from_the_image(problem):
     assert np.abs(one - other).mean() > 5
 
 
+@pytest.mark.long
 def test_a_run_from_the_command_line_makes_a_retriever_of_codes(tmp_path):
     flags = [*write_smoke_data(tmp_path), "--dataset=lists", f"--teacher={tmp_path}/teacher_expert.npz"]
     flags += ["--query_budget=12", "--hash_bits=16", "--embedding_dim=0", "--batch_size=8", f"--workdir={tmp_path}/run"]

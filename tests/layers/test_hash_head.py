@@ -1,8 +1,5 @@
 """The hash head against its formula, in half precision, and in a fresh process."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -65,7 +62,7 @@ def test_lengths_that_do_not_pack_are_refused(bits):
         HashHead(bits)
 
 
-def test_a_saved_student_gives_the_same_codes_in_a_fresh_process(tmp_path):
+def test_a_saved_student_gives_the_same_codes_in_a_fresh_process(fresh, tmp_path):
     keras.utils.set_random_seed(0)
     student = students.build("small_cnn", image_size=16, embedding_dim=12, hash_bits=16)
     images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
@@ -79,7 +76,7 @@ def test_a_saved_student_gives_the_same_codes_in_a_fresh_process(tmp_path):
         "images = np.load(sys.argv[1] + '/images.npy')\n"
         "np.save(sys.argv[1] + '/codes.npy', student.predict(images, verbose=0))\n"
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True)
+    fresh(program, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "codes.npy"), expected, atol=1e-6)
 
 

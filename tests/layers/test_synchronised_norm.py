@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from kdistill import students
-from kdistill.errors import ArgumentError
 from kdistill.layers import SynchronisedBatchNormalization
 from kdistill.training.distribution import copy_of
 
@@ -86,11 +85,3 @@ def test_a_student_takes_the_layer_in_for_the_training_and_is_delivered_without_
 def _configuration(path):
     with zipfile.ZipFile(path) as archive:
         return archive.read("config.json")
-
-
-@pytest.mark.skipif(not keras.__version__.startswith("2."), reason="Keras 3 does not renormalise")
-def test_renormalisation_is_refused():
-    image = keras.Input((4,))
-    student = keras.Model(image, keras.layers.BatchNormalization(renorm=True, name="norm")(image))
-    with pytest.raises(ArgumentError, match="the layer 'norm' renormalises"):
-        copy_of(student, synchronised=True)

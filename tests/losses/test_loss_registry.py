@@ -1,8 +1,6 @@
 """Losses by name: what exists, what each needs, what is refused; and their life beyond this process."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -58,7 +56,7 @@ def test_options_reach_the_function():
     assert float(loss.call(TEACHER, STUDENT)) == float(expected)
 
 
-def test_a_fresh_process_rebuilds_every_loss_from_its_json():
+def test_a_fresh_process_rebuilds_every_loss_from_its_json(fresh):
     changed = {"softmax_ranking": {"teacher_temperature": 0.3}, "list_mle": {"top_k": 2}, "darkrank": {"form": "soft"}}
     ours = [losses.get(name, **changed.get(name, {})) for name in losses.names()]
     saved = json.dumps([keras.saving.serialize_keras_object(loss) for loss in ours])
@@ -66,7 +64,7 @@ def test_a_fresh_process_rebuilds_every_loss_from_its_json():
 import json, sys
 import keras, numpy as np
 import kdistill.losses
-data = json.load(sys.stdin)
+data = json.loads(sys.argv[1])
 values = []
 for config in json.loads(data["losses"]):
     loss = keras.saving.deserialize_keras_object(config)
@@ -80,10 +78,9 @@ print(json.dumps(values))
         "teacher": TEACHER.tolist(),
         "student": STUDENT.tolist(),
     }
-    done = subprocess.run([sys.executable, "-c", script], input=json.dumps(given), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed = fresh(script, json.dumps(given))
     expected = [float(loss.call(targets(loss), STUDENT)) for loss in ours]
-    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), expected, rtol=1e-5)
+    np.testing.assert_allclose(json.loads(printed.splitlines()[-1]), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

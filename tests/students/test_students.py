@@ -1,8 +1,5 @@
 """Students: names, shapes, norms, and weights that survive a change of size, of batch, or of file."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -85,7 +82,7 @@ def test_pooled_features_share_the_weights():
     assert len(features.trainable_variables) == len(student.trainable_variables) - 1
 
 
-def test_saved_student_loads_in_a_fresh_process_that_imports_only_kdistill(tmp_path):
+def test_saved_student_loads_in_a_fresh_process_that_imports_only_kdistill(fresh, tmp_path):
     student = students.build("small_cnn", alpha=0.25, image_size=16, embedding_dim=4, pooling="gem")
     student.save(tmp_path / "student.keras")
     np.save(tmp_path / "pixels.npy", _pixels(16))
@@ -94,5 +91,5 @@ def test_saved_student_loads_in_a_fresh_process_that_imports_only_kdistill(tmp_p
         "student = keras.saving.load_model(sys.argv[1] + '/student.keras', compile=False)\n"
         "np.save(sys.argv[1] + '/out.npy', student(np.load(sys.argv[1] + '/pixels.npy')))\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    fresh(code, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), student(_pixels(16)), atol=1e-6)

@@ -48,6 +48,7 @@ def check_answers(ledger: Ledger, names: set[str]) -> None:
         np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), asking_process.expected_answer(name))
 
 
+@pytest.mark.long
 def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, images, new_ledger, tmp_path):
     asked, budget = 500, 800
     location, count_path = new_ledger(), tmp_path / "count"

@@ -202,3 +202,8 @@ def test_a_link_to_a_ledger_that_cannot_be_written_shows_its_latest_answers(fold
 def test_what_names_no_file_is_an_argument_error(name):
     with pytest.raises(ArgumentError, match="names no file"):
         Ledger(name)
+
+
+def test_an_address_of_another_engine_is_refused():
+    with pytest.raises(ArgumentError, match="should look like postgresql"):
+        Ledger("mysql://host/name")

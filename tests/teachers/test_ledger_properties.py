@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -161,10 +160,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-def test_promises_hold(engine, request):
+def test_promises_hold(request):
     kind: type[LedgerMachine] = LedgerMachine
-    if engine == "postgres":
+    if request.config.getoption("ledger_engine") == "postgres":
         new_schema = request.getfixturevalue("new_schema")
 
         class PostgresLedgerMachine(LedgerMachine):

@@ -1,8 +1,6 @@
 """The trainer: what a step computes, what it leaves alone, and one real fit."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -219,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(shapes, tmp_pa
     assert all(np.isfinite(weight).all() for weight in distiller.student.get_weights())
 
 
-def test_distiller_survives_saving_and_a_fresh_process(shapes, tmp_path):
+def test_distiller_survives_saving_and_a_fresh_process(fresh, shapes, tmp_path):
     pixels, _, teacher = shapes
     distiller = _compiled(_student(), interpolation=JointSpaceInterpolation(8, alpha=0.7), bank=EmbeddingBank(10))
     distiller.fit(pixels[:20], teacher[:20], verbose=0)
@@ -231,7 +229,6 @@ def test_distiller_survives_saving_and_a_fresh_process(shapes, tmp_path):
         "config = [model.interpolation.alpha, model.bank.size, model.anchors]\n"
         "print(json.dumps([config, model.student(np.load(sys.argv[1] + '/pixels.npy')).numpy().tolist()]))\n"
     )
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
-    config, embeddings = json.loads(result.stdout.splitlines()[-1])
+    config, embeddings = json.loads(fresh(code, tmp_path).splitlines()[-1])
     assert config == [0.7, 10, "originals"]
     np.testing.assert_allclose(embeddings, distiller.student(pixels[:4]), atol=1e-5)

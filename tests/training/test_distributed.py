@@ -92,6 +92,8 @@ def processes(tmp_path_factory):
     return result
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_two_processes_give_the_curve_of_one(processes, optimizer):
     # Swish in place of ReLU: next to a jump of the gradient, rounding alone decides on the curve (docs/distributed.md).
@@ -101,6 +103,8 @@ def test_two_processes_give_the_curve_of_one(processes, optimizer):
     assert processes["figures"][f"smooth_{optimizer}_max_abs_difference"] < 1e-4
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_with_relu_each_step_of_two_processes_is_that_of_one(processes, optimizer):
     losses = processes["loss"][f"{optimizer}_one"]
@@ -132,6 +136,7 @@ def _history(workdir):
     return [json.loads(line) for line in (workdir / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.long
 def test_a_killed_worker_that_is_started_again_continues(tmp_path):
     from kdistill.data.digits import digits_data
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import http.server
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -21,11 +20,9 @@ SIZE = 32
 
 
 def needed(condition: object, what: str) -> None:
-    """Skips where something is not installed; where the browser tests are required (CI), fails instead."""
+    """Fails where something is not installed."""
     if not condition:
-        if os.environ.get("KDISTILL_REQUIRE_BROWSER"):
-            pytest.fail(f"{what} (KDISTILL_REQUIRE_BROWSER is set)")
-        pytest.skip(f"{what}; `make test-web` says how to get it")
+        pytest.fail(f"{what}; `make test-web` says how to get it")
 
 
 @pytest.fixture(scope="session")

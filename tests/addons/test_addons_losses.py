@@ -1,18 +1,14 @@
-"""tensorflow-addons: its losses by name, and ours equal to its own, where the package imports."""
-
-import importlib.util
+"""tensorflow-addons: its losses by name, and ours equal to its own."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_addons as tfa
 
 from kdistill import losses
 from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import safe_sqrt, squared_distances
-
-HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
-needs_addons = pytest.mark.skipif(not HAS_ADDONS, reason="tensorflow-addons has an environment of its own")
 
 
 def random_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,17 +18,8 @@ def random_batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.permutation(np.arange(16) % 3), rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.skipif(HAS_ADDONS, reason="the package imports here")
-def test_elsewhere_the_sentence_names_the_environment():
-    with pytest.raises(ArgumentError, match=r"pip install \.\[addons\]"):
-        losses.get("Addons>TripletSemiHardLoss")
-
-
-@needs_addons
 @pytest.mark.parametrize("seed", range(5))
 def test_pairwise_distances_are_equal(seed):
-    import tensorflow_addons as tfa
-
     _, rows = random_batch(seed)
     theirs = tfa.losses.metric_learning.pairwise_distance(tf.constant(rows))
     np.testing.assert_allclose(safe_sqrt(squared_distances(rows, rows)), theirs, atol=1e-3)
@@ -40,12 +27,9 @@ def test_pairwise_distances_are_equal(seed):
     np.testing.assert_allclose(squared_distances(rows, rows), squared, atol=1e-5)
 
 
-@needs_addons
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("margin", [0.2, 1.0])
 def test_triplet_semihard_is_equal_with_its_gradient(seed, margin):
-    import tensorflow_addons as tfa
-
     labels, rows = random_batch(seed)
     rows = tf.constant(rows)
     with tf.GradientTape(persistent=True) as tape:
@@ -56,12 +40,9 @@ def test_triplet_semihard_is_equal_with_its_gradient(seed, margin):
     np.testing.assert_allclose(tape.gradient(ours, rows), tape.gradient(theirs, rows), atol=1e-5)
 
 
-@needs_addons
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("margin", [0.7, 0.85])
 def test_contrastive_is_half_the_sum_of_its_pairs(seed, margin):
-    import tensorflow_addons as tfa
-
     labels, rows = random_batch(seed)
     first, second = np.triu_indices(16, 1)
     distances = np.linalg.norm(rows[first] - rows[second], axis=1)
@@ -69,7 +50,6 @@ def test_contrastive_is_half_the_sum_of_its_pairs(seed, margin):
     assert float(losses.contrastive(labels, rows, margin=margin)) == pytest.approx(0.5 * np.sum(theirs), rel=1e-4)
 
 
-@needs_addons
 @pytest.mark.parametrize(
     "name",
     [
@@ -100,16 +80,12 @@ def test_registered_losses_are_named_and_survive_saving(name):
     assert float(rebuilt(targets, rows)) == float(total)
 
 
-@needs_addons
 def test_named_triplet_loss_is_the_package_s_own():
-    import tensorflow_addons as tfa
-
     labels, rows = random_batch(0)
     expected = tfa.losses.TripletSemiHardLoss(margin=0.5)(labels, rows)
     assert float(losses.get("Addons>TripletSemiHardLoss", margin=0.5)(labels, rows)) == pytest.approx(float(expected))
 
 
-@needs_addons
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

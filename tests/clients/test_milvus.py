@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import pymilvus
 import pytest
 
 from export.__main__ import main
@@ -40,7 +41,6 @@ def ids(rows) -> list[str]:
 
 @pytest.fixture
 def client(tmp_path):
-    pytest.importorskip("milvus_lite")
     with milvus.open_milvus(str(tmp_path / "gallery.db")) as client:
         yield client
 
@@ -105,7 +105,6 @@ def test_wrong_arguments_are_named(rows, ids, client, monkeypatch):
 
 
 def test_the_command_writes_and_checks(rows, ids, tmp_path, capsys):
-    pytest.importorskip("milvus_lite")
     build_search(rows, ids, tmp_path / "r.onnx", k=5)
     command = ["handover", f"--retriever={tmp_path / 'r.onnx'}", "--to=milvus", f"--out={tmp_path / 'g.db'}"]
     assert main([*command, "--collection=shelves", "--index=AUTOINDEX"]) == 0
@@ -115,7 +114,6 @@ def test_the_command_writes_and_checks(rows, ids, tmp_path, capsys):
 
 
 def test_no_secret_is_shown_when_a_cluster_cannot_be_reached(tmp_path, monkeypatch, capfd, caplog):
-    pymilvus = pytest.importorskip("pymilvus")
     monkeypatch.setenv(milvus.TOKEN, f"root:{SECRET}")
     caplog.set_level(logging.DEBUG)
 
@@ -134,7 +132,6 @@ def test_no_secret_is_shown_when_a_cluster_cannot_be_reached(tmp_path, monkeypat
 
 
 def test_a_damaged_store_is_refused_with_a_sentence(tmp_path):
-    pytest.importorskip("milvus_lite")
     (tmp_path / "bad.db").write_text("rubbish")
     with pytest.raises(KdistillError, match="Milvus at"), milvus.open_milvus(str(tmp_path / "bad.db")):
         pass

@@ -1,7 +1,12 @@
-"""The clients that people use load our files and give the student's embeddings; each where it is installed."""
+"""The clients that people use load our files and give the student's embeddings."""
 
+import cv2
+import mediapipe
 import numpy as np
+import openvino
 import pytest
+from mediapipe.tasks import python as tasks
+from mediapipe.tasks.python import vision
 
 from export.formats.onnx import export_onnx
 from export.formats.tflite import PRECISIONS, export_tflite
@@ -25,11 +30,6 @@ def least_cosine(ours, embeddings) -> float:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_mediapipe_embeds_the_same(precision, files, pixels, embeddings):
-    pytest.importorskip("mediapipe")
-    import mediapipe
-    from mediapipe.tasks import python as tasks
-    from mediapipe.tasks.python import vision
-
     options = vision.ImageEmbedderOptions(
         base_options=tasks.BaseOptions(model_asset_path=str(files / f"{precision}.tflite"))
     )
@@ -45,7 +45,6 @@ def test_mediapipe_embeds_the_same(precision, files, pixels, embeddings):
 
 @pytest.mark.parametrize("name", [f"{precision}.tflite" for precision in PRECISIONS] + ["dynamic.onnx", "fixed.onnx"])
 def test_openvino_reads_both_formats(name, files, pixels, embeddings):
-    openvino = pytest.importorskip("openvino")
     # Some processors would compute in bfloat16 by default, which costs cosine.
     model = openvino.Core().compile_model(str(files / name), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     ours = [model([image[None]])[0][0] for image in pixels[:8]]
@@ -54,7 +53,6 @@ def test_openvino_reads_both_formats(name, files, pixels, embeddings):
 
 @pytest.mark.parametrize("name", ["dynamic.onnx", "fixed.onnx"])
 def test_opencv_reads_onnx(name, files, pixels, embeddings):
-    cv2 = pytest.importorskip("cv2")
     network = cv2.dnn.readNet(str(files / name))
     ours = []
     for image in pixels[:8]:
