@@ -24,8 +24,8 @@ from kdistill.files.whole import whole_file, write_whole
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
+from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
-from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 
 FIELDS = ("setup", "arm", "judged_on", "seed", "map", "recall_at_1", "seconds")
 
