@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdistill.compression.training import Compaction, Recipe, train_to_target
+from kdistill.compression.plan import Compaction
+from kdistill.compression.training import Recipe, train_to_target
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import build_distiller, loss_of
 from kdistill.stages.workdir import Workdir
