@@ -84,7 +84,7 @@ def _check_run(settings: Settings) -> None:
     location = settings.asking.ledger
     if location is None:
         return
-    from kdistill.teachers.ledger.locations import is_address, parse_address
+    from kdistill.teachers.ledger.addresses import is_address, parse_address
 
     if is_address(location):
         parse_address(location)
