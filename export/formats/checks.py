@@ -20,7 +20,7 @@ from export.formats.tensor_facts import (
 )
 from export.retriever.gallery import Gallery
 from kdistill.console.quiet import quiet
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.runtimes.onnx import open_onnx
 from kdistill.runtimes.tflite import open_tflite
 
@@ -191,8 +191,7 @@ def _run(call: Any, name: str) -> Any:
         return call()
     # The runtimes raise classes of their own.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise KdistillError(f"{name} came out unusable: the runtime cannot run it ({lines[0]})") from error
+        raise KdistillError(f"{name} came out unusable: the runtime cannot run it ({first_line(error)})") from error
 
 
 def _compare_embeddings(name: str, found: np.ndarray, expected: np.ndarray, precision: str) -> None:
