@@ -149,8 +149,8 @@ def test_the_stage_meets_the_target_with_a_plain_student_and_continues_after_a_k
     np.testing.assert_allclose(again(pixels), embeddings, atol=1e-4)
 
 
-def test_targets_in_parameters_and_wrong_settings(run):
-    settings, pixels, _ = run
+def test_wrong_targets_and_phases_are_refused(run):
+    settings, _, _ = run
     both = settings.changed(target_params=0.5)
     with pytest.raises(ArgumentError, match="one of them decides"):
         compact.compacts(both)
@@ -163,6 +163,10 @@ def test_targets_in_parameters_and_wrong_settings(run):
         compact.phases_of(settings.changed(shrink_from=0.7))
     assert [(p.first, p.last) for p in compact.phases_of(settings)] == [(0, 2), (2, 5), (5, 8)]
 
+
+@pytest.mark.long
+def test_a_target_in_parameters_is_met(run):
+    settings, _, _ = run
     student, pixels = student_of("small_cnn", size=32, dim=6)
     few = settings.changed(target_flops=0.0, target_params=0.4, steps=6, channel_importance="loss")
     teacher = np.random.default_rng(0).normal(size=(len(pixels), 5)).astype(np.float32)
