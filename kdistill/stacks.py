@@ -3,12 +3,14 @@
 Everything else uses names that both have.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kdistill.errors import ArgumentError
+from kdistill.errors import ArgumentError, KdistillError
 from kdistill.facts.losses import ADDONS_PREFIX
 
 KERAS_2 = keras.__version__.startswith("2.")
@@ -45,6 +47,20 @@ def remembers_unbiased_variance(layer: keras.layers.BatchNormalization) -> bool:
 def old_adam(learning_rate: Any) -> Any:
     """Returns Adam as it was before Keras 2.11, which the wrappers of tensorflow-addons are written for."""
     return keras.optimizers.legacy.Adam(learning_rate)
+
+
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """Lets an error of ours through as itself that was raised while a graph was traced; Keras 2's tracing wraps it."""
+    try:
+        yield
+    except Exception as error:
+        ours: BaseException | None = error
+        while ours is not None and not isinstance(ours, KdistillError):
+            ours = ours.__cause__ or ours.__context__
+        if ours is None or type(error).__name__ != "StagingError":
+            raise
+        raise ours from None
 
 
 def addon(name: str) -> Any:

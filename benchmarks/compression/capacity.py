@@ -29,22 +29,24 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from benchmarks.latency.__main__ import measure_in_turn
 from benchmarks.methods.data import Problem, generated, grocery
 from export.formats.tflite import export_tflite
 from kdistill.compression import count_flops
+from kdistill.compression.training import train_to_target
 from kdistill.console.progress import progress_bar
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import write_json, write_whole
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.stages import compact
-from kdistill.stages.distill import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
+from kdistill.stages.shrinking import compaction_of, recipe_of, shrinks
+from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.teachers import select
-from kdistill.training.distiller import Distiller
+from kdistill.training import fit as fitting
 
 CHOICE_SEED = 100
 METHODS: dict[str, dict[str, Any]] = {
@@ -67,36 +69,42 @@ def train(problem: Problem, settings: Settings) -> tuple[keras.Model, float]:
         for layer in student.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.9
-    epoch_steps = -(-settings.training.steps // min(settings.training.evaluations, settings.training.steps))
-    errors = [0.0]
 
-    def fit(distiller: Distiller, phase: compact.Phase) -> None:
-        batches = training_batches(
+    def batches(first: int, last: int) -> tf.data.Dataset:
+        return training_batches(
             problem.sources[chosen],
             teacher,
             batch_size=settings.training.batch_size,
             image_size=settings.student.image_size,
-            first_step=phase.first * epoch_steps,
-            last_step=phase.last * epoch_steps,
+            first_step=first,
+            last_step=last,
             seed=settings.run.seed,
             augment=settings.training.augment,
         )
-        steps = (phase.last - phase.first) * epoch_steps
-        callbacks = [distiller.schedule] if hasattr(distiller, "schedule") else []
-        distiller.fit(batches, epochs=1, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
-        if callbacks:
-            errors.append(merge_error(distiller.student, pixels))
 
-    def build(network: keras.Model, kind: type[Distiller], **options: Any) -> Distiller:
-        return build_distiller(settings, network, teacher.shape[1], kind, **options)
+    if not shrinks(settings):
+        distiller = build_distiller(settings, student, teacher.shape[1])
+        distiller.compile(optimizer_of(settings.training), loss=loss_of(settings))
+        steps = settings.training.steps
+        fitting.train(distiller, batches, steps=steps, pauses=[], verbose=0)
+        return student, 0.0
+    probe = MergeProbe(pixels)
+    recipe = recipe_of(settings, teacher.shape[1], batches, lambda phase: [probe] if phase == "shrinking" else [], 0)
+    small = train_to_target(student, compaction_of(settings), recipe, pixels, teacher)
+    return small, probe.error
 
-    if compact.compacts(settings):
-        return compact.distill_to_target(settings, student, pixels, teacher, build, fit), max(errors)
-    epochs = min(settings.training.evaluations, settings.training.steps)
-    distiller = build(student, Distiller)
-    distiller.compile(optimizer_of(settings, epochs * epoch_steps), loss=loss_of(settings))
-    fit(distiller, compact.Phase("all", 0, epochs))
-    return student, 0.0
+
+class MergeProbe(keras.callbacks.Callback):
+    """At the end of the shrinking: how far the merged student is from the unmerged one."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        """Takes uint8 [n, S, S, 3], the images that both are shown."""
+        super().__init__()
+        self.pixels, self.error = pixels, 0.0
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Compares."""
+        self.error = merge_error(self.model.student, self.pixels)
 
 
 def merge_error(compacted: keras.Model, pixels: np.ndarray) -> float:

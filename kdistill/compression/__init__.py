@@ -9,6 +9,7 @@ from kdistill.compression.refit import refit
 from kdistill.compression.schedule import ChannelSchedule, close, lasso_of
 from kdistill.compression.select import absolute, choose
 from kdistill.compression.trainer import CapacityDistiller
+from kdistill.compression.training import Compaction, Phase, Recipe, phases_of, train_to_target
 from kdistill.facts.joint_space import IMPORTANCES
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "CapacityDistiller",
     "ChannelPath",
     "ChannelSchedule",
+    "Compaction",
     "CostModel",
+    "Phase",
+    "Recipe",
     "absolute",
     "by_loss",
     "by_neighbours",
@@ -29,5 +33,7 @@ __all__ = [
     "insert_compactors",
     "lasso_of",
     "merge",
+    "phases_of",
     "refit",
+    "train_to_target",
 ]

@@ -175,6 +175,30 @@ class Distiller(keras.Model):
         if hasattr(self.optimizer, "build"):
             self.optimizer.build(self.trainable_variables)
 
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does.
+
+        Raises:
+            ArgumentError: sample or class weights, or targets that the loss cannot learn from.
+        """
+        with stacks.own_errors():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns what `keras.Model.evaluate` does; refuses what `fit` refuses."""
+        with stacks.own_errors():
+            return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `keras.Model.train_on_batch` does; refuses what `fit` refuses."""
+        with stacks.own_errors():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns what `keras.Model.test_on_batch` does; refuses what `fit` refuses."""
+        with stacks.own_errors():
+            return super().test_on_batch(*args, **kwargs)
+
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the student's embeddings, float32 [B, Ds]."""
         return self.student(images, training=training)

@@ -1,21 +1,15 @@
-"""The shrinking training: reset gradients, a target that is met, a stage that survives a kill, a fresh process."""
+"""The shrinking step: reset gradients, columns that end at zero, a distiller that survives a fresh process."""
 
 import json
 
 import keras
 import numpy as np
-import PIL.Image
 import pytest
 import tensorflow as tf
-from trained import student_of
+from trained import bars, student_of
 
-from kdistill.compression import CapacityDistiller, count_flops, insert_compactors, merge
+from kdistill.compression import CapacityDistiller, insert_compactors, merge
 from kdistill.errors import ArgumentError
-from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.settings import Settings
-from kdistill.stages import compact
-from kdistill.stages.distill import distill
-from kdistill.stages.workdir import Workdir
 
 
 def _distiller(**options):
@@ -78,112 +72,8 @@ def test_it_survives_saving_and_a_fresh_process(fresh, tmp_path):
     np.testing.assert_allclose(merged, embeddings, atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Settings, images, labels and answers of a small run: bars in six directions, a teacher that knows them."""
-    root = tmp_path_factory.mktemp("bars")
-    rng = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 32)] * 2), -1)
-    names, labels, images = [f"{number}.png" for number in range(72)], np.arange(72) % 6, []
-    for name, label in zip(names, labels, strict=True):
-        bar = np.abs(np.cos(label * np.pi / 6) * grid[..., 0] + np.sin(label * np.pi / 6) * grid[..., 1]) < 0.3
-        images.append(np.clip(bar[..., None] * 150 + rng.normal(50, 40, (32, 32, 3)), 0, 255).astype(np.uint8))
-        PIL.Image.fromarray(images[-1]).save(root / name)
-    (root / "pool.txt").write_text("\n".join(names) + "\n")
-    lines = "".join(f"{name}, {label}\n" for name, label in zip(names[:18], labels[:18], strict=True))
-    (root / "test.txt").write_text(lines)
-    vectors = np.concatenate([np.eye(6)[labels], 0.3 * rng.normal(size=(72, 4))], 1).astype(np.float32)
-    settings = Settings.of(
-        workdir=str(root / "run"),
-        dataset="lists",
-        data_dir=str(root),
-        val_file="test.txt",
-        backbone="small_cnn",
-        image_size=32,
-        embedding_dim=12,
-        augment=False,
-        learning_rate=3e-3,
-        steps=240,
-        batch_size=24,
-        mixtures=16,
-        evaluations=8,
-        target_flops=0.3,
-    )
-    workdir = Workdir(settings.run.workdir)
-    np.savez(workdir.answers, ids=np.array(names), embeddings=vectors)
-    return settings, np.stack(images), labels
-
-
-@pytest.mark.both_stacks
-@pytest.mark.long
-def test_the_stage_meets_the_target_with_a_plain_student_and_continues_after_a_kill(run, tmp_path, monkeypatch):
-    settings, pixels, labels = run
-    workdir = Workdir(settings.run.workdir)
-    distill(settings, workdir)
-    whole = keras.saving.load_model(workdir.student, compile=False)
-    large = keras.saving.load_model(workdir.checkpoints / "large.keras", compile=False)
-    assert 0.25 * count_flops(large) < count_flops(whole) <= 0.3 * count_flops(large)
-    assert whole.count_params() < 0.6 * large.count_params()
-    assert {type(layer) for layer in whole.layers} <= {type(layer) for layer in large.layers}
-    embeddings = np.asarray(whole(pixels))
-    assert evaluate_leave_one_out(embeddings, labels).map > 0.8
-    steps = [json.loads(line)["step"] for line in workdir.history.read_text().splitlines()]
-    assert steps == [30 * epoch for epoch in range(1, 9)]
-
-    # The same run, killed in the middle of the shrinking.
-    other = Workdir(tmp_path / "run")
-    other.answers.write_bytes(workdir.answers.read_bytes())
-
-    class Kill(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch == 3:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(compact, "StopOnNaN", Kill)
-    with pytest.raises(KeyboardInterrupt):
-        distill(settings.changed(workdir=str(other.path)), other)
-    monkeypatch.undo()
-    assert not other.student.exists()
-    distill(settings.changed(workdir=str(other.path)), other)
-    again = keras.saving.load_model(other.student, compile=False)
-    np.testing.assert_allclose(again(pixels), embeddings, atol=1e-4)
-
-
-def test_wrong_targets_and_phases_are_refused(run):
-    settings, _, _ = run
-    both = settings.changed(target_params=0.5)
-    with pytest.raises(ArgumentError, match="one of them decides"):
-        compact.compacts(both)
-    assert not compact.compacts(settings.changed(target_flops=0.0))
-    with pytest.raises(ArgumentError, match="neighbours, loss"):
-        compact.compacts(settings.changed(channel_importance="size"))
-    with pytest.raises(ArgumentError, match="three phases"):
-        compact.phases_of(settings.changed(evaluations=2))
-    with pytest.raises(ArgumentError, match="one after the other"):
-        compact.phases_of(settings.changed(shrink_from=0.7))
-    assert [(p.first, p.last) for p in compact.phases_of(settings)] == [(0, 2), (2, 5), (5, 8)]
-
-
-@pytest.mark.long
-def test_a_target_in_parameters_is_met(run):
-    settings, _, _ = run
-    student, pixels = student_of("small_cnn", size=32, dim=6)
-    few = settings.changed(target_flops=0.0, target_params=0.4, steps=6, channel_importance="loss")
-    teacher = np.random.default_rng(0).normal(size=(len(pixels), 5)).astype(np.float32)
-
-    def fit(distiller, phase):
-        schedule = [distiller.schedule] if hasattr(distiller, "schedule") else []
-        steps = phase.last - phase.first
-        distiller.fit(pixels, teacher, batch_size=12, epochs=steps, callbacks=schedule, verbose=0)
-
-    small = compact.distill_to_target(
-        few, student, pixels, teacher, lambda network, kind, **options: kind(network, **options), fit
-    )
-    assert small.count_params() <= 0.4 * student.count_params()
-
-
-def test_columns_that_are_not_kept_end_at_zero_so_merging_loses_nothing(run):
-    _, pixels, labels = run
+def test_columns_that_are_not_kept_end_at_zero_so_merging_loses_nothing():
+    pixels, labels = bars()
     student, _ = student_of("small_cnn", size=32, dim=6)
     teacher = np.eye(6, 8, dtype=np.float32)[labels]
     compacted = insert_compactors(student)

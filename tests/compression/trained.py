@@ -37,3 +37,14 @@ def shrunk(compacted, share, seed=0):
             layer.set_weights([(kernel * stays).astype(np.float32), stays.astype(np.float32)])
             kept[layer.name.removesuffix("_compactor")] = int(stays.sum())
     return kept
+
+
+def bars():
+    """Returns uint8 [72, 32, 32, 3], bars in six directions, and their directions int [72]."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 32)] * 2), -1)
+    labels, images = np.arange(72) % 6, []
+    for label in labels:
+        bar = np.abs(np.cos(label * np.pi / 6) * grid[..., 0] + np.sin(label * np.pi / 6) * grid[..., 1]) < 0.3
+        images.append(np.clip(bar[..., None] * 150 + rng.normal(50, 40, (32, 32, 3)), 0, 255).astype(np.uint8))
+    return np.stack(images), labels

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kdistill.errors import ArgumentError
 from kdistill.layers import EmbeddingBank
+from kdistill.layers.numbers import numbers_of
 
 
 def batch(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,8 +38,8 @@ def test_an_image_of_the_batch_has_no_fresh_copy():
     bank = EmbeddingBank(4)
     student, teacher = batch(3, 0)
     bank((student, teacher))
-    # The student has moved on and the scale of the teacher's vector does not matter: still the same image.
-    fresh = bank((student[:2] + 1.0, 2.0 * teacher[2:0:-1]))[2].numpy()
+    # The student has moved on, and the same vectors are still the same images.
+    fresh = bank((student[:2] + 1.0, teacher[2:0:-1]))[2].numpy()
     np.testing.assert_array_equal(fresh, np.tile([False, True, False, False], (2, 1)))
 
 
@@ -58,10 +59,11 @@ def test_an_image_counts_by_its_newest_row():
 def test_rows_stored_for_other_replicas_are_ranked_there_and_here_later():
     bank = EmbeddingBank(4)
     here, elsewhere = batch(2, 0), batch(2, 1)
-    everything = tuple(np.concatenate(parts) for parts in zip(here, elsewhere, strict=True))
-    bank(here, store=everything)
+    everything = (*(np.concatenate(parts) for parts in zip(here, elsewhere, strict=True)), np.array([7, 8, 1, 2]))
+    bank(here, ids=np.array([7, 8]), store=everything)
     # Here only one's own batch hides stored copies; what is stored hides those of all.
-    np.testing.assert_array_equal(bank(here, store=everything)[2], np.tile([False, False, True, True], (2, 1)))
+    fresh = bank(here, ids=np.array([7, 8]), store=everything)[2]
+    np.testing.assert_array_equal(fresh, np.tile([False, False, True, True], (2, 1)))
     np.testing.assert_array_equal(bank(batch(1, 2))[2], [[True, True, True, True]])
 
 
@@ -90,3 +92,68 @@ def test_what_is_stored_are_weights_and_not_trained():
 def test_an_empty_bank_is_refused():
     with pytest.raises(ArgumentError, match="at least 1 row"):
         EmbeddingBank(0)
+
+
+def tf32(array: np.ndarray) -> np.ndarray:
+    """Returns float32 rounded to the 10 bits of TF32's mantissa, to nearest and ties to even, as GPUs multiply."""
+    bits = np.asarray(array, np.float32).view(np.uint32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+
+
+def naive_fresh(numbers: list[int], batch_numbers: list[int], size: int) -> list[bool]:
+    """Which of the last `size` of all numbers stored so far are the newest of their image and not in the batch."""
+    last = numbers[-size:]
+    newest = [number not in last[place + 1 :] and number not in batch_numbers for place, number in enumerate(last)]
+    return [False] * (size - len(last)) + newest
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("width", [3, 64, 512])
+def test_an_image_is_recognised_where_products_are_rounded_to_ten_bits(numbered, width, monkeypatch):
+    plain = tf.matmul
+    monkeypatch.setattr(tf, "matmul", lambda a, b, **more: plain(tf32(a), tf32(b), **more))
+    rng = np.random.default_rng(width)
+    vectors = rng.normal(size=(40, width)).astype("float32")
+    # Near duplicates: another image whose vector differs in the last bits.
+    vectors[20:] = vectors[:20] * (1 + 1e-6 * rng.normal(size=(20, width)).astype("float32"))
+    bank, stored = EmbeddingBank(30), []
+    for _ in range(12):
+        rows = rng.permutation(40)[:8]
+        teacher = vectors[rows]
+        fresh = bank((teacher[:, :2], teacher), ids=rows if numbered else None)[2].numpy()
+        np.testing.assert_array_equal(fresh, np.tile(naive_fresh(stored, rows.tolist(), 30), (8, 1)))
+        stored += rows.tolist()
+    # The cosine of equal vectors, which recognised them before, is not near enough to 1 there.
+    cosines = np.sum(tf32(unit(vectors)) ** 2, axis=1)
+    if width > 3:
+        assert not np.all(cosines > 1 - 1e-5)
+    near = np.sum(unit(vectors[:20]) * unit(vectors[20:]), axis=1)
+    assert (near > 1 - 1e-5).all()
+
+
+def test_an_image_twice_in_a_batch_counts_by_its_last_row():
+    bank = EmbeddingBank(4)
+    student, teacher = batch(3, 0)
+    bank((student, teacher), ids=np.array([5, 6, 5]))
+    np.testing.assert_array_equal(bank(batch(1, 1), ids=np.array([0]))[2], [[False, False, True, True]])
+
+
+def test_an_image_with_the_number_of_an_empty_place_is_fresh_once_it_is_stored():
+    bank = EmbeddingBank(2)
+    bank(batch(1, 0), ids=np.array([0]))
+    np.testing.assert_array_equal(bank(batch(1, 1), ids=np.array([1]))[2], [[False, True]])
+    np.testing.assert_array_equal(bank(batch(1, 0), ids=np.array([0]))[2], [[False, True]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_numbers_of_vectors_are_equal_where_the_bits_are(dtype):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(2000, 16)).astype(dtype)
+    vectors[1000:] = vectors[:1000]
+    vectors[1000:, 3] = np.nextafter(vectors[1000:, 3].astype("float32" if dtype == "float64" else dtype), np.inf)
+    numbers = numbers_of(tf.constant(vectors)).numpy()
+    assert len(np.unique(numbers)) == 2000
+    # The same whatever the batch around them.
+    np.testing.assert_array_equal(numbers_of(tf.constant(vectors[7:9])).numpy(), numbers[7:9])
+    compiled = tf.function(numbers_of, jit_compile=True)
+    np.testing.assert_array_equal(compiled(tf.constant(vectors)).numpy(), numbers)

@@ -7,8 +7,11 @@ import pytest
 
 import main
 from benchmarks.teachers.selection import write_smoke_data
+from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
+from kdistill.stages.answered import answered
+from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 
 RANKER = {"ranker_backbone": "small_cnn", "ranker_image_size": 32, "ranker_steps": 20}
@@ -113,4 +116,4 @@ def test_what_cannot_be_asked_is_one_sentence(changes, message, photos, tmp_path
 def test_answers_of_another_kind_are_refused(photos, tmp_path):
     np.savez(tmp_path / "answers.npz", ids=np.array(["0.png"]), embeddings=np.zeros((1, 2), np.float32))
     with pytest.raises(KdistillError, match="no answers of the kind --teacher_answers=order"):
-        main.run_stages(settings_of(photos, tmp_path, **RANKER), ["distill"], redo=False)
+        answered(settings_of(photos, tmp_path, **RANKER), Workdir(tmp_path), ImageSet([]))

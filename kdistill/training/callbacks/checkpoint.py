@@ -13,7 +13,7 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.files import made_from
 from kdistill.training.callbacks.steps import StepCallback
 
-_OURS = ("checkpoint", "ckpt-*", "large", "shrinking", "small", "large.keras", "small.keras", ".*.part*")
+OURS = ("checkpoint", "ckpt-*", "large", "shrinking", "small", "large.keras", "small.keras", ".*.part*")
 """What may be removed from a folder that has no identity: checkpoints as they were before there was one."""
 
 
@@ -95,7 +95,7 @@ class ResumableCheckpoint(StepCallback):
         """Returns what writes the checkpoints; the folder is this training's own from the first call on."""
         if self._opened is None:
             if self.keep and self.identity is not None:
-                difference = made_from.claim(self.directory, self.identity, ours=_OURS)
+                difference = made_from.claim(self.directory, self.identity, ours=OURS)
                 if difference is not None:
                     logging.warning("training starts anew, what was in %s is removed: %s", self.directory, difference)
             self._opened = tf.train.CheckpointManager(self.checkpoint, str(self.directory), max_to_keep=2)
