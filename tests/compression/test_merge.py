@@ -18,9 +18,10 @@ STUDENTS = {
     "mobilenet_v2": {"alpha": 0.35},
     "resnet50_v2": {},
 }
+LARGE = ("resnet50_v2",)
 
 
-@pytest.mark.parametrize("backbone", STUDENTS)
+@pytest.mark.parametrize("backbone", [pytest.param(n, marks=pytest.mark.long if n in LARGE else ()) for n in STUDENTS])
 def test_merged_equals_unmerged_and_is_plain_and_as_small_as_counted(backbone):
     student, pixels = student_of(backbone, **STUDENTS[backbone])
     plain = np.asarray(student(pixels))
@@ -76,8 +77,9 @@ def test_a_path_whose_columns_are_all_closed_keeps_one_channel_of_zeros():
     np.testing.assert_allclose(small(pixels), compacted(pixels), atol=1e-4)
 
 
-def test_the_exported_file_is_smaller_and_gives_the_same(tmp_path):
-    student, pixels = student_of("mobilenet_v2", alpha=0.35)
+@pytest.mark.parametrize("backbone", ["small_cnn", pytest.param("mobilenet_v2", marks=pytest.mark.long)])
+def test_the_exported_file_is_smaller_and_gives_the_same(backbone, tmp_path):
+    student, pixels = student_of(backbone, **STUDENTS[backbone])
     compacted = insert_compactors(student)
     shrunk(compacted, 0.3)
     small = merge(compacted)

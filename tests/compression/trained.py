@@ -13,13 +13,15 @@ def student_of(backbone, size=32, dim=12, seed=0, **options):
     student = students.build(backbone, image_size=size, embedding_dim=dim, **options)
     coarse = rng.integers(0, 256, (12, 4, 4, 3))
     pixels = np.kron(coarse, np.ones((1, size // 4, size // 4, 1))).astype(np.uint8)
-    for layer in student.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            given = keras.Model(student.input, layer.input)(pixels, training=False).numpy()
-            channels = given.shape[-1]
-            flat = given.reshape(-1, channels)
-            affine = [rng.uniform(0.7, 1.4, channels), rng.normal(0.2, 0.4, channels)]
-            layer.set_weights([*affine, flat.mean(0), flat.var(0) + 1e-3])
+    norms = [layer for layer in student.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        channels = norm.get_weights()[0].shape[-1]
+        norm.set_weights([rng.uniform(0.7, 1.4, channels), rng.normal(0.2, 0.4, channels), *norm.get_weights()[2:]])
+        norm.momentum = 0.0  # so that one pass of training remembers the statistics of its batch
+    student(pixels, training=True)
+    for norm in norms:
+        norm.momentum = 0.99
+        assert norm.get_weights()[3].min() < 0.9, f"{norm.name} has learnt no statistics"
     return student, pixels
 
 

@@ -19,8 +19,7 @@ from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import embed_images
 from kdistill.evaluation.multiscale import embed_multiscale
-from kdistill.runtimes.embedders import open_embedder
-from kdistill.runtimes.opening import embed_pixels
+from kdistill.runtimes.embedders import embed_pixels, open_embedder
 
 EYE = np.eye(4, dtype=np.float32)
 NAMES = list("abcd")

@@ -75,7 +75,7 @@ def trained_by(strategy, options, loss, targets, joint_space="global"):
             for stage in range(3)
             for weight in trained.get_layer(f"norm_{stage}").get_weights()[2:]
         ],
-        "bank": [] if distiller.bank is None else np.array(distiller.bank.teacher_rows).tolist(),
+        "bank": [] if distiller.bank is None else distiller.bank.teacher_rows.numpy().tolist(),
     }
 
 

@@ -30,6 +30,8 @@ def mirrored():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 def test_gathered_rows_stand_in_the_order_of_the_replicas_and_have_the_gradient_of_one_process(mirrored):
     rows, gradients = mirrored["gather"]
     expected = np.concatenate([np.arange(6.0).reshape(3, 2), 10 + np.arange(6.0).reshape(3, 2)])
@@ -39,6 +41,8 @@ def test_gathered_rows_stand_in_the_order_of_the_replicas_and_have_the_gradient_
     np.testing.assert_array_equal(np.concatenate(gradients), np.arange(12.0).reshape(6, 2))
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["plain", "bank", "rival", "labels"])
 def test_two_replicas_train_as_one_process_with_the_global_batch(mirrored, case):
     assert mirrored["replicas"] == 2
@@ -53,12 +57,16 @@ def test_two_replicas_train_as_one_process_with_the_global_batch(mirrored, case)
         np.testing.assert_allclose(ours, alone, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 def test_statistics_over_replicas_keep_their_digits_far_from_zero(mirrored):
     found, exact = mirrored["far_from_zero"]["two"], mirrored["far_from_zero"]["exact"]
     # The mean of squares less the square of the mean is off by some 0.1 of the variance here.
     np.testing.assert_allclose(found, exact, atol=1e-3)
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 def test_a_joint_space_of_each_replica_is_another_objective_with_the_same_bank(mirrored):
     whole, local = mirrored["cases"]["bank"]["two"], mirrored["replica"]
     assert abs(whole["loss"][0] - local["loss"][0]) > 1e-3

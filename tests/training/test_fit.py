@@ -22,6 +22,11 @@ PIXELS = RANDOM.integers(0, 256, (20, 16, 16, 3), np.uint8)
 TEACHER = RANDOM.normal(size=(20, 6)).astype(np.float32)
 
 
+def mostly_long(quick, *others):
+    """Parameters of which one is tried at once and the others by `make test-long`."""
+    return [quick, *(pytest.param(*other, marks=pytest.mark.long) for other in others)]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _deterministic():
     tf.config.experimental.enable_op_determinism()
@@ -107,7 +112,7 @@ def uninterrupted():
     return state_of(distiller)
 
 
-@pytest.mark.parametrize("evaluations", [1, 3, 4, 6])
+@pytest.mark.parametrize("evaluations", mostly_long(3, [1], [4], [6]))
 def test_pauses_change_nothing_and_the_steps_are_exact(uninterrupted, evaluations):
     distiller = distiller_of()
     history = train(distiller, batches, steps=10, pauses=pause_steps(10, evaluations), verbose=0)
@@ -119,7 +124,7 @@ def test_pauses_change_nothing_and_the_steps_are_exact(uninterrupted, evaluation
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [((5, 2), (10, 1)), ((4, 4), (10, 3)), ((3, 3), (10, 6))],
+    mostly_long(((4, 4), (10, 3)), ((5, 2), (10, 1)), ((3, 3), (10, 6))),
 )
 def test_a_training_goes_on_at_any_step_with_any_pauses(uninterrupted, tmp_path, before, after):
     for steps, evaluations in (before, after):
@@ -160,7 +165,7 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-@pytest.mark.parametrize("killed_after", [1, 4, 9])
+@pytest.mark.parametrize("killed_after", mostly_long(4, [1], [9]))
 def test_a_training_that_is_killed_ends_as_the_uninterrupted(uninterrupted, tmp_path, killed_after):
     for evaluations, callbacks in ((4, [Stop(killed_after, raises=True)]), (3, [])):
         distiller = distiller_of()
@@ -250,7 +255,7 @@ def test_patience_goes_on_over_epochs_of_another_length():
     assert int(distiller.optimizer.iterations) == 8
 
 
-@pytest.mark.parametrize("steps_per_execution", [2, 3])
+@pytest.mark.parametrize("steps_per_execution", mostly_long(3, [2]))
 def test_several_steps_in_one_execution_are_as_exact(uninterrupted, tmp_path, steps_per_execution):
     distiller = distiller_of(steps_per_execution=steps_per_execution)
     history = HistoryFile(tmp_path / "history.jsonl")
@@ -436,7 +441,7 @@ def test_the_record_loses_lines_beyond_the_step_that_was_restored(tmp_path):
     assert again == lines
 
 
-@pytest.mark.parametrize(("evaluations", "bad"), [(4, 5), (3, 9), (10, 7), (1, 1)])
+@pytest.mark.parametrize(("evaluations", "bad"), mostly_long((3, 9), (4, 5), (10, 7), (1, 1)))
 def test_a_loss_that_is_not_finite_is_told_with_its_step(evaluations, bad):
     def broken(first, last):
         def spoil(step, batch):
