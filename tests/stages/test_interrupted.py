@@ -85,24 +85,20 @@ def interrupted(photos: Path, workdir: Path, call_off, **changes) -> None:
     call_off()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"evaluations": 3},
-        {"evaluations": 4},
-        {"loss": "list_mle"},
-        {"loss_options": "student_temperature=0.2"},
-        {"learning_rate": 5e-3},
-        {"batch_size": 4},
-        {"steps": 10},
-        {"steps": 20},
-        {"mixtures": 0},
-        {"augment": False},
-        {"embedding_dim": 12},
-        {"optimizer": "sgd"},
-    ],
-    ids=str,
-)
+QUICK = [{"evaluations": 3}, {"loss": "list_mle"}, {"learning_rate": 5e-3}, {"batch_size": 4}]
+OTHERS = [
+    {"evaluations": 4},
+    {"loss_options": "student_temperature=0.2"},
+    {"steps": 10},
+    {"steps": 20},
+    {"mixtures": 0},
+    {"augment": False},
+    {"embedding_dim": 12},
+    {"optimizer": "sgd"},
+]
+
+
+@pytest.mark.parametrize("changes", [*QUICK, *(pytest.param(one, marks=pytest.mark.long) for one in OTHERS)], ids=str)
 def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, tmp_path, interrupt, changes):
     interrupted(photos, tmp_path / "run", interrupt)
     main.run_stages(settings(photos, tmp_path / "run", **changes), TRAINING, redo=False)
@@ -110,6 +106,7 @@ def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, tmp_path, interrup
     assert_same(tmp_path / "run", tmp_path / "fresh")
 
 
+@pytest.mark.long
 def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     for number, evaluations in enumerate((1, 5, 12)):
         main.run_stages(settings(photos, tmp_path / str(number), evaluations=evaluations), TRAINING, redo=False)
@@ -120,6 +117,7 @@ def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     assert_same(tmp_path / "0", tmp_path / "2")
 
 
+@pytest.mark.long
 def test_another_seed_is_refused_and_redone(photos, tmp_path, interrupt):
     interrupted(photos, tmp_path / "run", interrupt)
     other = settings(photos, tmp_path / "run", seed=1)
@@ -161,6 +159,7 @@ def test_more_answers_after_a_finished_run_reach_the_student(photos, tmp_path):
     assert next(row for row in rows["rows"] if row["name"] == "student")["queries"] == 20
 
 
+@pytest.mark.long
 def test_a_deleted_student_is_made_again_without_training(photos, tmp_path, caplog):
     main.run_stages(settings(photos, tmp_path / "run"), TRAINING, redo=False)
     before = weights(tmp_path / "run")
