@@ -71,7 +71,7 @@ def run_stages(settings: Settings, stages: Sequence[str], redo: bool) -> None:
     if settings.training.strategy == "multiworker" and "distill" in stages and not settings.asking.dry_run:
         check(settings)
         with quiet():
-            from kdistill.stages.workers import Workers
+            from kdistill.stages.distilling.workers import Workers
 
         workers = Workers()
         if not workers.follow(settings):

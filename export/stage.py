@@ -13,7 +13,7 @@ from kdistill import students
 from kdistill.data import RetrievalData
 from kdistill.files.archives import load_arrays
 from kdistill.settings import Settings
-from kdistill.stages.evaluate import load_student
+from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

@@ -31,6 +31,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.compression.merge_probe import MergeProbe
 from benchmarks.latency.__main__ import measure_in_turn
 from benchmarks.methods.data import Problem, generated, grocery
 from export.formats.tflite import export_tflite
@@ -42,9 +43,9 @@ from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import write_json, write_whole
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
+from kdistill.stages.distilling.shrinking import compaction_of, recipe_of, shrinks
+from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
-from kdistill.stages.shrinking import compaction_of, recipe_of, shrinks
-from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.teachers import select
 from kdistill.training import fit as fitting
 
@@ -92,29 +93,6 @@ def train(problem: Problem, settings: Settings) -> tuple[keras.Model, float]:
     recipe = recipe_of(settings, teacher.shape[1], batches, lambda phase: [probe] if phase == "shrinking" else [], 0)
     small = train_to_target(student, compaction_of(settings), recipe, pixels, teacher)
     return small, probe.error
-
-
-class MergeProbe(keras.callbacks.Callback):
-    """At the end of the shrinking: how far the merged student is from the unmerged one."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        """Takes uint8 [n, S, S, 3], the images that both are shown."""
-        super().__init__()
-        self.pixels, self.error = pixels, 0.0
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Compares."""
-        self.error = merge_error(self.model.student, self.pixels)
-
-
-def merge_error(compacted: keras.Model, pixels: np.ndarray) -> float:
-    """Returns the largest difference between a student with compactors and its merged form, on the given images."""
-    from kdistill.compression import close, merge
-
-    close(compacted)
-    merged = merge(compacted)
-    batches = [pixels[start : start + 64] for start in range(0, len(pixels), 64)]
-    return max(float(np.abs(np.asarray(compacted(batch)) - np.asarray(merged(batch))).max()) for batch in batches)
 
 
 def settings_of(base: Settings, method: str, seed: int, options: dict[str, Any], weights_dir: Path | None) -> Settings:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from kdistill.data.revisited import RevisitedTruth
+from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.evaluation.blockwise.similarity import map_blocks, plan
 from kdistill.evaluation.revisited import LEVELS, evaluate_revisited
 from kdistill.files.whole import write_json

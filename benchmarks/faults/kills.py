@@ -219,7 +219,7 @@ class Killer:
 def start_up_seconds() -> float:
     """Returns how long a process takes until it has imported what a stage needs."""
     begun = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import kdistill.stages.evaluate"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", "import kdistill.stages.judging.evaluate"], check=True, capture_output=True)
     return time.monotonic() - begun
 
 

@@ -1,9 +1,7 @@
 """What the benchmarks of teachers that compare share: data, the ranker's features, runs, results."""
 
 import argparse
-import csv
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import keras
 import numpy as np
 
 from benchmarks.methods.data import Problem, generated, grocery
+from benchmarks.teachers.comparing_results import FIELDS, matches, read_rows, write_rows
 from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.data import load_pixels
@@ -20,14 +19,12 @@ from kdistill.data.lists import read_list
 from kdistill.data.pipeline import training_batches
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.files.whole import whole_file, write_whole
+from kdistill.files.whole import whole_file
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
+from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
-from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
-
-FIELDS = ("setup", "arm", "judged_on", "seed", "map", "recall_at_1", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +203,8 @@ def run_all(
         seeds: 0 .. seeds - 1.
         problem: to judge on.
     """
-    rows = _read(path)
-    done = {(row["arm"], int(row["seed"])): float(row["map"]) for row in rows if _matches(row, setup, judged_on)}
+    rows = read_rows(path)
+    done = {(row["arm"], int(row["seed"])): float(row["map"]) for row in rows if matches(row, setup, judged_on)}
     work = [(arm, seed) for seed in range(seeds) for arm in arms if (arm, seed) not in done]
     for arm, seed in progress_bar(work, description="runs", unit="run"):
         started = time.monotonic()
@@ -215,47 +212,5 @@ def run_all(
         done[arm, seed] = scores["map"]
         values = (f"{scores['map']:.6f}", f"{scores['recall_at_1']:.6f}", f"{time.monotonic() - started:.1f}")
         rows.append(dict(zip(FIELDS, (setup, arm, judged_on, str(seed), *values), strict=True)))
-        _write(path, rows)
+        write_rows(path, rows)
     return {arm: [done[arm, seed] for seed in range(seeds)] for arm in arms}
-
-
-def figures_of(maps: dict[str, list[float]], control: str) -> dict[str, float]:
-    """Returns, in mAP points, mean and deviation (n - 1) of each arm and of its difference from the control by seed."""
-    figures: dict[str, float] = {}
-    for arm, values in maps.items():
-        points = 100 * np.asarray(values)
-        figures[f"map_{arm}"], figures[f"std_{arm}"] = float(points.mean()), _deviation(points)
-        if arm != control:
-            gains = points - 100 * np.asarray(maps[control])
-            figures[f"gain_{arm}"], figures[f"gain_std_{arm}"] = float(gains.mean()), _deviation(gains)
-    return figures
-
-
-def report(result: dict[str, Any], path: Path | None) -> None:
-    """Prints the result, and writes it where a file is named."""
-    text = json.dumps(result, indent=2) + "\n"
-    print(text, end="")
-    if path is not None:
-        write_whole(path, text)
-
-
-def _deviation(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
-
-
-def _matches(row: dict[str, str], setup: str, judged_on: str) -> bool:
-    return row["setup"] == setup and row["judged_on"] == judged_on
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -18,15 +18,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from benchmarks.teachers.comparing import (
-    Comparison,
-    comparison_of,
-    figures_of,
-    parser_of,
-    report,
-    run_all,
-    train_on_vectors,
-)
+from benchmarks.teachers.comparing import Comparison, comparison_of, parser_of, run_all, train_on_vectors
+from benchmarks.teachers.comparing_results import figures_of, report
 from kdistill.errors import run_command
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.preferences.consistency import Settled, settle

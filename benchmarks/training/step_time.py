@@ -35,7 +35,7 @@ from kdistill import losses, students
 from kdistill.console.progress import progress_bar
 from kdistill.files.whole import write_json
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, pair_mask
-from kdistill.settings.joint_space import JointSpaceSettings
+from kdistill.settings.groups.joint_space import JointSpaceSettings
 from kdistill.training.distiller import Distiller
 
 BATCH, STUDENT_DIM, TEACHER_DIM = 64, 128, 1280

@@ -4,15 +4,23 @@ Converters go wrong in silence: inputs that nobody asked for, an output of anoth
 astray. The quality gate judges files by retrieval on the run's images; here it is whether they are the student at all.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from export.formats.tensor_facts import (
+    Facts,
+    compare,
+    embedding_facts,
+    image_facts,
+    named_facts,
+    onnx_facts,
+    tflite_facts,
+)
 from export.retriever.gallery import Gallery
 from kdistill.console.quiet import quiet
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.runtimes.onnx import open_onnx
 from kdistill.runtimes.tflite import open_tflite
 
@@ -26,8 +34,6 @@ _BLOCK = 65536
 
 Reference = tuple[np.ndarray, np.ndarray]
 """A few images uint8 [n, S, S, 3], and what the Keras student makes of them, float32 [n, D]."""
-Facts = Mapping[str, tuple[str, list[int]]]
-"""Names of inputs or outputs with their type and shape; an open axis is -1."""
 
 
 def probe_images(size: int) -> np.ndarray:
@@ -76,8 +82,8 @@ def check_tflite_student(path: Path, name: str, reference: Reference, precision:
     images, expected = reference
     interpreter = _opened(open_tflite, path, name)
     side, dimension = images.shape[1], expected.shape[1]
-    _compare(name, "inputs", _tflite_facts(interpreter.get_input_details()), _image(1, side))
-    _compare(name, "outputs", _tflite_facts(interpreter.get_output_details()), _embedding(1, dimension))
+    compare(name, "inputs", tflite_facts(interpreter.get_input_details()), image_facts(1, side))
+    compare(name, "outputs", tflite_facts(interpreter.get_output_details()), embedding_facts(1, dimension))
     runner = interpreter.get_signature_runner()
     found = [_run(lambda image=image: runner(image=image[None])["embedding"], name) for image in images]
     _compare_embeddings(name, np.concatenate(found), expected, precision)
@@ -89,8 +95,8 @@ def check_onnx_student(path: Path, name: str, reference: Reference, precision: s
     session = _opened(open_onnx, path, name)
     side, dimension = images.shape[1], expected.shape[1]
     size = -1 if batch is None else batch
-    _compare(name, "inputs", _onnx_facts(session.get_inputs()), _image(size, side))
-    _compare(name, "outputs", _onnx_facts(session.get_outputs()), _embedding(size, dimension))
+    compare(name, "inputs", onnx_facts(session.get_inputs()), image_facts(size, side))
+    compare(name, "outputs", onnx_facts(session.get_outputs()), embedding_facts(size, dimension))
     # A file of a fixed batch takes no other number of images.
     rows = np.arange(len(images) if batch is None else batch) % len(images)
     found = _run(lambda: session.run(["embedding"], {"image": images[rows]})[0], name)
@@ -120,15 +126,18 @@ def check_tflite_retriever(
     }
     if side is not None:
         flat = {key: (dtype, [k]) for key, (dtype, _) in answers.items()}
-        expected |= {"embed": (_image(1, side), _embedding(1, gallery.dimension)), "search": (_image(1, side), flat)}
+        expected |= {
+            "embed": (image_facts(1, side), embedding_facts(1, gallery.dimension)),
+            "search": (image_facts(1, side), flat),
+        }
     found_keys = sorted(interpreter.get_signature_list())
     if found_keys != sorted(expected):
         raise KdistillError(f"{name} came out with the signatures {found_keys}, expected {sorted(expected)}")
     runners = {key: interpreter.get_signature_runner(key) for key in expected}
     for key, (inputs, outputs) in expected.items():
         runner = runners[key]
-        _compare(name, f"inputs of {key}", _named_facts(runner.get_input_details()), inputs)
-        _compare(name, f"outputs of {key}", _named_facts(runner.get_output_details()), outputs)
+        compare(name, f"inputs of {key}", named_facts(runner.get_input_details()), inputs)
+        compare(name, f"outputs of {key}", named_facts(runner.get_output_details()), outputs)
     query = gallery.rows(0, 1)
     answer = _run(lambda: runners["search_embedding"](embedding=query), name)
     _compare_answer(name, answer["scores"][0], answer["ids"][0], query[0], gallery)
@@ -151,14 +160,14 @@ def check_onnx_retriever(
     session = _opened(open_onnx, path, name)
     inputs = {"query": ("float32", [-1, gallery.dimension])}
     overridable = session.get_overridable_initializers()
-    images = {} if side is None else _image(-1, side)
-    _compare(name, "inputs", _onnx_facts([*session.get_inputs(), *overridable]), inputs | images)
+    images = {} if side is None else image_facts(-1, side)
+    compare(name, "inputs", onnx_facts([*session.get_inputs(), *overridable]), inputs | images)
     outputs = {
         "embedding": ("float32", [-1, gallery.dimension]),
         "scores": ("float32", [-1, k]),
         "ids": ("int32", [-1, k]),
     }
-    _compare(name, "outputs", _onnx_facts(session.get_outputs()), outputs)
+    compare(name, "outputs", onnx_facts(session.get_outputs()), outputs)
     query = gallery.rows(0, 1)
     feed: dict[str, np.ndarray] = {"query": query}
     if side is not None:
@@ -182,44 +191,7 @@ def _run(call: Any, name: str) -> Any:
         return call()
     # The runtimes raise classes of their own.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise KdistillError(f"{name} came out unusable: the runtime cannot run it ({lines[0]})") from error
-
-
-def _image(batch: int, side: int) -> dict[str, tuple[str, list[int]]]:
-    return {"image": ("uint8", [batch, side, side, 3])}
-
-
-def _embedding(batch: int, dimension: int) -> dict[str, tuple[str, list[int]]]:
-    return {"embedding": ("float32", [batch, dimension])}
-
-
-def _tflite_facts(details: list[dict[str, Any]]) -> Facts:
-    return {entry["name"]: (np.dtype(entry["dtype"]).name, entry["shape_signature"].tolist()) for entry in details}
-
-
-def _named_facts(details: dict[str, dict[str, Any]]) -> Facts:
-    return {name: (np.dtype(entry["dtype"]).name, entry["shape"].tolist()) for name, entry in details.items()}
-
-
-def _onnx_facts(values: list[Any]) -> Facts:
-    types = {"tensor(float)": "float32"}
-    return {
-        value.name: (
-            types.get(value.type, value.type.removeprefix("tensor(").removesuffix(")")),
-            [side if isinstance(side, int) else -1 for side in value.shape],
-        )
-        for value in values
-    }
-
-
-def _compare(name: str, what: str, found: Facts, expected: Facts) -> None:
-    if found != expected:
-        raise KdistillError(f"{name} came out with the {what} {_text(found)}, expected {_text(expected)}")
-
-
-def _text(facts: Facts) -> str:
-    return ", ".join(f"{name!r} {dtype} {shape}" for name, (dtype, shape) in facts.items()) or "none"
+        raise KdistillError(f"{name} came out unusable: the runtime cannot run it ({first_line(error)})") from error
 
 
 def _compare_embeddings(name: str, found: np.ndarray, expected: np.ndarray, precision: str) -> None:

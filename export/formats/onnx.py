@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from export.formats import checks
 from export.formats.onnx_precision import to_float16, to_int8
-from export.formats.tflite import MIN_CALIBRATION, checked_calibration, checked_student, first_line
+from export.formats.tflite import MIN_CALIBRATION, checked_calibration, checked_student
 from export.search.onnx_search import OPSET
 from kdistill import students
 from kdistill.console.quiet import quiet
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.files.whole import whole_file
 
 PRECISIONS = ("float32", "float16", "int8")

@@ -24,7 +24,7 @@ from export.formats.flatbuffer import (
 from export.formats.graph import GraphBuilder
 from kdistill import students
 from kdistill.console.quiet import quiet
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, first_line
 
 CALIBRATED = ("int8", "int8_float_head")
 PRECISIONS = ("float32", "float16", "dynamic_int8", *CALIBRATED)
@@ -142,12 +142,6 @@ def checked_student(student: Any) -> Any:
             f"the model {student.name!r} takes {dtype} pixels; a student takes uint8 and scales them inside"
         )
     return student
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of a library's message, or the name of its class."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def checked_calibration(images: np.ndarray | None, input_shape: tuple[int, ...]) -> np.ndarray:

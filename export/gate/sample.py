@@ -12,8 +12,8 @@ import numpy as np
 
 from export.gate.verify import Judge
 from kdistill.data import Image, ImageSet, RetrievalData
-from kdistill.stages.judge import Judge as RunJudge
-from kdistill.stages.judge import Vectors
+from kdistill.stages.judging.judge import Judge as RunJudge
+from kdistill.stages.judging.judge import Vectors
 from kdistill.stages.models import read_images
 
 MAX_IMAGES = 3000

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from export.retriever.gallery import Gallery
-from kdistill.errors import KdistillError
+from kdistill.errors import KdistillError, first_line
 from kdistill.files.whole import whole_file
 
 _CHUNK = 65536
@@ -44,7 +44,7 @@ def write_index(index: Any, path: Path | str) -> None:
                 binary = isinstance(index, faiss.IndexBinary)
                 (faiss.write_index_binary if binary else faiss.write_index)(index, str(temporary))
         except RuntimeError as error:  # what both raise for a folder or disk that takes nothing
-            raise KdistillError(f"{path} cannot be written: {str(error).strip().splitlines()[-1]}") from error
+            raise KdistillError(f"{path} cannot be written: {first_line(error)}") from error
 
 
 def to_usearch(gallery: Gallery) -> Any:

@@ -8,7 +8,7 @@ from export.measure.latency import markdown_table, measure_in_turn
 from kdistill.data import ImageSet, load_pixels
 from kdistill.runtimes.opening import open_image_model
 from kdistill.settings import Settings
-from kdistill.settings.export import MeasuringSettings
+from kdistill.settings.groups.export import MeasuringSettings
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

@@ -1,4 +1,7 @@
-"""The gallery of a retriever: embeddings as they are stored in the file, and the ids of their rows."""
+"""The gallery of a retriever: embeddings as they are stored in the file, and the ids of their rows.
+
+Long, since rows that are added are checked, centred and coded as those that a gallery is built from.
+"""
 
 import collections
 import dataclasses

@@ -9,112 +9,22 @@ import keras
 import numpy as np
 from absl import logging
 
-from kdistill.compression.cost import CostModel, count_flops
+from kdistill.compression.cost import CostModel
 from kdistill.compression.importance import by_loss, by_neighbours, by_output
 from kdistill.compression.insert import compactors, insert_compactors
 from kdistill.compression.merge import merge
 from kdistill.compression.paths import ChannelPath, channel_paths
+from kdistill.compression.plan import Compaction, Phase, cost_of, phases_of
 from kdistill.compression.refit import refit
 from kdistill.compression.schedule import ChannelSchedule, close, lasso_of
-from kdistill.compression.select import absolute
 from kdistill.compression.trainer import CapacityDistiller
 from kdistill.errors import ArgumentError
-from kdistill.facts.joint_space import IMPORTANCES
 from kdistill.files import made_from
 from kdistill.files.whole import whole_file
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.training.callbacks.checkpoint import OURS, ResumableCheckpoint
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import Batches, train
-
-
-@dataclasses.dataclass(frozen=True)
-class Compaction:
-    """How a student shrinks, and to what.
-
-    Attributes:
-        target_flops: multiply-adds of an image at the end: a share up to 1 of what the student has at its start, or a
-            number above 1. 0 where the parameters decide.
-        target_params: parameters at the end, likewise.
-        shrink_from: share of the steps after which channels begin to go.
-        shrink_until: share of the steps after which what is left trains on.
-        channel_importance: "output", "neighbours" or "loss" (kdistill.compression.importance).
-        channel_neighbours: of "neighbours", how many of each image count.
-        channel_cost_power: of `choose`: 0 ranks channels by importance alone, 1 by importance for each cost saved.
-        refit_readers: whether the readers of cut channels learn in closed form to give what they gave before.
-    """
-
-    target_flops: float = 0.0
-    target_params: float = 0.0
-    shrink_from: float = 0.25
-    shrink_until: float = 0.6
-    channel_importance: str = "output"
-    channel_neighbours: int = 5
-    channel_cost_power: float = 0.0
-    refit_readers: bool = True
-
-    def __post_init__(self) -> None:
-        """Checks the arguments.
-
-        Raises:
-            ArgumentError: no target or two, shares that are not 0 < shrink_from < shrink_until < 1, an unknown
-                importance, or no neighbours.
-        """
-        if bool(self.target_flops) == bool(self.target_params):
-            raise ArgumentError(
-                f"a student shrinks to one target: target_flops {self.target_flops} and target_params "
-                f"{self.target_params} were given; one of them decides"
-            )
-        if not 0 < self.shrink_from < self.shrink_until < 1:
-            raise ArgumentError(
-                "shrink_from and shrink_until are shares of the steps, one after the other; "
-                f"{self.shrink_from} and {self.shrink_until} were given"
-            )
-        if self.channel_importance not in IMPORTANCES:
-            raise ArgumentError(
-                f"channel_importance {self.channel_importance!r} is unknown; choose one of {', '.join(IMPORTANCES)}"
-            )
-        if self.channel_neighbours < 1:
-            raise ArgumentError(f"channel_neighbours is at least 1; {self.channel_neighbours} was given")
-
-    @property
-    def unit(self) -> str:
-        """Returns "flops" or "params"."""
-        return "flops" if self.target_flops else "params"
-
-    def target_of(self, student: keras.Model) -> int:
-        """Returns the target as a number, for a student at its start.
-
-        Raises:
-            KdistillError: it is not below what the student costs already.
-        """
-        return absolute(self.target_flops or self.target_params, cost_of(student, self.unit), self.unit)
-
-
-def cost_of(student: keras.Model, unit: str) -> int:
-    """Returns a student's multiply-adds for an image ("flops") or its parameters ("params")."""
-    return count_flops(student) if unit == "flops" else int(student.count_params())
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """A part of the training: steps first .. last - 1 of those of the whole."""
-
-    name: str
-    first: int
-    last: int
-
-
-def phases_of(compaction: Compaction, steps: int) -> tuple[Phase, Phase, Phase]:
-    """Returns the phases "large", "shrinking" and "small", shares of the steps and at least one step long each.
-
-    Raises:
-        ArgumentError: fewer than three steps.
-    """
-    if steps < 3:
-        raise ArgumentError(f"a student that shrinks trains in three phases; {steps} steps are too few")
-    first = min(max(1, round(steps * compaction.shrink_from)), steps - 2)
-    second = min(max(first + 1, round(steps * compaction.shrink_until)), steps - 1)
-    return Phase("large", 0, first), Phase("shrinking", first, second), Phase("small", second, steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +187,7 @@ def _once(folder: Path | None, name: str, make: Callable[[], keras.Model]) -> ke
     """Returns the student of that name in the folder; makes and keeps it where there is none."""
     file = folder / f"{name}.keras" if folder else None
     if file is not None and file.exists():
-        return keras.saving.load_model(file, compile=False)
+        return load_keras_file(file)
     student = make()
     if file is not None:
         with whole_file(file) as temporary:

@@ -1,15 +1,12 @@
 """What a run works on: a pool to learn from, and the images that it is judged by."""
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kdistill.data.images import ImageSet
 from kdistill.data.labels import numbered
-
-if TYPE_CHECKING:
-    from kdistill.data.revisited import RevisitedTruth
+from kdistill.data.revisited_truth import RevisitedTruth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +28,7 @@ class RetrievalData:
     pool: ImageSet
     gallery: ImageSet
     queries: ImageSet | None = None
-    truth: "RevisitedTruth | None" = None
+    truth: RevisitedTruth | None = None
     validation: ImageSet | None = None
 
     def __post_init__(self) -> None:

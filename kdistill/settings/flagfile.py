@@ -21,7 +21,7 @@ def flag_lines(settings: Settings) -> list[str]:
 
 def _text(name: str, value: Any) -> str:
     if name == "ledger" and value is not None:
-        from kdistill.teachers.ledger.locations import without_secrets  # takes a while to import
+        from kdistill.teachers.ledger.addresses import without_secrets  # takes a while to import
 
         value = without_secrets(value)
     return ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdistill.errors import ArgumentError
-from kdistill.settings.asking import AskingSettings
-from kdistill.settings.compaction import CompactionSettings
-from kdistill.settings.comparing import ComparingSettings
-from kdistill.settings.data import DataSettings
-from kdistill.settings.evaluation import EvaluationSettings
-from kdistill.settings.export import ExportSettings, MeasuringSettings
-from kdistill.settings.joint_space import JointSpaceSettings
-from kdistill.settings.run import RunSettings
+from kdistill.settings.groups.asking import AskingSettings
+from kdistill.settings.groups.compaction import CompactionSettings
+from kdistill.settings.groups.comparing import ComparingSettings
+from kdistill.settings.groups.data import DataSettings
+from kdistill.settings.groups.evaluation import EvaluationSettings
+from kdistill.settings.groups.export import ExportSettings, MeasuringSettings
+from kdistill.settings.groups.joint_space import JointSpaceSettings
+from kdistill.settings.groups.run import RunSettings
+from kdistill.settings.groups.student import StudentSettings
+from kdistill.settings.groups.teacher import TeacherSettings
+from kdistill.settings.groups.training import TrainingSettings
 from kdistill.settings.setting import check_value
-from kdistill.settings.student import StudentSettings
-from kdistill.settings.teacher import TeacherSettings
-from kdistill.settings.training import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ def _questions_do_not_need(settings: Settings) -> frozenset[str]:
 ASK = Stage(
     "ask",
     "chooses the questions, spends the budget and keeps the answers",
-    "kdistill.stages.ask:ask_teacher",
+    "kdistill.stages.asking.ask:ask_teacher",
     groups=("data", "teacher", "asking", "comparing", "student"),
     settings=("seed",),
     inputs=("pool", "teacher"),
@@ -29,7 +29,7 @@ ASK = Stage(
 DISTILL = Stage(
     "distill",
     "trains the student on the answers",
-    "kdistill.stages.distill:distill",
+    "kdistill.stages.distilling.distill:distill",
     groups=("student", "joint", "training", "compaction", "comparing"),
     settings=("seed", "teacher_answers"),
     inputs=("weights", "validation"),
@@ -42,7 +42,7 @@ DISTILL = Stage(
 EVALUATE = Stage(
     "evaluate",
     "judges the teacher, the student and the student before distillation",
-    "kdistill.stages.evaluate:evaluate",
+    "kdistill.stages.judging.evaluate:evaluate",
     groups=("evaluation", "student"),
     settings=("seed",),
     inputs=("gallery", "queries", "images for whitening", "weights", "teacher"),

@@ -10,8 +10,8 @@ from kdistill import students
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.files import made_from
-from kdistill.settings.student import StudentSettings
-from kdistill.settings.teacher import TeacherSettings
+from kdistill.settings.groups.student import StudentSettings
+from kdistill.settings.groups.teacher import TeacherSettings
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.version import __version__
 

@@ -1,6 +1,6 @@
 """The black box: providers of teacher answers, the ledger that pays for each once, and the choice of questions."""
 
-from kdistill.teachers.asking import Answers, ask
+from kdistill.teachers.asking import ask
 from kdistill.teachers.choosing.known import known_positions, prefer_known
 from kdistill.teachers.choosing.planning import Plan, check_budget, plan
 from kdistill.teachers.choosing.selection import STRATEGIES, select
@@ -9,6 +9,7 @@ from kdistill.teachers.ledger.records import JUDGING, LEARNING, SCORING, Account
 from kdistill.teachers.opening import open_teacher
 from kdistill.teachers.providers.http_client import post_json
 from kdistill.teachers.providers.preprocessing import SCALINGS
+from kdistill.teachers.questions import Answers
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 from kdistill.teachers.whitening import Whitening, fit_whitening
 

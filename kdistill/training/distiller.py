@@ -1,4 +1,7 @@
-"""The trainer: a Keras model whose `train_step` teaches the student to rank in the joint space."""
+"""The trainer: a Keras model whose `train_step` teaches the student to rank in the joint space.
+
+One class and long, since Keras wants compiling, the steps, metrics and both directions of saving in one place.
+"""
 
 import dataclasses
 from typing import Any

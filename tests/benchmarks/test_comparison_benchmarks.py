@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.teachers.comparing import figures_of
+from benchmarks.teachers.comparing_results import figures_of
 
 REPOSITORY = Path(__file__).parents[2]
 

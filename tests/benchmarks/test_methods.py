@@ -22,7 +22,7 @@ from benchmarks.methods.results import FIELDS, Results
 from kdistill import losses
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.stages.distill import loss_of, parse_options
+from kdistill.stages.distilling.distill import loss_of, parse_options
 
 SETUPS = dict.fromkeys((*METHODS, *REFERENCES), "a")
 

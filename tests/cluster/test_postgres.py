@@ -16,7 +16,7 @@ from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 from kdistill.teachers.__main__ import main
-from kdistill.teachers.ledger.locations import without_secrets
+from kdistill.teachers.ledger.addresses import without_secrets
 from kdistill.teachers.ledger.records import Question
 
 QUESTIONS = [Question(f"hash{index}", f"name{index}") for index in range(6)]

@@ -7,7 +7,8 @@ import PIL.Image
 import pytest
 
 from kdistill.data.images import ImageSet
-from kdistill.data.revisited import RevisitedTruth, revisited_data
+from kdistill.data.revisited import revisited_data
+from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.data.sources import open_data
 from kdistill.errors import KdistillError
 

@@ -7,9 +7,8 @@ import pytest
 
 from export.gate.sample import draw, read_sample
 from kdistill.data import Image, ImageSet, RetrievalData
-from kdistill.data.revisited import RevisitedTruth
+from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
-from kdistill.settings.settings import Settings
 
 ONE = np.zeros((4, 4, 3), np.uint8)
 
@@ -107,8 +106,8 @@ def test_the_judge_scores_the_sample_by_the_runs_rules_and_leaves_out_what_canno
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     images[7] = Image("7", path=tmp_path / "bad.jpg")
     labels = np.arange(120) % 6
-    settings = Settings(seed=2)
-    alone = read_sample(RetrievalData("x", ImageSet([]), ImageSet(images, labels)), 8, settings, limit=1000)
+    options = {"seed": 2, "strict": False, "max_memory_mb": 64, "limit": 1000}
+    alone = read_sample(RetrievalData("x", ImageSet([]), ImageSet(images, labels)), 8, **options)
     assert (alone.facts["images"], alone.facts["queries"], alone.facts["seed"]) == (119, None, 2)
     vectors = rng.normal(size=(119, 5)).astype(np.float32)
     expected = evaluate_leave_one_out(vectors, np.delete(labels, 7)).map
@@ -116,7 +115,7 @@ def test_the_judge_scores_the_sample_by_the_runs_rules_and_leaves_out_what_canno
 
     # The same photos under the same names search and are searched.
     both = RetrievalData("x", ImageSet([]), ImageSet(images, labels), ImageSet(images[:20], labels[:20]))
-    sample = read_sample(both, 8, settings, limit=1000)
+    sample = read_sample(both, 8, **options)
     assert sample.pixels.shape == (119 + 19, 8, 8, 3)
     np.testing.assert_array_equal(sample.pixels[0], pixels[0])
     np.testing.assert_array_equal(sample.pixels[19], pixels[0])

@@ -17,8 +17,8 @@ from kdistill.data.pipeline import rows_of_step
 from kdistill.errors import KdistillError
 from kdistill.evaluation.blockwise import memory
 from kdistill.settings import Settings
-from kdistill.stages import judge
-from kdistill.stages.judge import Judge, Vectors
+from kdistill.stages.judging import judge
+from kdistill.stages.judging.judge import Judge, Vectors
 from kdistill.training.distiller import Distiller
 
 

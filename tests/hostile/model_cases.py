@@ -17,7 +17,7 @@ from hostile_case import MARKER, Cases, sparse
 from kdistill import students
 from kdistill.data import Image
 from kdistill.runtimes.embedders import open_embedder
-from kdistill.stages.evaluate import load_student
+from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import open_teacher
 

@@ -10,7 +10,7 @@ from benchmarks.teachers.selection import write_smoke_data
 from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
-from kdistill.stages.answered import answered
+from kdistill.stages.distilling.answered import answered
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 

@@ -16,7 +16,7 @@ import main
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import FIELDS, Settings
 from kdistill.settings.effects import without_effect
-from kdistill.stages.evaluate import load_student
+from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 

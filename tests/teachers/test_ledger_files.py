@@ -13,7 +13,7 @@ import pytest
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import Ledger
 from kdistill.teachers.__main__ import main
-from kdistill.teachers.ledger.locations import is_address
+from kdistill.teachers.ledger.addresses import is_address
 from kdistill.teachers.ledger.records import Question
 from kdistill.teachers.ledger.transfer import verify
 

@@ -14,8 +14,8 @@ from kdistill import students
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, SynchronisedBatchNormalization
 from kdistill.training.distiller import Distiller
-from kdistill.training.distributed_fit import distributed_batches, distributed_fit
 from kdistill.training.distribution import copy_of, gather_rows, strategy_of
+from kdistill.training.fit import train
 
 STEPS, BATCH = 4, 8
 RANDOM = np.random.default_rng(0)
@@ -47,27 +47,25 @@ def distiller_of(student, loss, joint_space, mixtures=0, bank=0, projection_dim=
     return distiller
 
 
-def train(strategy, options, loss, targets, joint_space="global"):
+def trained_by(strategy, options, loss, targets, joint_space="global"):
     """Returns the losses of the steps; after the last, some embeddings, what was remembered, and the bank's rows."""
     keras.utils.set_random_seed(1)
     # Its batch normalisation is trained, so it must be synchronised.
     student = students.build("small_cnn", alpha=0.25, image_size=16, embedding_dim=4)
 
-    def batches(replicas=1, part=range(1)):
+    def batches(first_step, last_step, **parts):
         return training_batches(
-            PIXELS, targets, batch_size=BATCH, image_size=16, first_step=0, last_step=STEPS, seed=3, augment=True,
-            replicas=replicas, part=part,
+            PIXELS, targets, batch_size=BATCH, image_size=16, first_step=first_step, last_step=last_step, seed=3,
+            augment=True, **parts,
         )  # fmt: skip
 
     if strategy is None:
         distiller = distiller_of(student, loss, joint_space, **options)
-        history = distiller.fit(batches(), epochs=STEPS, steps_per_epoch=1, verbose=0, shuffle=False)
     else:
         with strategy.scope():
             distiller = distiller_of(copy_of(student, synchronised=True), loss, joint_space, **options)
-        history = distributed_fit(
-            distiller, distributed_batches(strategy, batches), strategy=strategy, lengths=[1] * STEPS, verbose=0,
-        )  # fmt: skip
+    # Epochs of one step, so that the history holds the loss of each.
+    history = train(distiller, batches, steps=STEPS, pauses=range(1, STEPS + 1), strategy=strategy, verbose=0)
     trained = copy_of(distiller.student, synchronised=False)
     return {
         "loss": history.history["loss"],
@@ -125,8 +123,8 @@ def main():
     result = {"replicas": strategy.num_replicas_in_sync, "gather": gathered_gradient(strategy), "cases": {}}
     result["far_from_zero"] = far_from_zero(strategy)
     for name, case in CASES.items():
-        result["cases"][name] = {"one": train(None, *case), "two": train(strategy, *case)}
-    result["replica"] = train(strategy, *CASES["bank"], joint_space="replica")
+        result["cases"][name] = {"one": trained_by(None, *case), "two": trained_by(strategy, *case)}
+    result["replica"] = trained_by(strategy, *CASES["bank"], joint_space="replica")
     print(json.dumps(result), file=sys.stdout)
 
 

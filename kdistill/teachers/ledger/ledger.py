@@ -9,6 +9,8 @@ All but a question that was never asked count as spent:
                           in flight --mark, or its asker died--> unknown   perhaps charged; asked again it counts twice
                           in flight --its asker died--> (absent)  where the teacher is repeatable, so charges nothing
                           in flight --store or mark--> bad  charged, but no usable vector: never in the cache
+
+One class and long: each method is one transaction, and together they are all that may be done to a ledger.
 """
 
 import time

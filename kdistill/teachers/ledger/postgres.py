@@ -13,8 +13,8 @@ import psycopg
 import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
+from kdistill.teachers.ledger.addresses import address_text, secrets_of
 from kdistill.teachers.ledger.database import BUSY_SECONDS, Database, NoLedger, metadata
-from kdistill.teachers.ledger.locations import address_text, secrets_of
 from kdistill.teachers.ledger.migration import is_old, migrate, views_of_old
 
 _CREATION_LOCK = 0x6B64_6973_7469_6C6C  # "kdistill" in ASCII

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import re
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +20,7 @@ from typing import Any
 from absl import logging
 
 from kdistill.errors import ArgumentError
+from kdistill.teachers.providers.http_connection import Http, Https, NoRedirect
 from kdistill.teachers.providers.http_faults import MAX_BODY, secrets_of, shown, told
 from kdistill.teachers.providers.http_statuses import Verdict, is_limit, verdict
 from kdistill.teachers.providers.http_waits import MAX_WAIT, asked_wait, backoff, limit_reset
@@ -71,7 +71,7 @@ class HttpClient:
         self._url = urllib.parse.urlunsplit(parts._replace(fragment=""))
         self._secrets = secrets_of(self._url, self._headers)
         self._timeout, self._retries, self._sleep = timeout, retries, sleep
-        self._opener = urllib.request.build_opener(_NoRedirect, _Http, _Https)
+        self._opener = urllib.request.build_opener(NoRedirect, Http, Https)
 
     def post(self, body: bytes, accept: str = "application/json") -> tuple[str, bytes]:
         """Returns the answer's content type and content.
@@ -247,50 +247,3 @@ def _header_value(name: str, value: str) -> str:
 
 def _reason(error: object) -> str:
     return str(error) or type(error).__name__
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-class _Connection(http.client.HTTPConnection):
-    """Tells a request that was not sent whole from an answer that did not come.
-
-    A service that turns a request away may close the connection before it has taken all of it: what it said is read
-    all the same.
-    """
-
-    _cut: OSError | None = None
-
-    def send(self, data: Any) -> None:
-        if self._cut is not None:
-            return
-        if self.sock is None:
-            self.connect()
-        try:
-            super().send(data)
-        except (BrokenPipeError, ConnectionResetError, ssl.SSLError) as error:
-            self._cut = error
-
-    def getresponse(self) -> http.client.HTTPResponse:
-        try:
-            return super().getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            if self._cut is not None:
-                raise urllib.error.URLError(self._cut) from error
-            raise
-
-
-class _SecureConnection(_Connection, http.client.HTTPSConnection):
-    pass
-
-
-class _Http(urllib.request.HTTPHandler):
-    def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_Connection, request)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def https_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(_SecureConnection, request)

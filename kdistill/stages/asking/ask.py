@@ -16,11 +16,11 @@ from kdistill.evaluation import embed_images
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares
-from kdistill.stages.ask_comparisons import ask_comparisons
-from kdistill.stages.edited import contents_of
+from kdistill.stages.asking.ask_comparisons import ask_comparisons
+from kdistill.stages.asking.edited import contents_of
+from kdistill.stages.asking.rehearsal import rehearse
+from kdistill.stages.judging.scoring import print_scoring_plans
 from kdistill.stages.models import start_student, teacher_of
-from kdistill.stages.rehearsal import rehearse
-from kdistill.stages.scoring import print_scoring_plans
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

@@ -11,8 +11,8 @@ from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
+from kdistill.settings.groups.training import TrainingSettings
 from kdistill.settings.loss_options import parse_loss_options
-from kdistill.settings.training import TrainingSettings
 from kdistill.training import optimizers
 from kdistill.training.distiller import Distiller
 

@@ -7,9 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kdistill.compression.training import Compaction, Recipe, train_to_target
+from kdistill.compression.plan import Compaction
+from kdistill.compression.training import Recipe, train_to_target
 from kdistill.settings import Settings
-from kdistill.stages.trainer import build_distiller, loss_of
+from kdistill.stages.distilling.trainer import build_distiller, loss_of
 from kdistill.stages.workdir import Workdir
 from kdistill.training import optimizers
 from kdistill.training.distiller import Distiller

@@ -9,8 +9,8 @@ from kdistill.errors import ArgumentError
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.evaluation.whitening import Whitening, fit_learned_whitening, fit_whitening, matching_pairs
 from kdistill.settings import Settings
-from kdistill.settings.evaluation import EvaluationSettings
-from kdistill.stages.judge import Judge, Vectors
+from kdistill.settings.groups.evaluation import EvaluationSettings
+from kdistill.stages.judging.judge import Judge, Vectors
 
 
 def row_name(settings: EvaluationSettings) -> str | None:

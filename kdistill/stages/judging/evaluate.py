@@ -15,10 +15,10 @@ from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.stages.judge import Judge, Vectors
+from kdistill.stages.judging.judge import Judge, Vectors
+from kdistill.stages.judging.postprocess import postprocessed, row_name
+from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.models import start_student
-from kdistill.stages.postprocess import postprocessed, row_name
-from kdistill.stages.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

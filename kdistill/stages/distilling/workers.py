@@ -3,7 +3,7 @@
 from absl import logging
 
 from kdistill.settings import Settings
-from kdistill.stages.distill import distill
+from kdistill.stages.distilling.distill import distill
 from kdistill.stages.workdir import Workdir
 from kdistill.training.distribution import chief_says, is_chief, strategy_of
 

@@ -7,8 +7,8 @@ from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, learns_orders
-from kdistill.stages.comparisons import ordered_lists, ranked_pool
-from kdistill.stages.edited import unchanged_rows
+from kdistill.stages.asking.edited import unchanged_rows
+from kdistill.stages.distilling.comparisons import ordered_lists, ranked_pool
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers.whitening import fit_whitening
 

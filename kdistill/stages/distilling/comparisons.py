@@ -11,7 +11,7 @@ from kdistill.preferences.consistency import settle
 from kdistill.preferences.pairs import Preferences
 from kdistill.preferences.ranker import fit_orders, fit_preferences
 from kdistill.settings import Settings
-from kdistill.stages.pool_features import pool_features
+from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.workdir import Workdir
 
 

@@ -12,7 +12,7 @@ from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, teacher_kind
-from kdistill.stages.judge import Judge, Vectors
+from kdistill.stages.judging.judge import Judge, Vectors
 from kdistill.stages.models import teacher_of
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, Plan, Teacher, ask, plan

@@ -3,8 +3,8 @@
 import keras
 
 from kdistill.settings import Settings
+from kdistill.stages.distilling.trainer import loss_of, optimizer_of
 from kdistill.stages.models import start_student
-from kdistill.stages.trainer import loss_of, optimizer_of
 
 
 def rehearse(settings: Settings) -> None:

@@ -20,14 +20,14 @@ from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
-from kdistill.stages.answered import answered
-from kdistill.stages.comparisons import readable_lists
+from kdistill.stages.distilling.answered import answered
+from kdistill.stages.distilling.comparisons import readable_lists
+from kdistill.stages.distilling.shrinking import shrink, shrinks
+from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.library import DISTILL
 from kdistill.stages.models import read_images, start_student
-from kdistill.stages.shrinking import shrink, shrinks
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
-from kdistill.stages.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of

@@ -19,8 +19,8 @@ from kdistill.preferences.pairs import (
 )
 from kdistill.preferences.proposals import propose
 from kdistill.settings import Settings
+from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.models import teacher_of
-from kdistill.stages.pool_features import pool_features
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

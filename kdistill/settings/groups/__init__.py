@@ -1,0 +1,1 @@
+"""The groups of settings: what most people read first."""

@@ -1,0 +1,35 @@
+"""Checks of the settings of networks, by the facts of their backbones."""
+
+from pathlib import Path
+
+from kdistill.errors import ArgumentError
+from kdistill.facts.students import IMAGENET, check_size, check_width
+from kdistill.settings.settings import Settings
+
+
+def check_networks(settings: Settings) -> None:
+    student = settings.student
+    weights = student.student_weights
+    distilled = weights is not None and weights.endswith(".keras")
+    check_network("", student.backbone, student.alpha, student.image_size, None if distilled else weights)
+    if distilled and not Path(str(weights)).is_file():
+        raise ArgumentError(f"--student_weights={weights} does not exist")
+    if student.embedding_dim == 1:
+        raise ArgumentError("--embedding_dim=1: an embedding takes at least 2 dimensions; 0 leaves out the projection")
+    if student.hash_bits % 8:
+        raise ArgumentError(f"--hash_bits={student.hash_bits} is no multiple of 8")
+
+
+def check_network(prefix: str, backbone: str, alpha: float, side: int, weights: str | None) -> None:
+    """Checks one network by the facts of its backbone; flags are `prefix` with backbone, alpha, image_size."""
+    flag = "teacher" if prefix == "teacher_" else f"{prefix or 'student_'}weights"
+    try:
+        check_size(backbone, side)
+    except ArgumentError as error:
+        raise ArgumentError(f"--{prefix}image_size: {error}") from error
+    try:
+        check_width(backbone, alpha, weights)
+    except ArgumentError as error:
+        raise ArgumentError(f"--{prefix}alpha, --{flag}: {error}") from error
+    if weights is not None and weights != IMAGENET and not Path(weights).is_file():
+        raise ArgumentError(f"--{flag}={weights} does not exist; give a .weights.h5 file or imagenet")

@@ -1,0 +1,81 @@
+"""Checks of the settings of training."""
+
+import importlib.util
+
+from kdistill.errors import ArgumentError
+from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, ORDERS, checked_options
+from kdistill.facts.optimizers import OPTIMIZERS
+from kdistill.settings.effects import learns_orders, without_effect
+from kdistill.settings.loss_options import parse_loss_options
+from kdistill.settings.settings import Settings
+
+
+def check_training(settings: Settings) -> None:
+    training = settings.training
+    orders = learns_orders(settings)
+    if not orders:
+        if training.loss.startswith(ADDONS_PREFIX):
+            _needs_addons("loss", training.loss)
+        elif training.loss not in LOSSES:
+            offered = ", ".join(name for name, facts in LOSSES.items() if not facts.needs_labels)
+            raise ArgumentError(
+                f"--loss={training.loss}: loss {training.loss!r} is unknown; choose one of {offered}, or Addons>..."
+            )
+        elif LOSSES[training.loss].needs_labels:
+            raise ArgumentError(f"--loss={training.loss} learns from class labels, which a run does not have")
+    options = parse_loss_options(training.loss_options)
+    if orders or not training.loss.startswith(ADDONS_PREFIX):
+        try:
+            checked_options(ORDERS if orders else training.loss, options)
+        except ArgumentError as error:
+            raise ArgumentError(f"--loss_options: {error}") from error
+    if training.optimizer.startswith(ADDONS_PREFIX):
+        _needs_addons("optimizer", training.optimizer)
+    elif training.optimizer.lower() not in OPTIMIZERS:
+        raise ArgumentError(
+            f"--optimizer={training.optimizer} is unknown; choose one of {', '.join(OPTIMIZERS)}, or Addons>..."
+        )
+    if training.strategy != "none" and orders:
+        raise ArgumentError("training from orders runs in one process; leave out --strategy")
+
+
+def check_joint_space(settings: Settings) -> None:
+    joint = settings.joint
+    if not joint.mixtures and "anchors" not in without_effect(settings):
+        return
+    if not joint.mixtures and joint.anchors == "mixtures":
+        raise ArgumentError("--anchors=mixtures with --mixtures=0: there is nothing that ranks")
+    if not joint.mixtures and not joint.bank_size and joint.rank_against == "mixtures":
+        raise ArgumentError("--rank_against=mixtures with --mixtures=0 and --bank_size=0: there is nothing to rank")
+
+
+def check_compaction(settings: Settings) -> None:
+    compaction = settings.compaction
+    if compaction.target_flops and compaction.target_params:
+        raise ArgumentError("--target_flops and --target_params were given; one of them decides")
+    if not compaction.target_flops and not compaction.target_params:
+        return
+    target = "target_flops" if compaction.target_flops else "target_params"
+    if settings.training.strategy != "none":
+        raise ArgumentError(f"a student that shrinks trains on one device; leave out --strategy or --{target}")
+    if settings.student.hash_bits:
+        raise ArgumentError(f"a student that shrinks has no binary codes yet; leave out --hash_bits or --{target}")
+    if learns_orders(settings):
+        raise ArgumentError("a student that shrinks learns from vectors; give orders a ranker (--ranker_backbone)")
+    if not compaction.shrink_from < compaction.shrink_until < 1:
+        raise ArgumentError(
+            "--shrink_from and --shrink_until are shares of the steps, one after the other; "
+            f"{compaction.shrink_from} and {compaction.shrink_until} were given"
+        )
+    if settings.training.steps < 3:
+        raise ArgumentError(
+            f"a student that shrinks trains in three phases; --steps={settings.training.steps} is too few"
+        )
+
+
+def _needs_addons(setting: str, value: str) -> None:
+    if importlib.util.find_spec("tensorflow_addons") is None:
+        raise ArgumentError(
+            f"--{setting}={value} belongs to tensorflow-addons, which is not installed; "
+            "use the environment of `pip install .[addons]`"
+        )

@@ -1,0 +1,1 @@
+"""The stage `ask`: which questions are asked, and the answers kept."""

@@ -1,0 +1,1 @@
+"""The stage `distill`: what the student learns from, and its training."""

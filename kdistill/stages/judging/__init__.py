@@ -1,0 +1,1 @@
+"""The stage `evaluate`: the rules of judging, and whose rows stand in the table."""
