@@ -44,7 +44,14 @@ def test_about_two_dozen_are_what_most_runs_need():
 
 
 def test_values_of_another_kind_are_refused_by_name():
-    for name, value in (("steps", "7"), ("steps", 1.5), ("augment", 1), ("scales", 1.0), ("loss", None), ("top_k", True)):
+    for name, value in (
+        ("steps", "7"),
+        ("steps", 1.5),
+        ("augment", 1),
+        ("scales", 1.0),
+        ("loss", None),
+        ("top_k", True),
+    ):
         with pytest.raises(ArgumentError, match=f"--{name}"):
             Settings.of(**{name: value})
     with pytest.raises(ArgumentError, match="no setting 'step'"):

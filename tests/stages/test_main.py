@@ -255,6 +255,7 @@ def test_mistakes_on_the_command_line_exit_with_a_hint_and_no_traceback(photos, 
     assert "Traceback" in told.stderr
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_paid_for(photos, tmp_path):
     settings = _settings(photos, tmp_path, steps=8, evaluations=2)
     main.run_stages(settings, ["ask"], redo=False)
