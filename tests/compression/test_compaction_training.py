@@ -129,6 +129,7 @@ def test_the_target_is_met_with_a_plain_student_that_still_finds(tmp_path):
     assert [line["step"] for line in read_history(history)] == [30, 60, 90, 120, 144, 150, 180, 210, 240]
 
 
+@pytest.mark.long
 def test_parameters_are_a_target_and_the_loss_an_importance_as_well():
     small = shrink(6, compaction=Compaction(target_params=0.5, channel_importance="loss", channel_cost_power=1.0))
     assert small.count_params() <= 0.5 * large().count_params()
@@ -150,10 +151,13 @@ def whole():
     return bits(shrink(12))
 
 
+@pytest.mark.long
 def test_pauses_do_not_change_the_student(whole):
     assert bits(shrink(12, pause_steps(12, 4))) == whole
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 @pytest.mark.parametrize("killed", [[("shrinking", 3), ("small", 2)]])
 def test_a_kill_in_any_phase_does_not_change_the_student(whole, tmp_path, killed):
     for name, after in killed:

@@ -62,9 +62,8 @@ def assert_same(first: Path, second: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.fixture
-def interrupt(monkeypatch):
-    """Makes the training stop as by Ctrl-C after its third checkpoint; calls off the stop when it is called."""
+def interrupted(photos: Path, workdir: Path) -> None:
+    """Trains until it stops as by Ctrl-C after the third checkpoint."""
     save, saved = ResumableCheckpoint.on_epoch_end, []
 
     def stop(self, epoch, logs=None):
@@ -73,43 +72,44 @@ def interrupt(monkeypatch):
         if len(saved) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ResumableCheckpoint, "on_epoch_end", stop)
-    return lambda: monkeypatch.setattr(ResumableCheckpoint, "on_epoch_end", save)
-
-
-def interrupted(photos: Path, workdir: Path, call_off, **changes) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        main.run_stages(settings(photos, workdir, **changes), TRAINING, redo=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumableCheckpoint, "on_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main.run_stages(settings(photos, workdir), TRAINING, redo=False)
     assert (workdir / "checkpoints" / "checkpoint").exists()
     assert not (workdir / "student.keras").exists()
-    call_off()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"evaluations": 3},
-        {"evaluations": 4},
-        {"loss": "list_mle"},
-        {"loss_options": "student_temperature=0.2"},
-        {"learning_rate": 5e-3},
-        {"batch_size": 4},
-        {"steps": 10},
-        {"steps": 20},
-        {"mixtures": 0},
-        {"augment": False},
-        {"embedding_dim": 12},
-        {"optimizer": "sgd"},
-    ],
-    ids=str,
-)
-def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, tmp_path, interrupt, changes):
-    interrupted(photos, tmp_path / "run", interrupt)
+@pytest.fixture(scope="module")
+def begun(photos, tmp_path_factory):
+    """The work folder of a training that was interrupted; each test takes a copy."""
+    workdir = tmp_path_factory.mktemp("begun") / "run"
+    interrupted(photos, workdir)
+    return workdir
+
+
+QUICK = [{"evaluations": 3}, {"loss": "list_mle"}, {"learning_rate": 5e-3}, {"batch_size": 4}]
+OTHERS = [
+    {"evaluations": 4},
+    {"loss_options": "student_temperature=0.2"},
+    {"steps": 10},
+    {"steps": 20},
+    {"mixtures": 0},
+    {"augment": False},
+    {"embedding_dim": 12},
+    {"optimizer": "sgd"},
+]
+
+
+@pytest.mark.parametrize("changes", [*QUICK, *(pytest.param(one, marks=pytest.mark.long) for one in OTHERS)], ids=str)
+def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, begun, tmp_path, changes):
+    shutil.copytree(begun, tmp_path / "run")
     main.run_stages(settings(photos, tmp_path / "run", **changes), TRAINING, redo=False)
     main.run_stages(settings(photos, tmp_path / "fresh", **changes), TRAINING, redo=False)
     assert_same(tmp_path / "run", tmp_path / "fresh")
 
 
+@pytest.mark.long
 def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     for number, evaluations in enumerate((1, 5, 12)):
         main.run_stages(settings(photos, tmp_path / str(number), evaluations=evaluations), TRAINING, redo=False)
@@ -120,8 +120,9 @@ def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     assert_same(tmp_path / "0", tmp_path / "2")
 
 
-def test_another_seed_is_refused_and_redone(photos, tmp_path, interrupt):
-    interrupted(photos, tmp_path / "run", interrupt)
+@pytest.mark.long
+def test_another_seed_is_refused_and_redone(photos, begun, tmp_path):
+    shutil.copytree(begun, tmp_path / "run")
     other = settings(photos, tmp_path / "run", seed=1)
     with pytest.raises(ArgumentError, match="run with --seed=0, not 1"):
         main.run_stages(other, TRAINING, redo=False)
@@ -133,10 +134,10 @@ def test_another_seed_is_refused_and_redone(photos, tmp_path, interrupt):
     assert_same(tmp_path / "run", tmp_path / "fresh")
 
 
-def test_a_photo_that_was_replaced_is_not_trained_on_by_half(photos, tmp_path, interrupt):
+def test_a_photo_that_was_replaced_is_not_trained_on_by_half(photos, tmp_path):
     data = tmp_path / "photos"
     shutil.copytree(photos, data)
-    interrupted(data, tmp_path / "run", interrupt)
+    interrupted(data, tmp_path / "run")
     with np.load(tmp_path / "run" / "answers.npz") as answers:
         name = str(answers["ids"][0])
     PIL.Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(data / name)
@@ -161,6 +162,7 @@ def test_more_answers_after_a_finished_run_reach_the_student(photos, tmp_path):
     assert next(row for row in rows["rows"] if row["name"] == "student")["queries"] == 20
 
 
+@pytest.mark.long
 def test_a_deleted_student_is_made_again_without_training(photos, tmp_path, caplog):
     main.run_stages(settings(photos, tmp_path / "run"), TRAINING, redo=False)
     before = weights(tmp_path / "run")

@@ -30,10 +30,10 @@ SMALL = {
     "embedding_dim": 12,
     "augment": False,
     "learning_rate": 3e-3,
-    "steps": 400,
+    "steps": 160,
     "batch_size": 20,
     "mixtures": 20,
-    "evaluations": 8,
+    "evaluations": 4,
     "val_file": "val.txt",
     "benchmark_runs": 3,
     "top_k": 3,
@@ -79,46 +79,57 @@ def _run(arguments, **options):
 
 @pytest.fixture(scope="module")
 def finished(photos, tmp_path_factory):
-    """A whole run that was killed in the middle of training and started again."""
+    """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("run") / "work"
-    command = _arguments(_settings(photos, workdir))
+    main.run_stages(_settings(photos, workdir), list(main.STAGES.defaults), redo=False)
+    return workdir
+
+
+MADE = (
+    "flags.txt",
+    "ledger.sqlite",
+    "answers.npz",
+    "student.keras",
+    "student.onnx",
+    "student.tflite",
+    "student_float16.tflite",
+    "student_dynamic_int8.tflite",
+    "retriever.tflite",
+    "retriever.json",
+    "retriever.onnx",
+    "retriever.onnx.json",
+    "card.json",
+    "metrics.json",
+    "report.html",
+)
+
+
+def check_files(workdir):
+    for name in MADE:
+        assert (workdir / name).stat().st_size > 0, name
+    assert list((workdir / "logs").rglob("events*"))
+
+
+def test_a_run_makes_every_file(finished):
+    check_files(finished)
+
+
+@pytest.mark.long
+def test_a_killed_run_continues_and_makes_every_file_without_a_warning(photos, tmp_path):
+    workdir = tmp_path / "work"
+    command = _arguments(_settings(photos, workdir, steps=400, evaluations=40))
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not (workdir / "checkpoints" / "checkpoint").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not (workdir / "student.keras").exists()
-    return workdir, _run(command)
-
-
-def test_a_killed_run_continues_and_makes_every_file(finished):
-    workdir, result = finished
+    result = _run(command)
     assert result.returncode == 0, result.stderr
     assert "ask: already done" in result.stderr
     assert "continuing after" in result.stderr
-    for name in (
-        "flags.txt",
-        "ledger.sqlite",
-        "answers.npz",
-        "student.keras",
-        "student.onnx",
-        "student.tflite",
-        "student_float16.tflite",
-        "student_dynamic_int8.tflite",
-        "retriever.tflite",
-        "retriever.json",
-        "retriever.onnx",
-        "retriever.onnx.json",
-        "card.json",
-        "metrics.json",
-        "report.html",
-    ):
-        assert (workdir / name).stat().st_size > 0, name
-    assert list((workdir / "logs").rglob("events*"))
-
-
-def test_no_warning_of_a_library_reaches_the_user(finished):
-    _, result = finished
+    check_files(workdir)
+    # No warning of a library reaches the user.
     for line in (result.stdout + result.stderr).splitlines():
         assert "Warning" not in line, line
         assert "WARNING" not in line, line
@@ -126,7 +137,7 @@ def test_no_warning_of_a_library_reaches_the_user(finished):
 
 
 def test_metrics_have_the_promised_rows_and_files(finished):
-    metrics = json.loads((finished[0] / "metrics.json").read_text())
+    metrics = json.loads((finished / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["rows"]}
     assert set(rows) == {"teacher", "student", "untouched"}
     assert rows["student"]["queries"] == 40
@@ -142,14 +153,14 @@ def test_metrics_have_the_promised_rows_and_files(finished):
 
 
 def test_started_again_it_says_so_and_spends_nothing(finished, photos):
-    workdir, _ = finished
+    workdir = finished
     before = (workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()
     main.run_stages(_settings(photos, workdir), list(main.STAGES.defaults), redo=False)
     assert ((workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()) == before
 
 
 def test_the_flags_it_writes_reproduce_it(finished, photos):
-    workdir, _ = finished
+    workdir = finished
     flags = [line for line in (workdir / "flags.txt").read_text().splitlines() if not line.startswith("#")]
     named = {line.split("=")[0].removeprefix("--") for line in flags}
     assert named == FIELDS.keys() - without_effect(_settings(photos, workdir)).keys()
@@ -159,8 +170,8 @@ def test_the_flags_it_writes_reproduce_it(finished, photos):
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished, photos):
-    with pytest.raises(ArgumentError, match=r"run with --steps=400, not 100; name another --workdir"):
-        main.run_stages(_settings(photos, finished[0], steps=100), ["evaluate"], redo=False)
+    with pytest.raises(ArgumentError, match=r"run with --steps=160, not 100; name another --workdir"):
+        main.run_stages(_settings(photos, finished, steps=100), ["evaluate"], redo=False)
 
 
 def test_redo_pays_for_nothing_twice(photos, tmp_path):
@@ -244,6 +255,7 @@ def test_mistakes_on_the_command_line_exit_with_a_hint_and_no_traceback(photos, 
     assert "Traceback" in told.stderr
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_paid_for(photos, tmp_path):
     settings = _settings(photos, tmp_path, steps=8, evaluations=2)
     main.run_stages(settings, ["ask"], redo=False)
