@@ -1,6 +1,5 @@
 """Faults inside a stage: damaged checkpoints, losses that are not finite, edited images, no memory."""
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -46,8 +45,9 @@ def undistilled(undisturbed, tmp_path):
     workdir = tmp_path / "work"
     shutil.copytree(undisturbed, workdir)
     (workdir / "student.keras").unlink()
-    stages = json.loads((workdir / "stages.json").read_text())
-    (workdir / "stages.json").write_text(json.dumps({"ask": stages["ask"]}))
+    record = json.loads((workdir / "stages.json").read_text())
+    record["stages"] = {"ask": record["stages"]["ask"]}
+    (workdir / "stages.json").write_text(json.dumps(record))
     return workdir
 
 
@@ -105,7 +105,7 @@ def test_an_image_edited_after_it_was_asked_about_is_left_out_and_told(photos, u
     main.run_stages(changed, ["distill"], redo=False)
     assert f"skipped: image {name!r} was changed after the teacher was asked about it" in caplog.text
     with pytest.raises(KdistillError, match=f"image {name!r} was changed"):
-        main.run_stages(dataclasses.replace(changed, strict=True), ["distill"], redo=True)
+        main.run_stages(changed.changed(strict=True), ["distill"], redo=True)
 
 
 def vectors(count: int) -> np.ndarray:

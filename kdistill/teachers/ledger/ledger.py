@@ -58,12 +58,11 @@ class Ledger:
         self._database = open_database(path, create=create and not read_only, read_only=read_only)
         self._askers = self._database.askers
         self.path = self._database.name
-        with self._database.reading() as connection:
-            row = statements.source_row(connection)
-        if row is not None and row.format != FORMAT:
-            raise KdistillError(
-                f"the ledger {self.path} has format {row.format}; this version reads formats 1 to {FORMAT}"
-            )
+        try:
+            self._check_format()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "Ledger":
         return self
@@ -293,6 +292,14 @@ class Ledger:
     def file_faults(self) -> list[str]:
         """Returns what the database itself finds wrong with the file; empty when it is whole."""
         return self._database.faults()
+
+    def _check_format(self) -> None:
+        with self._database.reading() as connection:
+            row = statements.source_row(connection)
+        if row is not None and row.format != FORMAT:
+            raise KdistillError(
+                f"the ledger {self.path} has format {row.format}; this version reads formats 1 to {FORMAT}"
+            )
 
     def _bound(self, connection: sa.Connection) -> Any:
         row = statements.source_row(connection)
