@@ -58,7 +58,8 @@ test-web: $(VENV)/installed-test
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
 test-addons: .venv-addons/installed
-	.venv-addons/bin/python -m pytest $(SPREAD) -m "not long or both_stacks" tests tests/addons
+	.venv-addons/bin/python -m pytest tests/addons
+	.venv-addons/bin/python -m pytest $(SPREAD) -m "not long or both_stacks"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
