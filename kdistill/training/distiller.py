@@ -167,15 +167,19 @@ class Distiller(keras.Model):
         return {
             "optimizer": serialize(self.optimizer),
             "loss": serialize(self.ranking_loss),
+            # Beside its step and rate an optimizer has variables only after the first step of a training.
+            "trained": len(list(self.optimizer.variables)) > 2,
             **dataclasses.asdict(self.run_options),
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a distiller that is being loaded; the state of its optimizer is loaded after that."""
         deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        trained = config.pop("trained", True)
         parts = {name: deserialize(config[name]) for name in ("optimizer", "loss")}
         self.compile(**{**config, **parts})
-        if hasattr(self.optimizer, "build"):
+        if trained and hasattr(self.optimizer, "build"):
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:

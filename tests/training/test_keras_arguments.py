@@ -86,7 +86,7 @@ WEIGHTS = np.ones(12, np.float32)
         lambda distiller: fit(distiller, validation_data=(PIXELS, TEACHER, WEIGHTS)),
         lambda distiller: distiller.evaluate(PIXELS, TEACHER, sample_weight=WEIGHTS, verbose=0),
         lambda distiller: distiller.fit(
-            tf.data.Dataset.from_tensor_slices((PIXELS, TEACHER, WEIGHTS)).batch(4), verbose=0
+            tf.data.Dataset.from_tensor_slices((PIXELS, TEACHER, WEIGHTS)).batch(4), shuffle=False, verbose=0
         ),
         lambda distiller: distiller.train_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
         lambda distiller: distiller.test_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
