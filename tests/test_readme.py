@@ -1,8 +1,6 @@
 """What the README shows runs as it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import main
@@ -18,10 +16,10 @@ def _blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_library_example_runs_as_it_is(tmp_path):
+def test_the_library_example_runs_as_it_is(tmp_path, monkeypatch):
     (code,) = _blocks("python")
-    (tmp_path / "example.py").write_text(code)
-    subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "student.keras").exists()
     assert (tmp_path / "best.weights.h5").exists()
 

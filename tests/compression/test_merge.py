@@ -18,7 +18,7 @@ STUDENTS = {
     "mobilenet_v2": {"alpha": 0.35},
     "resnet50_v2": {},
 }
-LARGE = ("resnet50_v2",)
+LARGE = ("mobilenet_v2", "resnet50_v2")
 
 
 @pytest.mark.parametrize("backbone", [pytest.param(n, marks=pytest.mark.long if n in LARGE else ()) for n in STUDENTS])

@@ -12,6 +12,7 @@ from export.measure.latency import markdown_table, measure, summarise
 from kdistill.errors import KdistillError
 
 
+@pytest.mark.long
 def test_a_run_is_measured_with_the_quality_of_each_file(student, pixels, labels, embeddings, tmp_path):
     ids = [str(row) for row in range(len(embeddings))]
     rows = export_student(

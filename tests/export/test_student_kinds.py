@@ -103,7 +103,13 @@ def other_policy(policy: str) -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    ("policy", "error"), [("mixed_float16", 4e-3), ("mixed_bfloat16", 3e-2), ("bfloat16", 3e-2), ("float64", 1e-5)]
+    ("policy", "error"),
+    [
+        ("mixed_float16", 4e-3),
+        ("bfloat16", 3e-2),
+        pytest.param("mixed_bfloat16", 3e-2, marks=pytest.mark.long),
+        pytest.param("float64", 1e-5, marks=pytest.mark.long),
+    ],
 )
 def test_students_of_any_policy_become_float32_files(policy, error, student, pixels, tmp_path):
     model = other_policy(policy)
@@ -257,6 +263,7 @@ def test_a_student_of_values_that_are_not_finite_is_told(tmp_path):
         export_tflite(model, tmp_path / "net.tflite")
 
 
+@pytest.mark.long
 def test_a_network_of_keras_applications_becomes_onnx(pixels, tmp_path):
     image = keras.Input((32, 32, 3), dtype="uint8", name="image")
     scaled = keras.layers.Rescaling(1.0)(image)

@@ -54,6 +54,7 @@ def undistilled(undisturbed, tmp_path):
     return workdir
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["data-00000-of-00001", "index"])
 def test_a_truncated_checkpoint_means_the_one_before(photos, undisturbed, undistilled, caplog, part):
     newest = undistilled / "checkpoints" / f"ckpt-20.{part}"
@@ -64,6 +65,7 @@ def test_a_truncated_checkpoint_means_the_one_before(photos, undisturbed, undist
     assert same_weights(undisturbed / "student.keras", undistilled / "student.keras")
 
 
+@pytest.mark.long
 def test_no_checkpoint_that_can_be_read_is_told(photos, undistilled):
     for file in (undistilled / "checkpoints").glob("ckpt-*"):
         file.write_bytes(file.read_bytes()[:10])
@@ -71,6 +73,7 @@ def test_no_checkpoint_that_can_be_read_is_told(photos, undistilled):
         main.run_stages(settings_of(photos, undistilled), ["distill"], redo=False)
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_checkpoint(
     photos, undisturbed, undistilled, monkeypatch
 ):
@@ -95,6 +98,7 @@ def test_a_loss_that_is_not_finite_names_its_images_and_keeps_the_last_checkpoin
     assert same_weights(undisturbed / "student.keras", undistilled / "student.keras")
 
 
+@pytest.mark.long
 def test_an_image_edited_after_it_was_asked_about_is_left_out_and_told(photos, undistilled, tmp_path, caplog):
     data = tmp_path / "data"
     shutil.copytree(photos, data)
