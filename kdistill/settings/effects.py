@@ -60,6 +60,13 @@ def learns_orders(settings: Settings) -> bool:
     return settings.teacher.teacher_answers == "order" and settings.comparing.ranker_backbone is None
 
 
+def chooses(settings: Settings) -> str | None:
+    """Returns whose features decide what is asked: "student" (before distillation), "ranker", or None for chance."""
+    if compares(settings):
+        return "ranker" if settings.comparing.ranker_backbone else "student"
+    return None if settings.asking.selection == "random" else "student"
+
+
 def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yields (names, the setting that makes them idle, the reason where the setting's value does not say it)."""
     yield from _of_data(settings)

@@ -55,7 +55,8 @@ def run_stages(
     with workdir.locked():
         record = Record(workdir.path, registry)
         _check_plan(registry, record, settings, inputs, wanted, workdir, redo)
-        workdir.write_flags(settings)
+        record.write_figures()
+        record.write_flags(settings)
         for stage in registry:
             if stage in wanted:
                 _run(stage, record, settings, inputs, workdir, redo, before_training)
@@ -125,6 +126,7 @@ def _run(
     logging.info("%s ...", stage.name)
     started = time.monotonic()
     record.begin(stage)
+    record.write_flags(settings)
     if redo:
         workdir.forget(stage.name)
     if told is not None:
