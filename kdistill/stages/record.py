@@ -6,9 +6,11 @@ of all stages that are done, and of no others: a stage that has to run again tak
 that follow it. `flags.txt` states the settings of what is done.
 """
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +154,10 @@ def settings_of(workdir: str | Path) -> Settings:
     """Returns the settings that the finished stages of a run were made with (later stages win).
 
     Raises:
-        KdistillError: the record is damaged.
+        KdistillError: there is no record, or it is damaged.
     """
+    if not (Path(workdir) / "stages.json").is_file():
+        raise KdistillError(f"{workdir} holds no stages.json, the record of a run; give the work folder of a run")
     return Settings.of(**_merged(read_entries(Path(workdir)).values(), ("besides", "settings")))
 
 
@@ -181,6 +185,40 @@ def read_entries(workdir: Path) -> dict[str, dict[str, Any]]:
     ):
         raise KdistillError(f"{file} is not a record of stages; restore it or delete it")
     return entries
+
+
+def check_read(workdir: Path, stage: str, file: str) -> None:
+    """Checks that a stage is done and that it read a file of the work folder as it is now.
+
+    Raises:
+        KdistillError: it is not, or the record is damaged.
+    """
+    entry = read_entries(workdir).get(stage)
+    if entry is None:
+        raise KdistillError(f"the stage {stage!r} of {workdir} is not done; run it first (--stages={stage})")
+    # Records of an earlier form do not say what was read.
+    if entry["inputs"] and entry["inputs"].get(file) != sha256_of(workdir / file)[:16]:
+        raise KdistillError(f"the stage {stage!r} of {workdir} was run before {file} changed; run it again")
+
+
+@contextlib.contextmanager
+def changing(workdir: Path, file: str) -> Iterator[None]:
+    """Lets a command of ours change a file that a stage made: what made it and what read it stay done.
+
+    A file that somebody else changed before stays one that has to be made again.
+    """
+    path, record = workdir / file, workdir / "stages.json"
+    makers = [name for name, entry in read_entries(workdir).items() if file in entry["made"]]
+    ours = [name for name in makers if not _change_of(path, read_entries(workdir)[name]["made"][file])]
+    yield
+    if not ours or not path.is_file() or not os.access(workdir, os.W_OK):
+        return
+    content = read_json_object(record)
+    for entry in content["stages"].values():
+        for part, now in (("made", _about(path)), ("inputs", sha256_of(path)[:16])):
+            if file in entry[part]:
+                entry[part][file] = now
+    write_json(record, content)
 
 
 def refuse(stage: Stage, folder: Path, difference: Difference) -> ArgumentError:

@@ -1,6 +1,7 @@
 """What stands on the disk belongs together at every moment: the record, its figures, the flags that state them."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import pytest
 from light_stages import Killed
 from test_runs import LIGHT, NAMES, figures, photos, run, settings
 
+from export.__main__ import main as export_main
+from export.gate import run_gate
 from export.stage import _made
 from export.web import stage as web_stage
 from kdistill.data import ImageSet
@@ -141,10 +144,10 @@ PARTS = Registry(
 
 def test_files_of_an_undone_stage_go_when_it_runs_again(root, tmp_path):
     work = tmp_path / "run"
-    run_stages(PARTS, settings(root, work, shards=3), ["ask", "parts"])
-    run_stages(PARTS, settings(root, work, shards=3), ["ask"], redo=True)
+    run_stages(PARTS, settings(root, work, shards=3, top_k=2), ["ask", "parts"])
+    run_stages(PARTS, settings(root, work, shards=3, top_k=2), ["ask"], redo=True)
     assert (work / "part-2").exists(), "another stage does not take what can still be looked at"
-    run_stages(PARTS, settings(root, work, shards=1), ["parts"])
+    run_stages(PARTS, settings(root, work, shards=1, top_k=2), ["parts"])
     assert sorted(file.name for file in work.glob("part-*")) == ["part-0"]
 
 
@@ -259,3 +262,95 @@ def test_a_damaged_record_is_one_sentence(root, tmp_path, content):
     (work / "stages.json").write_text(content)
     with pytest.raises(KdistillError, match="is not a record of stages"):
         run(settings(root, work))
+
+
+def export_again(root, work):
+    with run_gate._at_work(work):
+        write_whole(work / "card.json", "with more checks")
+
+
+def test_a_card_that_our_own_command_changed_leaves_all_done(root, tmp_path, caplog):
+    work = tmp_path / "run"
+    run(settings(root, work))
+    export_again(root, work)
+    caplog.set_level("INFO", logger="absl")
+    run(settings(root, work))
+    assert sum("already done" in one.getMessage() for one in caplog.records) == len(NAMES)
+    assert (work / "card.json").read_text() == "with more checks"
+
+
+def test_a_card_that_somebody_changed_before_is_made_again(root, tmp_path):
+    work = tmp_path / "run"
+    run(settings(root, work))
+    before = (work / "card.json").read_text()
+    (work / "card.json").write_text("by hand")
+    export_again(root, work)
+    run(settings(root, work))
+    assert (work / "card.json").read_text() == before
+
+
+@pytest.mark.parametrize("command", [
+    ["verify"], ["convert", "--precision=float16"], ["retriever"],
+])  # fmt: skip
+def test_a_command_of_export_waits_for_no_run_and_says_so(root, tmp_path, capsys, command):
+    work = tmp_path / "run"
+    run(settings(root, work))
+    with Workdir(work).locked():
+        assert export_main([command[0], f"--run={work}", *command[1:]]) == 1
+    assert "another run" in capsys.readouterr().err
+
+
+def test_a_gallery_of_another_student_makes_no_retriever(root, tmp_path):
+    work = tmp_path / "run"
+    run(settings(root, work))
+    record.check_read(work, "evaluate", "student.keras")
+    (work / "student.keras").write_text("another")
+    with pytest.raises(KdistillError, match=r"'evaluate' of .* was run before student\.keras changed"):
+        record.check_read(work, "evaluate", "student.keras")
+    run(settings(root, work), ["ask", "distill"], redo=True)
+    with pytest.raises(KdistillError, match=r"the stage 'evaluate' of .* is not done"):
+        record.check_read(work, "evaluate", "student.keras")
+
+
+@pytest.mark.parametrize("command", ["verify", "retriever"])
+@pytest.mark.parametrize("content", [None, "{}", '{"ask": {"settings": {"steps": "many"}, "finished": "2024"}}', "[1]"])
+def test_commands_of_export_end_in_a_sentence_on_any_folder(tmp_path, capsys, command, content):
+    (tmp_path / "student.keras").write_text("x")
+    (tmp_path / "gallery.npz").write_text("x")
+    if content is not None:
+        (tmp_path / "stages.json").write_text(content)
+    assert export_main([command, f"--run={tmp_path}"]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_a_folder_of_an_earlier_form_ends_in_a_sentence_and_can_be_run_again(root, tmp_path, stage):
+    work = tmp_path / "run"
+    work.mkdir()
+    (work / "stages.json").write_text(json.dumps({name: {"settings": {"steps": 3}, "finished": "x"} for name in NAMES}))
+    with pytest.raises(ArgumentError, match=r"the stage 'ask' of .* was run by an older version"):
+        run(settings(root, work), [stage])
+    run(settings(root, work), redo=True)
+    assert figures(work)["queries"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "prepare", "words"),
+    [
+        ({"whiten": "pca", "whiten_dir": "empty"}, lambda root: (root / "empty").mkdir(), "holds no image"),
+        ({"top_k": 7}, None, "--top_k=7, but the gallery has only 6 images"),
+        ({"top_k": 3, "shards": 3}, None, "--shards=3 files of 6 images hold 2 each, less than --top_k=3"),
+        ({}, lambda root: (root / "test.txt").write_text("test0.png\n"), "expected 'path, label'"),
+        ({"val_file": "val.txt"}, lambda root: (root / "val.txt").write_text(""), "names no image"),
+    ],
+)  # fmt: skip
+def test_what_later_stages_need_is_looked_at_before_anything_is_asked(root, tmp_path, changes, prepare, words):
+    if prepare is not None:
+        prepare(root)
+    if "whiten_dir" in changes:
+        changes = {**changes, "whiten_dir": str(root / changes["whiten_dir"])}
+    with pytest.raises(KdistillError, match=words):
+        run(settings(root, tmp_path / "run", **changes))
+    assert not (tmp_path / "run" / "answers.npz").exists()
