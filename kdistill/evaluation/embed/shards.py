@@ -143,7 +143,9 @@ class ProgressRecord:
             numbers = (record.next, record.rows, record.dim, record.start)
             if not all(type(number) is int and number >= 0 for number in numbers):
                 raise ValueError("a position is no whole number")
-            if type(record.done) is not bool or not all(type(text) is str for text in (record.fingerprint, record.names)):
+            if type(record.done) is not bool or not all(
+                type(text) is str for text in (record.fingerprint, record.names)
+            ):
                 raise ValueError("an entry is of another kind")
             return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
