@@ -109,7 +109,7 @@ def build_files(
                 f"k={k} neighbours were asked of {number} shards of {count} rows; each holds {count // number} of them"
             )
         files = build_shards(student, embeddings, ids, path, rows_per_shard=rows, k=k, precision=precision)
-    for old in {path, *_siblings(path)} - set(files):
+    for old in {path, *_shards_there(path)} - set(files):
         for stale in (old, sidecar_path(old)):
             stale.unlink(missing_ok=True)
     return files
@@ -145,6 +145,12 @@ def shards_of(path: Path | str) -> list[Path]:
         absent = next(file for file in files if file not in found)
         raise KdistillError(f"the shard {absent} is missing beside {found[0].name}")
     return files or [path]
+
+
+def _shards_there(path: Path) -> list[Path]:
+    """Returns the shards NAME-0, NAME-1, ... up to the first number that is missing: NAME-2024 is another's file."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count())
+    return list(itertools.takewhile(Path.exists, numbered))
 
 
 def _siblings(path: Path) -> list[Path]:

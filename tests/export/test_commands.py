@@ -1,6 +1,7 @@
 """`python -m export`: the gate over a run's folder, resizers, retrievers, and galleries as tables."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet
@@ -53,6 +54,19 @@ def test_rows_are_added_and_removed_by_command(suffix, rows, ids, tmp_path, caps
     assert capsys.readouterr().err.startswith("error: id 'image 250' is not in the gallery")
     assert main(["add", f"--retriever={path}", f"--embeddings={path}"]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_names_as_bytes_and_names_that_are_no_text_are_those_of_the_images(rows, ids, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_search(rows[:200], ids[:200], path, k=5)
+    np.savez(tmp_path / "new.npz", ids=np.array([b"b.jpg", b"caf\xe9.jpg"]), embeddings=rows[200:202])
+    assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 0
+    assert Retriever(path).search_embedding(rows[200])[0].id == "b.jpg"
+    assert Retriever(path).search_embedding(rows[201])[0].id == "caf\\xe9.jpg"
+    assert main(["remove", f"--retriever={path}", "--ids", os.fsdecode(b"caf\xe9.jpg")]) == 0
+    assert "caf\\xe9.jpg" not in Retriever(path).ids
+    np.savez(tmp_path / "new.npz", ids=np.array([["a"], ["b"]]), embeddings=rows[200:202])
+    assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 1
 
 
 def blocky(size: int) -> ImageSet:
