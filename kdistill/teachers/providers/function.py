@@ -82,7 +82,7 @@ def _returns_no_answers(function: Any) -> str:
     """Returns what a callable is whose calls return something else than answers; "" for none of these."""
     if inspect.isclass(function):
         return "a class"
-    called = (function, vars(type(function)).get("__call__"))
+    called = (function, inspect.getattr_static(function, "__call__", None))
     if any(inspect.iscoroutinefunction(one) for one in called):
         return "asynchronous"
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in called):
