@@ -10,6 +10,8 @@ from kdistill.settings.effects import compares, learns_orders, without_effect
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.settings.settings import Settings
 
+SMALLEST_BATCH_OF_ORDERS = 6
+
 
 def check_training(settings: Settings) -> None:
     training = settings.training
@@ -40,6 +42,16 @@ def check_training(settings: Settings) -> None:
         raise ArgumentError(
             f"--strategy={training.strategy} with --teacher_answers=order and no --ranker_backbone: training from "
             "orders runs on one device"
+        )
+    if orders and training.batch_size < SMALLEST_BATCH_OF_ORDERS:
+        raise ArgumentError(
+            f"--batch_size={training.batch_size} with --teacher_answers=order and no --ranker_backbone: a batch "
+            f"holds two queries with two candidates each or more, {SMALLEST_BATCH_OF_ORDERS} images"
+        )
+    if training.steps * training.batch_size >= 2**31:
+        raise ArgumentError(
+            f"--steps={training.steps} with --batch_size={training.batch_size}: a training shows at most {2**31 - 1:,} "
+            "images"
         )
     if training.freeze_batch_norm and not settings.student.student_weights:
         raise ArgumentError(
@@ -94,6 +106,10 @@ def _check_memory(settings: Settings) -> None:
     needed = {f"--batch_size={training.batch_size} with {side}": 4 * training.batch_size * pixels}
     if not compares(settings):
         needed[f"--query_budget={settings.asking.query_budget} with {side}"] = settings.asking.query_budget * pixels
+    # The rows of all batches between two pauses, and their order.
+    shown = -(-training.steps // training.evaluations) * training.batch_size
+    counts = (f"--{name}={settings.value(name)}" for name in ("steps", "batch_size", "evaluations"))
+    needed[", ".join(counts)] = 20 * shown
     if "bank_size" not in without_effect(settings):
         dimension = student.hash_bits or student.embedding_dim
         needed[f"--bank_size={joint.bank_size}"] = 4 * joint.bank_size * dimension
