@@ -389,7 +389,7 @@ def test_a_turned_tiff_that_pillow_confuses_while_loading_is_refused(tmp_path, m
     with PIL.Image.open(path) as image:
         image.load()  # by its name, where Pillow maps some modes into memory and confuses the sides of turned ones
         if mode != "RGB" and orientation > 4:
-            with pytest.raises(UnreadableImage, match="confuses the sides .*; give the path"):
+            with pytest.raises(UnreadableImage, match=r"confuses the sides .*; give the path"):
                 photo_pixels(image)
         else:
             np.testing.assert_array_equal(photo_pixels(image), expected)

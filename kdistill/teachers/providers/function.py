@@ -67,7 +67,7 @@ def import_function(spec: str) -> FunctionTeacher:
         function = importlib.import_module(module_name)
         for part in function_name.split("."):
             function = getattr(function, part)
-    # The module is the user's program: what it raises, or that it exits, is a fault of this teacher and of nothing else.
+    # The module is the user's program: what it raises, or that it exits, is a fault of this teacher.
     except (Exception, SystemExit) as error:
         raise ArgumentError(f"the teacher {spec!r} cannot be imported: {text_of(error)}") from error
     finally:
@@ -82,7 +82,7 @@ def _returns_no_answers(function: Any) -> str:
     """Returns what a callable is whose calls return something else than answers; "" for none of these."""
     if inspect.isclass(function):
         return "a class"
-    called = (function, getattr(type(function), "__call__", None))
+    called = (function, vars(type(function)).get("__call__"))
     if any(inspect.iscoroutinefunction(one) for one in called):
         return "asynchronous"
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in called):
