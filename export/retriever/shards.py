@@ -139,6 +139,8 @@ def bytes_per_row(dimension: int, precision: str, suffix: str) -> int:
 def shards_of(path: Path | str) -> list[Path]:
     """Returns the files of the retriever `path`: the file itself, or where it does not exist its shards, in order."""
     path = Path(path)
+    if not path.name:
+        raise KdistillError(f"{str(path)!r} is no name of a retriever's file")
     found = [] if path.exists() else _siblings(path)
     files = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(len(found))]
     if set(files) != set(found):

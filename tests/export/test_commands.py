@@ -69,6 +69,28 @@ def test_names_as_bytes_and_names_that_are_no_text_are_those_of_the_images(rows,
     assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 1
 
 
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_retrievers_in_a_folder_whose_name_is_no_utf_8(suffix, rows, ids, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = folder / (os.fsdecode(b"r\xe9") + suffix)
+    build_search(rows[:50], ids[:50], path, k=5)
+    assert Retriever(path).search_embedding(rows[7])[0].id == "image 7"
+    assert main(["remove", f"--retriever={path}", "--ids", "image 7"]) == 0
+    assert Retriever(path).search_embedding(rows[7])[0].id != "image 7"
+    assert main(["handover", f"--retriever={path}", "--to=parquet", f"--out={folder / 'g.parquet'}"]) == 0
+    with open(folder / "g.parquet", "rb") as file:
+        assert len(pyarrow.parquet.read_table(file)) == 49
+
+
+@pytest.mark.parametrize("flags", [["--retriever=", "--out=g"], ["--retriever=r.onnx", "--out="]])
+def test_names_that_are_none_are_refused(flags, rows, ids, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    build_search(rows[:50], ids[:50], "r.onnx", k=5)
+    assert main(["handover", "--to=parquet", *flags]) == 1
+    assert "is no name of a" in capsys.readouterr().err
+
+
 def blocky(size: int) -> ImageSet:
     """24 images of 6 classes; fine stripes, which resizers without antialiasing turn into something else."""
     rng = np.random.default_rng(0)
