@@ -34,7 +34,7 @@ def scales_itself(network: Any) -> bool:
     """Returns whether every path from a model's input first brings pixels 0..255 to the scale of the layers behind.
 
     By Rescaling and Normalization, and arithmetic with constants, as `preprocess_input` adds it; in inner models too.
-        Layers that move pixels or leave them alone may stand before and between. The numbers count: `Rescaling(2.0, -1.0)`
+    Layers that move pixels or leave them alone may stand before and between. The numbers count: `Rescaling(2.0, -1.0)`
     takes pixels from 0 to 1.
     """
     try:
