@@ -2,7 +2,10 @@
 
 import dataclasses
 import difflib
+import importlib.util
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +24,7 @@ from kdistill.settings.setting import values_of
 from kdistill.stages import runner
 from kdistill.stages.library import LIBRARY_STAGES
 from kdistill.stages.stage import Registry
+from kdistill.version import __version__
 
 STAGES = Registry([*LIBRARY_STAGES, *DEPLOYMENT_STAGES])
 
@@ -108,7 +112,7 @@ def cli() -> None:
     # TensorFlow tells its inner news through the same logger; a user waits for ours.
     logging.get_absl_handler().addFilter(lambda record: "tensorflow" not in Path(record.pathname).parts)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    app.run(main, [_shipped(argument) for argument in sys.argv], flags_parser=_parse)
+    app.run(main, _with_shipped(sys.argv), flags_parser=_parse)
 
 
 def _define(group: type, name: str) -> None:
@@ -130,26 +134,47 @@ def _define(group: type, name: str) -> None:
         flags.DEFINE_string(name, default, text)
 
 
+_HELP = {"help": False, "h": False, "?": False, "helpshort": False, "helpfull": True}
+"""Flag -> whether it shows all settings."""
+
+
 def _parse(arguments: Sequence[str]) -> list[str]:
     """Parses flags; a mistake is one sentence with exit status 2, and help is ours."""
-    for name, everything in (("help", False), ("h", False), ("helpshort", False), ("helpfull", True)):
-        if {f"-{name}", f"--{name}"} & set(arguments[1:]):
-            _show_help(everything)
+    for argument in arguments[1:]:
+        name, _, value = argument.lstrip("-").partition("=")
+        if argument == "--":
+            break
+        if argument.startswith("-") and value.lower() not in ("false", "f", "0", "no", "n"):
+            if name in _HELP:
+                _show(f"{__doc__.splitlines()[0]}\n\n{help_text(_OWN.items(), everything=_HELP[name])}\n")
+            elif name == "version":
+                _show(f"kdistill {__version__}\n")
+            elif name == "helpxml":
+                text = io.StringIO()
+                flags.FLAGS.write_help_in_xml_format(text)
+                _show(text.getvalue())
     try:
         return flags.FLAGS(arguments)
-    except flags.Error as error:
-        message = str(error)
+    # Those of Python come from flagfiles that are no text.
+    except (flags.Error, ValueError) as error:
+        message = _in_words(error)
         run_command(lambda: _fail(message))
         raise
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "a file that --flagfile names is no UTF-8 text"
+    message = re.sub(r"^ERROR:: Unable to open flagfile: (\[Errno \d+\] )?", "--flagfile cannot be read: ", str(error))
+    return re.sub(r"\('Non-boolean argument to boolean flag', .*\)$", "it takes true or false", message)
 
 
 def _fail(message: str) -> NoReturn:
     raise ArgumentError(message)
 
 
-def _show_help(everything: bool) -> NoReturn:
-    print(__doc__.splitlines()[0], end="\n\n")
-    print(help_text(_OWN.items(), everything=everything))
+def _show(text: str) -> NoReturn:
+    run_command(lambda: print(text, end=""))
     sys.exit(0)
 
 
@@ -159,15 +184,25 @@ def _named(arguments: Sequence[str]) -> set[str]:
     return {name for name in FIELDS if name in given or f"no{name}" in given}
 
 
-def _shipped(argument: str) -> str:
-    """Turns --flagfile=configs/NAME.flags into the installed file where there is none in this folder."""
-    name, equals, path = argument.partition("=")
-    if name.lstrip("-") != "flagfile" or not equals or Path(path).exists():
-        return argument
-    import kdistill.configs
+def _with_shipped(arguments: Sequence[str]) -> list[str]:
+    """Turns configs/NAME.flags behind --flagfile into the installed file where there is none in this folder."""
+    found = list(arguments)
+    for place, argument in enumerate(arguments):
+        name, equals, path = argument.partition("=")
+        if argument.startswith("-") and name.lstrip("-") == "flagfile" and equals:
+            found[place] = f"{name}={_shipped(path)}"
+        elif argument in ("-flagfile", "--flagfile") and place + 1 < len(arguments):
+            found[place + 1] = _shipped(arguments[place + 1])
+    return found
 
-    shipped = [Path(folder) / Path(path).name for folder in kdistill.configs.__path__]
-    return next((f"{name}={file}" for file in shipped if file.exists()), argument)
+
+def _shipped(path: str) -> str:
+    if Path(path).exists() or Path(path).parent != Path("configs"):
+        return path
+    installed = importlib.util.find_spec("kdistill.configs")
+    folders = installed.submodule_search_locations if installed is not None else None
+    shipped = [Path(folder) / Path(path).name for folder in folders or [str(Path(__file__).parent / "configs")]]
+    return next((str(file) for file in shipped if file.exists()), path)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from export.retriever.update import read_retriever, update_retriever
 from export.web import command as web
 from kdistill.console.keras_settings import check_keras_settings
 from kdistill.console.quiet import quiet
+from kdistill.data.images import text_of
 from kdistill.errors import KdistillError, run_command
-from kdistill.files.archives import load_arrays
+from kdistill.files.archives import load_arrays, texts
 
 _HAMMING = {"hamming": "binary"}
 """What users call a search by codes, and how our files call it."""
@@ -72,8 +73,9 @@ def _add(arguments: argparse.Namespace) -> int:
 
 def _remove(arguments: argparse.Namespace) -> int:
     source = _one_file(arguments.retriever)
-    update_retriever(source, arguments.out or source, remove=arguments.ids)
-    print(f"{len(set(arguments.ids))} rows were removed")
+    ids = {text_of(name) for name in arguments.ids}
+    update_retriever(source, arguments.out or source, remove=ids)
+    print(f"{len(ids)} rows were removed")
     return 0
 
 
@@ -105,7 +107,7 @@ def _hand_over(arguments: argparse.Namespace) -> int:
 def _read_embeddings(path: Path) -> tuple[list[str], np.ndarray]:
     ids, embeddings = load_arrays(path, ("ids", "embeddings"))
     try:
-        return [str(name) for name in ids], np.asarray(embeddings, np.float32)
+        return [text_of(name) for name in texts(ids)], np.asarray(embeddings, np.float32)
     except (ValueError, TypeError) as error:
         raise KdistillError(f"{path} is not an .npz file with `ids` and `embeddings`: {error}") from error
 

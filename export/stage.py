@@ -69,8 +69,10 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
 def _made(folder: Path, rows: list[dict[str, Any]]) -> list[Path]:
     """Returns the files of the rows, as they are called now that some may have failed, and what describes them."""
     names = [row["name"] if row["passed"] else f"{row['name']}.failed" for row in rows]
-    sidecars = [sidecar_path(folder / name).name for name in names if name.startswith("retriever")]
-    return [folder / name for name in (*names, *sidecars, "card.json") if (folder / name).exists()]
+    for suffix in ("tflite", "onnx"):
+        parts = [folder / f"retriever.{suffix}", *sorted(folder.glob(f"retriever-[0-9]*.{suffix}"))]
+        names += [name for part in parts for name in (part.name, sidecar_path(part).name)]
+    return [folder / name for name in dict.fromkeys([*names, "card.json"]) if (folder / name).exists()]
 
 
 def _hash_of_ids(data: RetrievalData) -> str:

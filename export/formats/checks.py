@@ -153,6 +153,28 @@ def check_tflite_retriever(
             raise KdistillError(f"{name} searches by an image otherwise than by that image's embedding")
 
 
+def check_tflite_search(path: Path, name: str, gallery: Gallery, k: int) -> None:
+    """Checks a .tflite file with the one signature `search`, from an embedding to the nearest rows of a gallery.
+
+    Args: see `check_tflite_retriever`.
+
+    Raises:
+        KdistillError: another signature, or answers that are not the nearest rows.
+    """
+    interpreter = _opened(open_tflite, path, name)
+    found = interpreter.get_signature_list()
+    if list(found) != ["search"]:
+        raise KdistillError(f"{name} came out with the signatures {sorted(found)}, expected ['search']")
+    runner = interpreter.get_signature_runner("search")
+    compare(name, "inputs", named_facts(runner.get_input_details()), embedding_facts(1, gallery.dimension))
+    answers = {"scores": ("float32", [1, k]), "ids": ("int32", [1, k])}
+    compare(name, "outputs", named_facts(runner.get_output_details()), answers)
+    for row in sorted({0, len(gallery.ids) - 1}):
+        query = gallery.rows(row, row + 1)
+        answer = _run(lambda query=query: runner(embedding=query), name)
+        _compare_answer(name, answer["scores"][0], answer["ids"][0], query[0], gallery)
+
+
 def check_onnx_retriever(
     path: Path, name: str, gallery: Gallery, k: int, side: int | None, reference: Reference | None
 ) -> None:

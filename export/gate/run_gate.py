@@ -1,7 +1,10 @@
 """The quality gate over a finished run: its files again, further precisions and retrievers, and pairs of resizers."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +29,25 @@ from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.models import read_images
-from kdistill.stages.record import settings_of
+from kdistill.stages.record import changing, check_read, settings_of
 from kdistill.stages.sources import data_of
+from kdistill.stages.workdir import Workdir
 
 FORMATS = ("tflite", "onnx")
 
 
+def _alone(command: Callable[..., int]) -> Callable[..., int]:
+    """Makes a command on a run's folder (its first argument) one at a time, beside the stages of a run."""
+
+    @functools.wraps(command)
+    def alone(run: Path, *arguments: Any, **options: Any) -> int:
+        with _at_work(run):
+            return command(run, *arguments, **options)
+
+    return alone
+
+
+@_alone
 def verify_run(
     run: Path,
     max_map_drop: Sequence[tuple[str, float]],
@@ -83,6 +99,7 @@ def verify_run(
     return 0 if all(check.passed for check in checks) and not damaged else 1
 
 
+@_alone
 def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     """Writes one more file of a run's student and checks it; returns 1 when it failed, else 0.
 
@@ -107,6 +124,7 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
     return _check_written(run, data, settings, student, [path])
 
 
+@_alone
 def build_run_retriever(
     run: Path,
     *,
@@ -137,6 +155,7 @@ def build_run_retriever(
     stored = run / "gallery.npz"
     if not stored.is_file():
         raise KdistillError(f"{run} holds no gallery.npz; run its stage evaluate first")
+    check_read(run, "evaluate", "student.keras")
     names, embeddings = load_arrays(stored, ("ids", "embeddings"))
     ids = [str(name) for name in names.tolist()]
     if precision == "auto":
@@ -202,6 +221,16 @@ def _sample(data: RetrievalData, settings: Settings, student: Any) -> Sample:
         strict=settings.run.strict,
         max_memory_mb=settings.evaluation.max_memory_mb,
     )
+
+
+@contextlib.contextmanager
+def _at_work(run: Path) -> Iterator[None]:
+    """Keeps other commands out of a run's folder, and its record true of the card; nothing where it is for reading."""
+    with contextlib.ExitStack() as stack:
+        if run.is_dir() and os.access(run, os.W_OK):
+            stack.enter_context(Workdir(run, create=False).locked())
+            stack.enter_context(changing(run, "card.json"))
+        yield
 
 
 def _opened(run: Path) -> tuple[Settings, Any]:

@@ -43,7 +43,8 @@ def write_index(index: Any, path: Path | str) -> None:
                 faiss = _needed("faiss", "faiss-cpu")
                 binary = isinstance(index, faiss.IndexBinary)
                 (faiss.write_index_binary if binary else faiss.write_index)(index, str(temporary))
-        except RuntimeError as error:  # what both raise for a folder or disk that takes nothing
+        # What both raise for a folder or disk that takes nothing, and for a name that is no UTF-8.
+        except (RuntimeError, TypeError, ValueError) as error:
             raise KdistillError(f"{path} cannot be written: {first_line(error)}") from error
 
 
@@ -79,7 +80,12 @@ def to_parquet(gallery: Gallery, path: Path | str) -> None:
     else:
         fields += [("embedding", arrow.list_(arrow.float32(), gallery.dimension))]
     schema = arrow.schema(fields)
-    with whole_file(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    # An open file: the library's own opening takes names of UTF-8 only.
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "wb") as file,
+        parquet.ParquetWriter(file, schema) as writer,
+    ):
         for start in range(0, len(gallery.ids), _CHUNK):
             names = gallery.ids[start : start + _CHUNK]
             columns = [arrow.array([portable_id(name) for name in names], arrow.string())]

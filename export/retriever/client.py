@@ -54,9 +54,14 @@ class Retriever:
             max_megapixels: photos of more than so many million pixels are refused before they are decoded.
 
         Raises:
+            ArgumentError: a number of threads below 1.
             KdistillError: either file is missing, damaged, foreign, or they do not belong together.
         """
         path = Path(path)
+        if isinstance(num_threads, bool) or not isinstance(num_threads, int) or num_threads < 1:
+            raise ArgumentError(
+                f"the threads of a retriever are a whole number of at least 1; {num_threads!r} was given"
+            )
         self.max_megapixels = max_megapixels
         sidecar = read_sidecar(path)
         self.ids, self.k, self.dimension = sidecar.ids, sidecar.k, sidecar.dimension
@@ -87,7 +92,7 @@ class Retriever:
 
     def search_embedding(self, embedding: np.ndarray) -> list[Match]:
         """Returns the k nearest rows to an embedding, float [D] of norm 1, best first."""
-        scores, rows = self.search_embeddings(np.asarray(embedding)[None])
+        scores, rows = self.search_embeddings(_as_floats(embedding)[None])
         return self._matches(scores[0], rows[0])
 
     def search_embeddings(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +107,7 @@ class Retriever:
         Raises:
             ArgumentError: another shape, or values that are not finite.
         """
-        queries = np.ascontiguousarray(embeddings, np.float32)
+        queries = _as_floats(embeddings)
         if queries.ndim != 2 or queries.shape[1] != self.dimension:
             raise ArgumentError(
                 f"queries are embeddings of {self.dimension} dimensions; these have the shape {list(queries.shape)[1:]}"
@@ -114,9 +119,28 @@ class Retriever:
         return self._engine.search_embeddings(queries)
 
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
+        if len(rows) and int(rows.max()) >= len(self.ids):
+            raise KdistillError(
+                f"the file has a row {int(rows.max())} and its sidecar {len(self.ids)} names: not a pair"
+            )
         return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
 
     def _pixels(self, image: Photo) -> np.ndarray:
         if self.image_size is None:
             raise KdistillError("this file holds a gallery without a student; give embeddings instead of images")
         return resize(photo_pixels(image, self.max_megapixels), self.image_size)[None]
+
+
+def _as_floats(values: np.ndarray) -> np.ndarray:
+    """Returns float32 of any shape.
+
+    Raises:
+        ArgumentError: rows of unlike lengths, text or complex numbers.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "fiub" or array.dtype == object:
+            return np.ascontiguousarray(array, np.float32).reshape(array.shape)
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(f"an embedding is an array of numbers: {error}") from error
+    raise ArgumentError(f"an embedding is an array of numbers; {array.dtype} was given")

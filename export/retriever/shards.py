@@ -109,7 +109,7 @@ def build_files(
                 f"k={k} neighbours were asked of {number} shards of {count} rows; each holds {count // number} of them"
             )
         files = build_shards(student, embeddings, ids, path, rows_per_shard=rows, k=k, precision=precision)
-    for old in {path, *_siblings(path)} - set(files):
+    for old in {path, *_shards_there(path)} - set(files):
         for stale in (old, sidecar_path(old)):
             stale.unlink(missing_ok=True)
     return files
@@ -139,12 +139,20 @@ def bytes_per_row(dimension: int, precision: str, suffix: str) -> int:
 def shards_of(path: Path | str) -> list[Path]:
     """Returns the files of the retriever `path`: the file itself, or where it does not exist its shards, in order."""
     path = Path(path)
+    if not path.name:
+        raise KdistillError(f"{str(path)!r} is no name of a retriever's file")
     found = [] if path.exists() else _siblings(path)
     files = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(len(found))]
     if set(files) != set(found):
         absent = next(file for file in files if file not in found)
         raise KdistillError(f"the shard {absent} is missing beside {found[0].name}")
     return files or [path]
+
+
+def _shards_there(path: Path) -> list[Path]:
+    """Returns the shards NAME-0, NAME-1, ... up to the first number that is missing: NAME-2024 is another's file."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count())
+    return list(itertools.takewhile(Path.exists, numbered))
 
 
 def _siblings(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from export.web.pictures import rows_of
 from export.web.site import write_site
 from kdistill.errors import KdistillError
 from kdistill.stages.judging.evaluate import load_student
-from kdistill.stages.record import settings_of
+from kdistill.stages.record import check_read, settings_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.workdir import Workdir
 
@@ -26,9 +26,10 @@ def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None
         ArgumentError: the run lacks a stage, or `out_dir` holds something else than a site.
         KdistillError: see `write_site`.
     """
-    workdir = Workdir(run_dir)
+    workdir = Workdir(run_dir, create=False)
     with np.load(workdir.needs(workdir.gallery, "evaluate"), allow_pickle=False) as stored:
         ids, embeddings = stored["ids"].tolist(), stored["embeddings"]
+    check_read(workdir.path, "evaluate", "student.keras")
     settings = settings_of(run_dir)
     if data_dir:
         settings = settings.changed(data_dir=data_dir)

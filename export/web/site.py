@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 from ai_edge_litert import schema_py_generated as schema
 
+from export.formats.checks import check_tflite_search
 from export.formats.flatbuffer import AlignedBuffer, write_model
 from export.formats.graph import GraphBuilder
 from export.formats.tflite import export_tflite
@@ -78,15 +79,20 @@ def write_site(
 
 
 def write_search(embeddings: np.ndarray, ids: Sequence[str], path: Path, *, k: int) -> None:
-    """Writes a model with the gallery inside: `embedding` float32 [1, D] to `scores` and `ids` (rows) [1, k]."""
+    """Writes a model with the gallery inside: `embedding` float32 [1, D] to `scores` and `ids` (rows) [1, k].
+
+    Raises:
+        KdistillError: bad embeddings or ids (see `build_gallery`), or the file does not find the nearest rows.
+    """
+    gallery = build_gallery(embeddings, ids)
     model = schema.ModelT(
         version=3, description="kdistill search", operatorCodes=[], subgraphs=[], buffers=[AlignedBuffer(data=None)]
     )
-    search = SearchGraph(model, build_gallery(embeddings, ids), k)
+    search = SearchGraph(model, gallery, k)
     builder = GraphBuilder(model, "search")
     query = builder.input((1, embeddings.shape[1]), np.float32, "embedding")
     builder.finish(search.add(builder, query), ["embedding"], ["scores", "ids"])
-    write_model(model, path)
+    write_model(model, path, check=lambda file: check_tflite_search(file, str(path), gallery, k))
 
 
 def _write_parts(

@@ -102,6 +102,11 @@ def upright_rgb(image: PIL.Image.Image, name: str, max_megapixels: float = MAX_M
             f"image {name!r} has {image.width} x {image.height} pixels ({millions:.4g} million), "
             f"more than the {max_megapixels:g} million that are accepted; --max_megapixels sets how many"
         )
+    if _mapped_askew(image):
+        raise UnreadableImage(
+            f"image {name!r} was loaded by Pillow, which confuses the sides of a TIFF file that is turned by its EXIF "
+            "tag when it loads it by its name; give the path, the bytes, or the Pillow image before it is loaded"
+        )
     _load(image)
     fault = _unknown_range(image)
     if fault:
@@ -139,6 +144,18 @@ def _load(image: PIL.Image.Image) -> None:
         image.load()
     finally:
         image.filename = filename  # type: ignore[attr-defined]
+
+
+def _mapped_askew(image: PIL.Image.Image) -> bool:
+    """Says whether Pillow has mapped a TIFF file into memory that stands on its side: its pixels are in disorder."""
+    filename = getattr(image, "filename", "")
+    if image.format != "TIFF" or not filename or getattr(image, "map", None) is None:
+        return False
+    try:
+        with PIL.Image.open(filename) as unloaded:
+            return unloaded.getexif().get(274, 1) > 4
+    except Exception:  # the file went away or is another now; what is in memory cannot be judged by it
+        return False
 
 
 def _unknown_range(image: PIL.Image.Image) -> str:

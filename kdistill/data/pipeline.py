@@ -57,12 +57,12 @@ def training_batches(
         numbers.reshape(-1, replicas, batch_size // replicas)[:, part.start : part.stop].reshape(-1)
         for numbers in (rows, positions)
     )
-    sources, answers = tf.constant(pixels), tf.constant(targets)
+    sources, answers, drawn = tf.constant(pixels), tf.constant(targets), small_seed(seed)
 
     def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         image = sources[row]
         if augment:
-            image = augmented_view(image, image_size, tf.stack([seed, position]))
+            image = augmented_view(image, image_size, tf.stack([drawn, position]))
         elif pixels.shape[1] != image_size:
             image = _to_uint8(tf.image.resize(image, (image_size, image_size), antialias=True))
         return image, (answers[row], row)
@@ -86,14 +86,19 @@ def changed_views(pixels: np.ndarray, image_size: int, count: int, *, seed: int)
         count: how many views of each image.
         seed: of the views.
     """
-    sources = tf.data.Dataset.from_tensor_slices(pixels).enumerate()
+    sources, drawn = tf.data.Dataset.from_tensor_slices(pixels).enumerate(), small_seed(seed)
     for view in range(count):
 
         def changed(place: tf.Tensor, image: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
-            return augmented_view(image, image_size, tf.stack([seed, first + tf.cast(place, tf.int32)]))
+            return augmented_view(image, image_size, tf.stack([drawn, first + tf.cast(place, tf.int32)]))
 
         views = sources.map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         yield np.concatenate(list(views.batch(256).as_numpy_iterator()))
+
+
+def small_seed(seed: int) -> int:
+    """Returns a seed in the 31 bits that TensorFlow draws by: itself, or one that stands for a larger one."""
+    return seed if seed < 2**31 else int(np.random.default_rng(seed).integers(2**31))
 
 
 def augmented_view(image: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:

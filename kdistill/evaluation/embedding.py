@@ -1,19 +1,24 @@
-"""Embedding of images with a Keras model, decoding overlapped with inference by tf.data."""
+"""Embedding of images with a Keras model, decoding overlapped with inference by tf.data.
+
+TensorFlow and Keras are imported by the functions, so that a command can look at its surroundings first.
+"""
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.blockwise.memory import in_smaller_batches
 from kdistill.runtimes.image_model import Run
 from kdistill.runtimes.keras_model import as_function
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,8 @@ def decoded_batches(
         stop: position after the last; None for the end.
         workers: threads that decode; 0 lets tf.data choose.
     """
+    import tensorflow as tf
+
     stop = len(images) if stop is None else stop
     errors: dict[int, str] = {}
 
@@ -75,7 +82,7 @@ def decoded_batches(
             errors[int(position)] = str(error)
             return np.zeros((image_size, image_size, 3), np.uint8), np.False_
 
-    def read_tensor(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def read_tensor(position: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         pixels, readable = tf.numpy_function(read, [position], [tf.uint8, tf.bool])
         return tf.ensure_shape(pixels, [image_size, image_size, 3]), tf.ensure_shape(readable, []), position
 
@@ -94,7 +101,7 @@ def decoded_batches(
 
 
 def embed_images(
-    model: Run | keras.Model,
+    model: "Run | keras.Model",
     images: ImageSet,
     *,
     image_size: int,
@@ -118,6 +125,10 @@ def embed_images(
         KdistillError: a Keras model that is no student, see `students.image_size`.
         UnreadableImage: under `strict`, or when not one image can be read.
     """
+    import keras
+
+    from kdistill import students
+
     if isinstance(model, keras.Model) and students.image_size(model) != image_size:
         raise ArgumentError(
             f"the model {model.name!r} takes images of {students.image_size(model)} pixels a side, not of {image_size}"

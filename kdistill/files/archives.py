@@ -36,6 +36,19 @@ def check_archive(path: Path | str) -> None:
         )
 
 
+def texts(names: np.ndarray) -> list[str]:
+    """Returns an array of names [n], of numpy's texts, bytes (UTF-8) or numbers, as texts.
+
+    Raises:
+        KdistillError: the array has another number of axes.
+    """
+    if names.ndim != 1:
+        raise KdistillError(f"names stand in one row, [n]; these have the shape {list(names.shape)}")
+    if names.dtype.kind == "S":
+        return [name.decode("utf-8", "surrogateescape") for name in names.tolist()]
+    return [str(name) for name in names.tolist()]
+
+
 def load_arrays(path: Path | str, names: Iterable[str]) -> list[np.ndarray]:
     """Returns some arrays of an `.npz` file; pickled ones are refused.
 

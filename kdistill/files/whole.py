@@ -21,9 +21,14 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path in the same folder, of the same suffix; it becomes `path` only when the block ends well.
 
     Raises:
-        KdistillError: the folder cannot be written or the disk is full.
+        KdistillError: the folder cannot be written or the disk is full, or the path is a folder, a device or a pipe.
     """
     path = Path(path)
+    if not path.name:
+        raise KdistillError(f"{str(path)!r} is no name of a file to write")
+    if os.path.exists(path) and not os.path.isfile(path):
+        # The whole file would take the place of the device itself.
+        raise KdistillError(f"{path} cannot be written: it is not a regular file")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +87,15 @@ def read_bounded(path: Path | str, limit: int) -> bytes:
         raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a name with a zero byte
         raise KdistillError(f"{str(path)!r} cannot be read: {error}") from error
+
+
+def is_text(path: Path | str) -> bool:
+    """Says whether a path is UTF-8, which native libraries want of it; any bytes are a file's name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sha256_of(path: Path | str) -> str:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kdistill.errors import ArgumentError
 from kdistill.layers.geometry import l2_normalise
-from kdistill.layers.numbers import numbers_of
+from kdistill.layers.numbers import is_count, numbers_of
 from kdistill.layers.state import add_state
 
 
@@ -37,8 +37,8 @@ class EmbeddingBank(keras.layers.Layer):
             ArgumentError: a size below 1.
         """
         super().__init__(dtype=dtype, **kwargs)
-        if size < 1:
-            raise ArgumentError(f"a bank keeps at least 1 row; size {size} was given")
+        if not is_count(size):
+            raise ArgumentError(f"a bank keeps at least 1 row, a whole number of them; size {size!r} was given")
         self.size = size
 
     def build(self, input_shape: Any) -> None:

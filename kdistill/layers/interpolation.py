@@ -10,6 +10,7 @@ import tensorflow as tf
 from kdistill.errors import ArgumentError
 from kdistill.facts.joint_space import DISTRIBUTIONS, PAIRINGS
 from kdistill.layers.geometry import l2_normalise
+from kdistill.layers.numbers import is_count
 from kdistill.layers.state import add_state
 
 _QUANTILES = 4096
@@ -66,16 +67,16 @@ class JointSpaceInterpolation(keras.layers.Layer):
             ArgumentError: an unknown name or a number out of its range.
         """
         super().__init__(dtype=dtype, **kwargs)
-        if num_mixtures < 0 or neighbours < 1:
+        if not (is_count(num_mixtures) or num_mixtures == 0) or not is_count(neighbours):
             raise ArgumentError(
-                f"the number of mixtures cannot be below 0 nor that of neighbours below 1; "
-                f"{num_mixtures} and {neighbours} were given"
+                f"the number of mixtures cannot be below 0 nor that of neighbours below 1, and both are whole numbers; "
+                f"{num_mixtures!r} and {neighbours!r} were given"
             )
         if distribution not in DISTRIBUTIONS:
             raise ArgumentError(f"λ distribution {distribution!r} is unknown; choose one of {', '.join(DISTRIBUTIONS)}")
         if pairing not in PAIRINGS:
             raise ArgumentError(f"pairing {pairing!r} is unknown; choose one of {', '.join(PAIRINGS)}")
-        if alpha <= 0 or not 0 <= weight <= 1:
+        if not 0 < alpha < float("inf") or not 0 <= weight <= 1:
             raise ArgumentError(f"alpha must be above 0 and weight within [0, 1]; {alpha} and {weight} were given")
         self.num_mixtures = num_mixtures
         self.distribution = distribution

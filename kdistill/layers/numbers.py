@@ -1,5 +1,7 @@
 """Numbers by which rows are recognised when nobody has numbered them: a hash of the bits of a teacher's vector."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -16,3 +18,8 @@ def numbers_of(vectors: tf.Tensor) -> tf.Tensor:
     # Odd factors keep every bit; any fixed ones do.
     factors = np.random.default_rng(0).integers(-(2**62), 2**62, int(vectors.shape[-1]), dtype=np.int64) * 2 + 1
     return tf.reduce_sum(bits * factors, axis=-1)
+
+
+def is_count(value: Any) -> bool:
+    """Says whether a value is a whole number of at least 1."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

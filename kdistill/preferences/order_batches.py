@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdistill.data.pipeline import augmented_view
+from kdistill.data.pipeline import augmented_view, small_seed
 from kdistill.errors import ArgumentError
 
 
@@ -55,12 +55,12 @@ def order_batches(
     rows = np.stack([_rows(lists, length, lists_a_batch, step, seed) for step in range(first_step, last_step)])
     positions = np.arange(first_step * rows.shape[1], last_step * rows.shape[1], dtype=np.int32)
     places = np.tile(np.arange(length, dtype=np.int32), len(positions) // length)
-    sources = tf.constant(pixels)
+    sources, drawn = tf.constant(pixels), small_seed(seed)
 
     def example(position: tf.Tensor, row: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = sources[row]
         if augment:
-            image = augmented_view(image, image_size, tf.stack([seed, position]))
+            image = augmented_view(image, image_size, tf.stack([drawn, position]))
         return image, place
 
     dataset = tf.data.Dataset.from_tensor_slices((positions, rows.reshape(-1), places))

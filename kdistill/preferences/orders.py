@@ -82,12 +82,10 @@ class OrdersByEmbedding:
 class OrdersByFunction:
     """Calls a function (query: Image, candidates: sequence of Image) -> order."""
 
-    view = "image"
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """Takes the function, which may raise NotAsked or NoAnswer, and the teacher's name."""
-        self.repeatable = bool(getattr(function, "repeatable", False))
-        self.name, self._function = name, function
+    def __init__(self, teacher: FunctionTeacher) -> None:
+        """Takes the function of a teacher, which may raise NotAsked or NoAnswer, and its name and view."""
+        self.name, self.view, self.repeatable = teacher.name, teacher.view, teacher.repeatable
+        self._function: Callable[..., Any] = teacher.function
 
     def rank(self, query: Image, candidates: Sequence[Image]) -> np.ndarray:
         """Returns what the function returns."""
@@ -99,7 +97,7 @@ def as_order_teacher(teacher: Any) -> OrderTeacher:
     if isinstance(teacher, OrderTeacher):
         return teacher
     if isinstance(teacher, FunctionTeacher):
-        return OrdersByFunction(teacher.function, teacher.name)
+        return OrdersByFunction(teacher)
     return OrdersByEmbedding(teacher)
 
 

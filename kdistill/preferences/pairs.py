@@ -96,12 +96,10 @@ class PreferencesByEmbedding:
 class PreferencesByFunction:
     """Calls a function (query: Image, first: Image, second: Image) -> probability."""
 
-    view = "image"
-
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """Takes the function, which may raise NotAsked or NoAnswer, and the teacher's name."""
-        self.repeatable = bool(getattr(function, "repeatable", False))
-        self.name, self._function = name, function
+    def __init__(self, teacher: FunctionTeacher) -> None:
+        """Takes the function of a teacher, which may raise NotAsked or NoAnswer, and its name and view."""
+        self.name, self.view, self.repeatable = teacher.name, teacher.view, teacher.repeatable
+        self._function: Callable[..., Any] = teacher.function
 
     def prefer(self, query: Image, first: Image, second: Image) -> float:
         """Returns what the function returns."""
@@ -113,7 +111,7 @@ def as_preference_teacher(teacher: Any) -> PreferenceTeacher:
     if isinstance(teacher, PreferenceTeacher):
         return teacher
     if isinstance(teacher, FunctionTeacher):
-        return PreferencesByFunction(teacher.function, teacher.name)
+        return PreferencesByFunction(teacher)
     return PreferencesByEmbedding(teacher)
 
 

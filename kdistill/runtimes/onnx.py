@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from kdistill.errors import KdistillError, first_line
+from kdistill.files.whole import is_text
 from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
     ImageModel,
@@ -42,6 +43,8 @@ def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
     options.log_severity_level = 3  # errors only
     try:
         model = source if isinstance(source, bytes) else str(source)
+        if isinstance(model, str) and not is_text(model):
+            model = Path(model).read_bytes()  # the runtime takes names of UTF-8 only
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # The runtime's exceptions share no base class besides Exception.
     except Exception as error:

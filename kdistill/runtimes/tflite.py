@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError, first_line
+from kdistill.files.whole import is_text, read_bounded
 from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
     ImageInput,
@@ -25,6 +26,9 @@ from kdistill.runtimes.image_model import (
     read_image_input,
 )
 from kdistill.runtimes.pool import Pool
+
+MAX_FILE_BYTES = 2**31
+"""What a flatbuffer can hold."""
 
 Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -41,6 +45,8 @@ def open_tflite(path: Path | str, *, num_threads: int = 2, content: bytes | None
     Raises:
         KdistillError: the file is missing, damaged or needs operators that the runtime lacks.
     """
+    if content is None and not is_text(path):
+        content = read_bounded(path, MAX_FILE_BYTES)
     source = {"model_path": str(path)} if content is None else {"model_content": content}
     try:
         with quiet():

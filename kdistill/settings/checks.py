@@ -6,10 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
-from kdistill.settings.effects import teacher_kind, without_effect
+from kdistill.settings.effects import compares, teacher_kind, without_effect
 from kdistill.settings.network_checks import check_networks
 from kdistill.settings.setting import check_value
-from kdistill.settings.settings import Settings, groups
+from kdistill.settings.settings import FIELDS, Settings, groups
 from kdistill.settings.teacher_checks import check_comparing, check_teacher
 from kdistill.settings.training_checks import check_compaction, check_joint_space, check_training
 
@@ -25,7 +25,7 @@ def check(settings: Settings) -> None:
             check_value(group, field, getattr(getattr(settings, name), field.name))
     for part in (_check_run, _check_data, check_teacher, check_comparing, check_networks, check_training):
         part(settings)
-    for part in (check_joint_space, check_compaction, _check_evaluation):
+    for part in (check_joint_space, check_compaction, _check_evaluation, _check_export):
         part(settings)
 
 
@@ -46,6 +46,26 @@ def check_pool(settings: Settings, images: int) -> None:
     if answers != "vectors" and comparing.candidates >= images:
         raise ArgumentError(
             f"--candidates={comparing.candidates}: of {images} images a query can be compared with 2 to {images - 1}"
+        )
+
+
+def check_gallery(settings: Settings, images: int) -> None:
+    """Compares what the exported retriever is to answer with the number of images in the gallery.
+
+    The default number of neighbours is as many as there are where a gallery has fewer.
+
+    Raises:
+        ArgumentError: more neighbours than images, or more files than can answer with so many.
+    """
+    export = settings.export
+    if not images:
+        raise ArgumentError("there are no images to search; the gallery is empty")
+    if export.top_k > images and export.top_k != FIELDS["top_k"].default:
+        raise ArgumentError(f"--top_k={export.top_k}, but the gallery has only {images} images")
+    if export.shards > 1 and min(export.top_k, images) > images // export.shards:
+        raise ArgumentError(
+            f"--shards={export.shards} files of {images} images hold {images // export.shards} each, less than "
+            f"--top_k={export.top_k}"
         )
 
 
@@ -124,6 +144,15 @@ def _check_evaluation(settings: Settings) -> None:
             "--score_teacher=yes asks the service about the images of the evaluation; say how many questions that may "
             "take with --scoring_budget"
         )
+    if (
+        evaluation.score_teacher == "yes"
+        and compares(settings)
+        and teacher_kind(settings.teacher.teacher) == "function"
+    ):
+        raise ArgumentError(
+            f"--score_teacher=yes needs vectors, and with --teacher_answers={settings.teacher.teacher_answers} the "
+            f"function {settings.teacher.teacher} only compares"
+        )
     if not evaluation.scales:
         raise ArgumentError("--scales names no scale; give numbers such as 1,0.7071,0.5")
     if evaluation.whiten == "none":
@@ -134,7 +163,18 @@ def _check_evaluation(settings: Settings) -> None:
         raise ArgumentError("--whiten=learned needs labelled images: --whiten_dir=DIR with DIR/CLASS/*, or --val_file")
     dimension = settings.student.hash_bits or settings.student.embedding_dim
     if dimension and evaluation.whiten_dim > dimension:
-        raise ArgumentError(f"--whiten_dim={evaluation.whiten_dim} is more than the student's {dimension} dimensions")
+        name = "hash_bits" if settings.student.hash_bits else "embedding_dim"
+        raise ArgumentError(
+            f"--whiten_dim={evaluation.whiten_dim} is more than the student's {dimension} dimensions (--{name})"
+        )
+
+
+def _check_export(settings: Settings) -> None:
+    precision = settings.export.gallery_precision
+    if precision in ("binary", "asymmetric") and not settings.student.hash_bits:
+        raise ArgumentError(
+            f"--gallery_precision={precision} stores codes, which only a student with --hash_bits makes"
+        )
 
 
 def _has_validation(settings: Settings) -> bool:

@@ -60,6 +60,13 @@ def learns_orders(settings: Settings) -> bool:
     return settings.teacher.teacher_answers == "order" and settings.comparing.ranker_backbone is None
 
 
+def chooses(settings: Settings) -> str | None:
+    """Returns whose features decide what is asked: "student" (before distillation), "ranker", or None for chance."""
+    if compares(settings):
+        return "ranker" if settings.comparing.ranker_backbone else "student"
+    return None if settings.asking.selection == "random" else "student"
+
+
 def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yields (names, the setting that makes them idle, the reason where the setting's value does not say it)."""
     yield from _of_data(settings)
@@ -94,6 +101,8 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
         yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", ""
     if dataset == "digits":
         yield ("data_dir",), "dataset", ""
+        if settings.evaluation.whiten == "none" or settings.evaluation.whiten_dir is None:
+            yield ("max_megapixels",), "dataset", "with --dataset=digits, which has no files"
 
 
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -110,6 +119,8 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield tuple(name for name, group in GROUP_OF.items() if group == "comparing"), "teacher_answers", ""
     if settings.teacher.teacher_answers != "pairs":
         yield _PAIRS, "teacher_answers", ""
+    if compares(settings):
+        yield ("whiten_teacher",), "teacher_answers", ""
     if comparing.ranker_backbone is None:
         yield _RANKER, "ranker_backbone", "without --ranker_backbone"
     elif BACKBONES[comparing.ranker_backbone].fixed_width:
@@ -121,7 +132,7 @@ def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, 
     everything = tuple(name for name, group in GROUP_OF.items() if group == "joint")
     if learns_orders(settings):
         why = "with --teacher_answers=order and no --ranker_backbone, where the student learns the orders themselves"
-        yield ("loss", "whiten_teacher", *everything), "teacher_answers", why
+        yield ("loss", *everything), "teacher_answers", why
         return
     loss = LOSSES.get(training.loss)
     if loss is None or not loss.joint:

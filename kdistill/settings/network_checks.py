@@ -26,10 +26,11 @@ def check_network(prefix: str, backbone: str, alpha: float, side: int, weights: 
     try:
         check_size(backbone, side)
     except ArgumentError as error:
-        raise ArgumentError(f"--{prefix}image_size: {error}") from error
+        raise ArgumentError(f"--{prefix}image_size={side} with --{prefix}backbone={backbone}: {error}") from error
     try:
         check_width(backbone, alpha, weights)
     except ArgumentError as error:
-        raise ArgumentError(f"--{prefix}alpha, --{flag}: {error}") from error
+        start = f" and --{flag}={weights}" if weights else ""
+        raise ArgumentError(f"--{prefix}alpha={alpha:g} with --{prefix}backbone={backbone}{start}: {error}") from error
     if weights is not None and weights != IMAGENET and not Path(weights).is_file():
         raise ArgumentError(f"--{flag}={weights} does not exist; give a .weights.h5 file or imagenet")

@@ -1,13 +1,16 @@
 """Checks of the settings of training."""
 
 import importlib.util
+import os
 
 from kdistill.errors import ArgumentError
 from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, ORDERS, checked_options
 from kdistill.facts.optimizers import OPTIMIZERS
-from kdistill.settings.effects import learns_orders, without_effect
+from kdistill.settings.effects import compares, learns_orders, without_effect
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.settings.settings import Settings
+
+SMALLEST_BATCH_OF_ORDERS = 6
 
 
 def check_training(settings: Settings) -> None:
@@ -36,7 +39,26 @@ def check_training(settings: Settings) -> None:
             f"--optimizer={training.optimizer} is unknown; choose one of {', '.join(OPTIMIZERS)}, or Addons>..."
         )
     if training.strategy != "none" and orders:
-        raise ArgumentError("training from orders runs in one process; leave out --strategy")
+        raise ArgumentError(
+            f"--strategy={training.strategy} with --teacher_answers=order and no --ranker_backbone: training from "
+            "orders runs on one device"
+        )
+    if orders and training.batch_size < SMALLEST_BATCH_OF_ORDERS:
+        raise ArgumentError(
+            f"--batch_size={training.batch_size} with --teacher_answers=order and no --ranker_backbone: a batch "
+            f"holds two queries with two candidates each or more, {SMALLEST_BATCH_OF_ORDERS} images"
+        )
+    if training.steps * training.batch_size >= 2**31:
+        raise ArgumentError(
+            f"--steps={training.steps} with --batch_size={training.batch_size}: a training shows at most {2**31 - 1:,} "
+            "images"
+        )
+    if training.freeze_batch_norm and not settings.student.student_weights:
+        raise ArgumentError(
+            "--freeze_batch_norm keeps what a pretrained backbone has learned; without --student_weights it starts at "
+            "random"
+        )
+    _check_memory(settings)
 
 
 def check_joint_space(settings: Settings) -> None:
@@ -61,7 +83,10 @@ def check_compaction(settings: Settings) -> None:
     if settings.student.hash_bits:
         raise ArgumentError(f"a student that shrinks has no binary codes yet; leave out --hash_bits or --{target}")
     if learns_orders(settings):
-        raise ArgumentError("a student that shrinks learns from vectors; give orders a ranker (--ranker_backbone)")
+        raise ArgumentError(
+            f"--{target} with --teacher_answers=order and no --ranker_backbone: a student that shrinks learns from "
+            "vectors"
+        )
     if not compaction.shrink_from < compaction.shrink_until < 1:
         raise ArgumentError(
             "--shrink_from and --shrink_until are shares of the steps, one after the other; "
@@ -69,8 +94,37 @@ def check_compaction(settings: Settings) -> None:
         )
     if settings.training.steps < 3:
         raise ArgumentError(
-            f"a student that shrinks trains in three phases; --steps={settings.training.steps} is too few"
+            f"a student that shrinks (--{target}) trains in three phases; --steps={settings.training.steps} is too few"
         )
+
+
+def _check_memory(settings: Settings) -> None:
+    """Refuses what cannot fit into this machine, whatever else it holds, before anything is paid for."""
+    training, joint, student = settings.training, settings.joint, settings.student
+    side = f"--image_size={student.image_size}"
+    pixels = 3 * student.image_size**2
+    needed = {f"--batch_size={training.batch_size} with {side}": 4 * training.batch_size * pixels}
+    if not compares(settings):
+        needed[f"--query_budget={settings.asking.query_budget} with {side}"] = settings.asking.query_budget * pixels
+    # The rows of all batches between two pauses, and their order.
+    shown = -(-training.steps // training.evaluations) * training.batch_size
+    counts = (f"--{name}={settings.value(name)}" for name in ("steps", "batch_size", "evaluations"))
+    needed[", ".join(counts)] = 20 * shown
+    if "bank_size" not in without_effect(settings):
+        dimension = student.hash_bits or student.embedding_dim
+        needed[f"--bank_size={joint.bank_size}"] = 4 * joint.bank_size * dimension
+        anchors = {"originals": training.batch_size, "mixtures": joint.mixtures}
+        ranking = anchors.get(joint.anchors, sum(anchors.values()))
+        rows = training.batch_size + joint.mixtures + joint.bank_size
+        counts = (f"--{name}={settings.value(name)}" for name in ("batch_size", "mixtures", "bank_size"))
+        # The similarities of teacher and student.
+        needed[", ".join(counts)] = 2 * 4 * ranking * rows
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for names, octets in needed.items():
+        if octets > memory:
+            raise ArgumentError(
+                f"{names}: this takes {octets / 1e9:,.0f} GB of memory or more, and the machine has {memory / 1e9:,.0f}"
+            )
 
 
 def _needs_addons(setting: str, value: str) -> None:

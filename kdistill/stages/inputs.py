@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from kdistill.data.folder import find_images
 from kdistill.data.identity import changes, identities
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_json_object, sha256_of, write_json
+from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
-from kdistill.settings.effects import teacher_kind
+from kdistill.settings.effects import chooses, teacher_kind, without_effect
 from kdistill.stages.sources import data_of
 
 _FOLDER = "record"  # in the work folder
@@ -89,26 +90,20 @@ def identity_cache(workdir: Path) -> Path:
 
 
 def content_of(path: Path) -> str:
-    """Returns a digest (hex) of a file, or of all files in a folder, by name and content.
+    """Returns a digest (hex) of a file of weights.
 
     Raises:
         KdistillError: missing or unreadable.
     """
     try:
-        if not path.is_dir():
-            return sha256_of(path)[:16]
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        listed = [(file.relative_to(path).as_posix(), sha256_of(file)) for file in files]
+        return sha256_of(path)[:16]
     except OSError as error:
         raise KdistillError(f"{path} cannot be read: {error.strerror or error}") from error
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
 
 
 def _gallery(inputs: Inputs) -> str:
     truth = inputs.data.truth
-    parts = (
-        () if truth is None else tuple(np.concatenate(rows).tolist() for rows in (truth.easy, truth.hard, truth.junk))
-    )
+    parts = [] if truth is None else [[row.tolist() for row in rows] for rows in (truth.easy, truth.hard, truth.junk)]
     return inputs.of_images(inputs.data.gallery, *parts)
 
 
@@ -124,15 +119,26 @@ def _whitening(inputs: Inputs) -> str:
 
 
 def _weights(inputs: Inputs) -> str:
-    named = (inputs.settings.student.student_weights, inputs.settings.comparing.ranker_weights)
-    found = {name: content_of(Path(name)) for name in named if name and name != "imagenet"}
+    return _contents_of(inputs.settings, ("student_weights", "ranker_weights"))
+
+
+def _choosing_weights(inputs: Inputs) -> str:
+    chooser = chooses(inputs.settings)
+    return "" if chooser is None else _contents_of(inputs.settings, (f"{chooser}_weights",))
+
+
+def _contents_of(settings: Settings, names: Sequence[str]) -> str:
+    """Returns the digests of the files that these settings name and that have an effect; "" for none."""
+    idle = without_effect(settings)
+    files = [settings.value(name) for name in names if name not in idle]
+    found = {name: content_of(Path(name)) for name in files if name and name != "imagenet"}
     return json.dumps(found) if found else ""
 
 
 def _teacher(inputs: Inputs) -> str:
     teacher = inputs.settings.teacher.teacher
     named = teacher_kind(teacher) in ("backbone", "table", "model") and teacher != "imagenet"
-    return content_of(Path(teacher)) if named else ""
+    return model_digest(teacher)[:16] if named else ""
 
 
 _IMAGES: Mapping[str, Callable[[Inputs], ImageSet | None]] = {
@@ -149,6 +155,7 @@ INPUTS: Mapping[str, Callable[[Inputs], str]] = {
     "validation": lambda inputs: inputs.of_images(inputs.data.validation),
     "images for whitening": _whitening,
     "weights": _weights,
+    "weights of what chooses": _choosing_weights,
     "teacher": _teacher,
 }
 """Name -> how its digest is found; the names stand in the registry of stages and in what users are told."""

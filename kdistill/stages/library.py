@@ -1,7 +1,7 @@
 """The stages of the library itself; those of deployment stand in `export.stages`."""
 
 from kdistill.settings import GROUP_OF, Settings
-from kdistill.settings.effects import compares
+from kdistill.settings.effects import chooses
 from kdistill.stages.stage import Stage
 
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
@@ -9,10 +9,8 @@ _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "stude
 
 def _questions_do_not_need(settings: Settings) -> frozenset[str]:
     """The student decides which questions are asked only where its features do."""
-    by_student = compares(settings) and settings.comparing.ranker_backbone is None
-    by_features = not compares(settings) and settings.asking.selection != "random"
     training_only = frozenset({"pair_tie_margin", "ranker_steps"})
-    return training_only if by_student or by_features else training_only | _STUDENT
+    return training_only if chooses(settings) == "student" else training_only | _STUDENT
 
 
 ASK = Stage(
@@ -21,8 +19,10 @@ ASK = Stage(
     "kdistill.stages.asking.ask:ask_teacher",
     groups=("data", "teacher", "asking", "comparing", "student"),
     settings=("seed",),
-    inputs=("pool", "teacher"),
+    inputs=("pool", "teacher", "weights of what chooses"),
     makes=("answers.npz",),
+    # Kept by what they were made from, so that they are not made again for each question more.
+    continues=tuple(f"{cache}{end}" for cache in ("teacher.keras", "features.npz") for end in ("", ".made.json")),
     ignores=_questions_do_not_need,
 )
 

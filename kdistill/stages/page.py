@@ -9,9 +9,11 @@ is not run again, unless `--redo` says so or what it was made from has changed:
 
 - **settings** that decide its result: the run is refused in a sentence that names the first one that differs;
 - **images and files** that it read, by content, and files that it made: it runs again by itself, and says why;
-- **a stage before it** that ran again: it is undone, and its figures leave `metrics.json`.
+- **a stage before it** that ran again: it is undone, and its figures leave `metrics.json`; its files stay until it runs
+  again.
 
-`stages.json` in the work folder holds all this for each finished stage. One run at a time works in a folder.
+`stages.json` in the work folder holds all this for each finished stage, and `flags.txt` states the settings that they
+were made with. One run at a time works in a folder.
 
 | stage | what it does | settings (groups) | reads | makes | follows |
 |---|---|---|---|---|---|

@@ -1,21 +1,25 @@
 """The record of a run: which stages are done, what each was made from, and the figures that it gave.
 
-`stages.json` holds an entry for each finished stage: the settings that decide its result, the digests of what it read,
-the files that it made, the version, its figures. `metrics.json` shows the figures of all stages that are done, and of
-no others: a stage that has to run again takes its figures with it.
+`stages.json` holds an entry for each finished stage: the settings that decide its result, those that it was given
+besides, the digests of what it read, the files that it made, the version, its figures. `metrics.json` shows the figures
+of all stages that are done, and of no others: a stage that has to run again takes its figures with it, and so do all
+that follow it. `flags.txt` states the settings of what is done.
 """
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files.whole import read_json_object, sha256_of, write_json
+from kdistill.files.whole import read_json_object, sha256_of, write_json, write_whole
 from kdistill.settings import FIELDS, Settings
+from kdistill.settings.flagfile import flag_lines
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.stage import Registry, Result, Stage
 from kdistill.version import __version__
@@ -47,6 +51,8 @@ class Record:
         """
         self.folder, self.registry = folder, registry
         self._entries = read_entries(folder)
+        # stage -> files that it made before it was undone
+        self._left: dict[str, dict[str, list[Any]]] = read_json_object(folder / "stages.json").get("left", {})
 
     def is_done(self, stage: Stage) -> bool:
         """Says whether a stage was finished, with whatever settings."""
@@ -80,16 +86,22 @@ class Record:
         return None
 
     def begin(self, stage: Stage) -> None:
-        """Forgets a stage and all that follow it, on the disk before anything else happens, and removes its files."""
+        """Forgets a stage and all that follow it, on the disk before anything else happens, and removes its files.
+
+        Files of what follows stay, as nobody's, until their own stage begins.
+        """
         followers = [other.name for other in self.registry.after(stage.name) if other.name in self._entries]
         if followers:
             logging.info("%s: what follows has to run again: %s", stage.name, ", ".join(followers))
-        before = self._entries.pop(stage.name, {"made": dict[str, Any]()})
-        for name in followers:
-            del self._entries[name]
-        self._write()
-        for name in before["made"].keys() - set(stage.continues):
-            (self.folder / name).unlink(missing_ok=True)
+        for name in (stage.name, *followers):
+            if name in self._entries:
+                self._left[name] = self._left.get(name, {}) | self._entries.pop(name)["made"]
+        self.write_figures()
+        for name, about in self._left.pop(stage.name, {}).items():
+            # What a stage goes on from stays, unless somebody else changed it.
+            if name not in stage.continues or _change_of(self.folder / name, about):
+                (self.folder / name).unlink(missing_ok=True)
+        self.write_figures()
 
     def inputs_of(self, stage: Stage, inputs: Inputs) -> dict[str, str]:
         """Returns the digest of everything that a stage reads; taken before it runs, so that later changes show."""
@@ -101,12 +113,13 @@ class Record:
         self._entries[stage.name] = {
             "version": __version__,
             "settings": stage.deciding(settings),
+            "besides": stage.besides(settings),
             "inputs": dict(read),
             "made": made,
             "figures": dict(result.figures),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        self._write()
+        self.write_figures()
 
     def figures(self) -> dict[str, Any]:
         """Returns the figures of all stages that are done; where two stages give one, the later one's counts."""
@@ -121,22 +134,31 @@ class Record:
             return sha256_of(path)[:16] if path.is_file() else ""
         return inputs.digest(name)
 
-    def _write(self) -> None:
-        write_json(self.folder / "stages.json", {"format": FORMAT, "stages": self._entries})
+    def write_figures(self) -> None:
+        """Writes the record, and `metrics.json` by it: also where an interrupted run left another one, or none."""
+        write_json(self.folder / "stages.json", {"format": FORMAT, "stages": self._entries, "left": self._left})
         write_json(self.folder / "metrics.json", self.figures())
+
+    def write_flags(self, settings: Settings) -> None:
+        """Writes the flagfile that reproduces the run: `settings`, and what stages that are done were made with.
+
+        So a run that finds its stages done, with other settings for what follows them, does not restate its figures.
+        """
+        entries = [entry for entry in self._entries.values() if entry.get("version") == __version__]
+        done = _merged(entries, ("besides", "settings"))
+        lines = ["# python main.py --flagfile=flags.txt runs this again.", *flag_lines(settings.changed(**done))]
+        write_whole(self.folder / "flags.txt", ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
 
 
 def settings_of(workdir: str | Path) -> Settings:
     """Returns the settings that the finished stages of a run were made with (later stages win).
 
     Raises:
-        KdistillError: the record is damaged.
+        KdistillError: there is no record, or it is damaged.
     """
-    merged: dict[str, Any] = {}
-    for entry in read_entries(Path(workdir)).values():
-        merged |= entry["settings"]
-    plain = {name: value for name, value in merged.items() if name in FIELDS}
-    return Settings.of(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+    if not (Path(workdir) / "stages.json").is_file():
+        raise KdistillError(f"{workdir} holds no stages.json, the record of a run; give the work folder of a run")
+    return Settings.of(**_merged(read_entries(Path(workdir)).values(), ("besides", "settings")))
 
 
 def read_entries(workdir: Path) -> dict[str, dict[str, Any]]:
@@ -152,12 +174,51 @@ def read_entries(workdir: Path) -> dict[str, dict[str, Any]]:
     entries: Any = content.get("stages")
     kinds: Mapping[str, type] = {"settings": dict, "inputs": dict, "made": dict, "figures": dict}
     sound = content["format"] == FORMAT and isinstance(entries, dict)
+    left = content.get("left", {})
+    sound = sound and isinstance(left, dict) and all(_is_made(files) for files in left.values())
     if not sound or not all(
-        isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), kind) for name, kind in kinds.items())
+        and isinstance(entry.get("besides", {}), dict)
+        and _is_made(entry["made"])
         for entry in entries.values()
     ):
         raise KdistillError(f"{file} is not a record of stages; restore it or delete it")
     return entries
+
+
+def check_read(workdir: Path, stage: str, file: str) -> None:
+    """Checks that a stage is done and that it read a file of the work folder as it is now.
+
+    Raises:
+        KdistillError: it is not, or the record is damaged.
+    """
+    entry = read_entries(workdir).get(stage)
+    if entry is None:
+        raise KdistillError(f"the stage {stage!r} of {workdir} is not done; run it first (--stages={stage})")
+    # Records of an earlier form do not say what was read.
+    if entry["inputs"] and entry["inputs"].get(file) != sha256_of(workdir / file)[:16]:
+        raise KdistillError(f"the stage {stage!r} of {workdir} was run before {file} changed; run it again")
+
+
+@contextlib.contextmanager
+def changing(workdir: Path, file: str) -> Iterator[None]:
+    """Lets a command of ours change a file that a stage made: what made it and what read it stay done.
+
+    A file that somebody else changed before stays one that has to be made again.
+    """
+    path, record = workdir / file, workdir / "stages.json"
+    makers = [name for name, entry in read_entries(workdir).items() if file in entry["made"]]
+    ours = [name for name in makers if not _change_of(path, read_entries(workdir)[name]["made"][file])]
+    yield
+    if not ours or not path.is_file() or not os.access(workdir, os.W_OK):
+        return
+    content = read_json_object(record)
+    for entry in content["stages"].values():
+        for part, now in (("made", _about(path)), ("inputs", sha256_of(path)[:16])):
+            if file in entry[part]:
+                entry[part][file] = now
+    write_json(record, content)
 
 
 def refuse(stage: Stage, folder: Path, difference: Difference) -> ArgumentError:
@@ -170,23 +231,39 @@ def refuse(stage: Stage, folder: Path, difference: Difference) -> ArgumentError:
     )
 
 
+def _merged(entries: Iterable[Mapping[str, Any]], parts: Sequence[str]) -> dict[str, Any]:
+    """Returns the settings that stand in these parts of entries; later parts and entries win."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        for entry in entries:
+            merged |= entry.get(part, {})
+    plain = {name: value for name, value in merged.items() if name in FIELDS}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+
+
 def _old(entry: Any) -> Any:
     return {**entry, "inputs": {}, "made": {}, "figures": {}} if isinstance(entry, dict) else entry
 
 
+def _is_made(files: Any) -> bool:
+    return isinstance(files, dict) and all(isinstance(about, list) and about for about in files.values())
+
+
 def _about(path: Path) -> list[Any]:
+    return [*_state(path), sha256_of(path)]
+
+
+def _state(path: Path) -> list[int]:
+    """Returns what changes with a file's content, whatever its times were set to."""
     about = path.stat()
-    return [about.st_size, about.st_mtime_ns, sha256_of(path)]
+    return [about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino]
 
 
 def _change_of(path: Path, about: list[Any]) -> str:
-    """Returns what happened to a file since; large ones are read only when size or time say that something did."""
+    """Returns what happened to a file since; large ones are read only when size or times say that something did."""
     if not path.is_file():
         return "is gone"
-    now = path.stat()
-    if [now.st_size, now.st_mtime_ns] == about[:2]:
-        return ""
-    return "" if sha256_of(path) == about[2] else "was changed since"
+    return "" if _state(path) == about[:-1] or sha256_of(path) == about[-1] else "was changed since"
 
 
 def _shown(values: Mapping[str, Any], name: str) -> str:

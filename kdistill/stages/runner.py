@@ -8,7 +8,7 @@ from absl import logging
 
 from kdistill.errors import ArgumentError
 from kdistill.settings import Settings
-from kdistill.settings.checks import check, check_pool
+from kdistill.settings.checks import check, check_gallery, check_pool
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
 from kdistill.stages.stage import Registry, Stage
@@ -48,6 +48,8 @@ def run_stages(
     inputs = Inputs(settings, Path(settings.run.workdir), keep=not settings.asking.dry_run)
     if registry["ask"] in wanted:
         check_pool(settings, len(inputs.data.pool))
+    if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
+        check_gallery(settings, len(inputs.data.gallery))
     workdir = Workdir(settings.run.workdir, create=not settings.asking.dry_run)
     if settings.asking.dry_run:
         registry["ask"].function()(settings, workdir)
@@ -55,7 +57,12 @@ def run_stages(
     with workdir.locked():
         record = Record(workdir.path, registry)
         _check_plan(registry, record, settings, inputs, wanted, workdir, redo)
-        workdir.write_flags(settings)
+        if registry["ask"] in wanted:
+            # What later stages read is looked at before anything is paid for.
+            for name in dict.fromkeys(name for stage in wanted for name in stage.inputs):
+                inputs.digest(name)
+        record.write_figures()
+        record.write_flags(settings)
         for stage in registry:
             if stage in wanted:
                 _run(stage, record, settings, inputs, workdir, redo, before_training)
@@ -125,6 +132,7 @@ def _run(
     logging.info("%s ...", stage.name)
     started = time.monotonic()
     record.begin(stage)
+    record.write_flags(settings)
     if redo:
         workdir.forget(stage.name)
     if told is not None:

@@ -66,13 +66,20 @@ class Stage:
 
     def deciding(self, settings: Settings) -> dict[str, Any]:
         """Returns the values that this stage's own result depends on, by name, as JSON knows them."""
+        return {name: value for name, value in self._values(settings) if self._decides(name)}
+
+    def besides(self, settings: Settings) -> dict[str, Any]:
+        """Returns the other values that this stage was given: they decide nothing, yet its figures tell of them."""
+        return {name: value for name, value in self._values(settings) if not self._decides(name)}
+
+    def _values(self, settings: Settings) -> Iterator[tuple[str, Any]]:
         idle = without_effect(settings).keys() | self.ignores(settings)
-        names = [
-            name
-            for name, field in FIELDS.items()
-            if (GROUP_OF[name] in self.groups and field.metadata["decides"]) or name in self.settings
-        ]
-        return {name: _plain(settings.value(name)) for name in names if name not in idle}
+        for name, group in GROUP_OF.items():
+            if (group in self.groups or name in self.settings) and name not in idle:
+                yield name, _plain(name, settings.value(name))
+
+    def _decides(self, name: str) -> bool:
+        return bool(FIELDS[name].metadata["decides"]) or name in self.settings
 
 
 class Registry:
@@ -130,5 +137,9 @@ class Registry:
         return next(stage for stage in self if file in stage.makes)
 
 
-def _plain(value: Any) -> Any:
+def _plain(name: str, value: Any) -> Any:
+    if name == "ledger" and value is not None:
+        from kdistill.teachers.ledger.addresses import without_secrets  # takes a while to import
+
+        return without_secrets(value)
     return list(value) if isinstance(value, tuple) else value

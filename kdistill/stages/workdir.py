@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files.whole import write_whole
-from kdistill.settings import Settings
-from kdistill.settings.flagfile import flag_lines
+from kdistill.files.made_from import sidecar
 
 
 class Workdir:
@@ -118,16 +116,16 @@ class Workdir:
         """The HTML page."""
         return self.path / "report.html"
 
+    def caches(self) -> list[Path]:
+        """Returns what the stage `ask` keeps beside its answers: the embedded teacher, features of the pool."""
+        kept = [self.path / name for name in ("teacher.keras", "features.npz")]
+        return [file for one in kept if one.is_file() for file in (one, sidecar(one))]
+
     def needs(self, file: Path, stage: str) -> Path:
         """Returns `file`, or says which stage makes it when it is missing."""
         if not file.exists():
             raise ArgumentError(f"{file} is missing; run the stage {stage!r} first (--stages={stage})")
         return file
-
-    def write_flags(self, settings: Settings) -> None:
-        """Writes the flagfile that reproduces the run; a ledger's address stands there without its password."""
-        lines = ["# python main.py --flagfile=flags.txt runs this again.", *flag_lines(settings)]
-        write_whole(self.flags, "\n".join(lines) + "\n")
 
     def forget(self, stage: str) -> None:
         """Removes what a stage would continue from, so that it starts anew; the ledger always stays.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
@@ -14,7 +15,7 @@ def parts_of(data: Any) -> tuple[Any, tf.Tensor, tf.Tensor | None]:
     ids integers [B]: a number for each training image, by which the bank recognises it.
 
     Raises:
-        ArgumentError: sample weights (also from class weights), or no targets.
+        ArgumentError: sample weights (also from class weights), no targets, or ids that are no integers.
     """
     data = data if isinstance(data, tuple | list) else (data,)
     if len(data) > 2 and data[2] is not None:
@@ -31,7 +32,26 @@ def parts_of(data: Any) -> tuple[Any, tf.Tensor, tf.Tensor | None]:
         raise ArgumentError(
             f"a batch is (images, targets) or (images, (targets, ids)); {len(targets)} targets were given"
         )
-    return images, tf.convert_to_tensor(targets[0]), tf.convert_to_tensor(targets[1])
+    ids = tf.convert_to_tensor(targets[1])
+    if not ids.dtype.is_integer:
+        raise ArgumentError(f"ids are integers, a number for each image; these are {ids.dtype.name}")
+    return images, tf.convert_to_tensor(targets[0]), ids
+
+
+def check_arrays(targets: Any) -> None:
+    """Looks at targets that stand in memory as a whole, before Keras does: NaN would train to NaN without a word.
+
+    Raises:
+        ArgumentError: an array that holds no real numbers, or some that are not finite.
+    """
+    for array in targets if isinstance(targets, tuple) else (targets,):
+        if not isinstance(array, np.ndarray):
+            continue
+        if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+            raise ArgumentError(f"targets are real numbers; these are {array.dtype.name}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise ArgumentError(f"the targets of row {row} hold values that are not finite")
 
 
 def as_vectors(targets: tf.Tensor, loss: str) -> tf.Tensor:
@@ -43,6 +63,11 @@ def as_vectors(targets: tf.Tensor, loss: str) -> tf.Tensor:
     if targets.shape.rank != 2:
         raise ArgumentError(
             f"{loss} ranks by the teacher's vectors [B, Dt]; targets of shape {list(targets.shape)} were given"
+        )
+    if targets.shape[1] == 0 or targets.dtype.is_complex or targets.dtype == tf.string:
+        raise ArgumentError(
+            f"{loss} ranks by the teacher's vectors, real numbers [B, Dt] with Dt of at least 1; "
+            f"{targets.dtype.name} {list(targets.shape)} was given"
         )
     return tf.cast(targets, tf.float32)
 

@@ -14,9 +14,9 @@ from kdistill.errors import ArgumentError
 from kdistill.facts.joint_space import JOINT_SPACES
 from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
-from kdistill.layers.numbers import numbers_of
+from kdistill.layers.numbers import is_count, numbers_of
 from kdistill.layers.pairs import pair_mask
-from kdistill.training.batches import as_labels, as_vectors, parts_of
+from kdistill.training.batches import as_labels, as_vectors, check_arrays, parts_of
 from kdistill.training.distribution import gather_rows
 
 
@@ -80,9 +80,14 @@ class Distiller(keras.Model):
             **kwargs: of keras.Model.
 
         Raises:
-            ArgumentError: an unknown joint space.
+            ArgumentError: an unknown joint space, a student that is no model with one output, or a projection of no
+                whole number of dimensions.
         """
         super().__init__(**kwargs)
+        if not isinstance(student, keras.layers.Layer) or len(stacks.listed(getattr(student, "outputs", [0]))) != 1:
+            raise ArgumentError(f"the student must be a Keras model with one output; {student!r} was given")
+        if projection_dim is not None and not is_count(projection_dim):
+            raise ArgumentError(f"the projection's dimension must be a whole number above 0; it is {projection_dim!r}")
         if joint_space not in JOINT_SPACES:
             raise ArgumentError(f"joint space {joint_space!r} is unknown; choose one of {', '.join(JOINT_SPACES)}")
         self.joint_space = joint_space
@@ -155,6 +160,8 @@ class Distiller(keras.Model):
             raise ArgumentError(
                 f"{ranking_loss.name} learns from class labels, which cannot be mixed; leave out mixtures"
             )
+        if steps_per_execution is not None and not is_count(steps_per_execution):
+            raise ArgumentError(f"steps_per_execution must be a whole number above 0; it is {steps_per_execution!r}")
         self.run_options = RunOptions(bool(run_eagerly), int(steps_per_execution or 1), jit_compile)
         super().compile(optimizer=optimizer, **dataclasses.asdict(self.run_options), **kwargs)
         self.ranking_loss = ranking_loss
@@ -167,15 +174,19 @@ class Distiller(keras.Model):
         return {
             "optimizer": serialize(self.optimizer),
             "loss": serialize(self.ranking_loss),
+            # Beside its step and rate an optimizer has variables only after the first step of a training.
+            "trained": len(list(self.optimizer.variables)) > 2,
             **dataclasses.asdict(self.run_options),
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a distiller that is being loaded; the state of its optimizer is loaded after that."""
         deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        trained = config.pop("trained", True)
         parts = {name: deserialize(config[name]) for name in ("optimizer", "loss")}
         self.compile(**{**config, **parts})
-        if hasattr(self.optimizer, "build"):
+        if trained and hasattr(self.optimizer, "build"):
             self.optimizer.build(self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -184,21 +195,27 @@ class Distiller(keras.Model):
         Raises:
             ArgumentError: sample or class weights, or targets that the loss cannot learn from.
         """
+        validation = kwargs.get("validation_data")
+        for targets in (_targets(args, kwargs), validation[1] if isinstance(validation, tuple) else None):
+            check_arrays(targets)
         with stacks.own_errors():
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what `keras.Model.evaluate` does; refuses what `fit` refuses."""
+        check_arrays(_targets(args, kwargs))
         with stacks.own_errors():
             return super().evaluate(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Trains as `keras.Model.train_on_batch` does; refuses what `fit` refuses."""
+        check_arrays(_targets(args, kwargs))
         with stacks.own_errors():
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what `keras.Model.test_on_batch` does; refuses what `fit` refuses."""
+        check_arrays(_targets(args, kwargs))
         with stacks.own_errors():
             return super().test_on_batch(*args, **kwargs)
 
@@ -329,3 +346,8 @@ class Distiller(keras.Model):
             if config[part] is not None:
                 config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         return cls(**config)
+
+
+def _targets(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Returns the targets among the arguments of `fit` and its like."""
+    return kwargs.get("y", args[1] if len(args) > 1 else None)

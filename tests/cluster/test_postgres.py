@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from kdistill.errors import KdistillError
 from kdistill.settings import Settings
-from kdistill.stages.workdir import Workdir
+from kdistill.stages.record import Record
+from kdistill.stages.stage import Registry
 from kdistill.teachers import Ledger
 from kdistill.teachers.__main__ import main
 from kdistill.teachers.ledger.addresses import without_secrets
@@ -141,9 +142,8 @@ def test_what_is_kept_of_an_address_opens_it_with_a_password_from_the_environmen
         ledger.bind("teacher", "view")
     shown = without_secrets(location)
     assert postgres.password not in shown
-    workdir = Workdir(tmp_path)
-    workdir.write_flags(Settings.of(ledger=location))
-    assert f"--ledger={shown}\n" in workdir.flags.read_text()
+    Record(tmp_path, Registry([])).write_flags(Settings.of(ledger=location))
+    assert f"--ledger={shown}\n" in (tmp_path / "flags.txt").read_text()
     command = [sys.executable, "-m", "kdistill.teachers", "status", "--json", shown]
     environment = {**os.environ, "PGPASSWORD": postgres.password}
     status = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

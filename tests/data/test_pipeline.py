@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdistill.data.pipeline import training_batches
+from kdistill.data.pipeline import changed_views, small_seed, training_batches
 from kdistill.errors import ArgumentError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (10, 20, 24, 3), np.uint8)
@@ -85,3 +85,19 @@ def test_a_batch_that_the_replicas_cannot_share_is_refused():
         training_batches(
             PIXELS, TARGETS, batch_size=4, image_size=16, first_step=0, last_step=1, seed=0, augment=False, replicas=3
         )
+
+
+@pytest.mark.parametrize("seed", [2**31, 2**32, 2**63, 2**64, 10**30])
+def test_seeds_of_any_size_give_views_of_their_own(seed):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), np.uint8)
+
+    def views(seed):
+        options = {"batch_size": 6, "image_size": 8, "first_step": 0, "last_step": 1, "augment": True}
+        (batch,) = training_batches(pixels, np.zeros((6, 2), np.float32), seed=seed, **options)
+        (changed,) = changed_views(pixels, 8, 1, seed=seed)
+        return np.concatenate([batch[0].numpy(), changed])
+
+    np.testing.assert_array_equal(views(seed), views(seed))
+    assert (views(seed) != views(seed + 1)).any()
+    assert small_seed(2**31 - 1) == 2**31 - 1
+    assert 0 <= small_seed(seed) < 2**31

@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -186,6 +189,9 @@ def test_the_command_takes_lists_and_shards(files, folder, tmp_path, capsys):
     [
         ({"shard": "3"}, 2, "should look like 0/4"),
         ({"shard": "2/2"}, 2, "shard 2/2 does not exist"),
+        ({"shard": "0/0"}, 2, "there is at least 1"),
+        ({"merge": "-1"}, 2, "--merge=-1 must be the number of shards"),
+        ({"merge": "2"}, 1, "shard 0/2 in"),
         ({"shard": "0/99"}, 2, "is empty"),
         ({"batch_size": "0"}, 2, "must be at least 1"),
         ({"model": "model.pt"}, 2, "none of .keras, .onnx, .tflite"),
@@ -226,16 +232,71 @@ def test_a_shard_number_outside_is_refused():
         Shard(-1, 2)
 
 
-def test_names_that_are_no_text_keep_their_bytes(tmp_path):
+def test_names_that_are_no_text_are_listed_by_their_escapes(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    name = os.fsdecode(b"caf\xe9.png")
-    for file in (name, "größe.png"):
+    for file in (os.fsdecode(b"caf\xe9.png"), "größe.png"):
         PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(photos / file)
     for number in (0, 1):
         embed_to_folder(means(), find_images(photos), tmp_path / "out", fingerprint="x", shard=Shard(number, 2))
     result = merge_shards(tmp_path / "out", 2)
-    assert sorted(os.fsdecode(line) for line in result.ids.read_bytes().splitlines()) == sorted([name, "größe.png"])
+    assert result.ids.read_text(encoding="utf-8").splitlines() == ["caf\\xe9.png", "größe.png"]
+    assert tuple(result.ids.read_text(encoding="utf-8").splitlines()) == find_images(photos).ids
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"next": "x"}, {"rows": -1}, {"dim": 1.5}, {"done": "yes"}, {"names": None}, {"start": True}, {"skipped": {}}],
+)
+def test_a_record_with_values_of_another_kind_is_named(images, tmp_path, change):
+    embed_to_folder(means(), images, tmp_path, fingerprint="x")
+    record = json.loads((tmp_path / "progress.json").read_text())
+    (tmp_path / "progress.json").write_text(json.dumps(record | change))
+    if change == {"skipped": {}}:
+        assert embed_to_folder(means(), images, tmp_path, fingerprint="x").skipped == ()
+        return
+    with pytest.raises(KdistillError, match=r"progress\.json is damaged"):
+        embed_to_folder(means(), images, tmp_path, fingerprint="x")
+
+
+def test_damaged_shards_are_named_when_they_are_joined(images, tmp_path):
+    for index in (0, 1):
+        embed_to_folder(means(), images, tmp_path, fingerprint="x", shard=Shard(index, 2))
+    matrix, ids = tmp_path / "embeddings-00001-of-00002.npy", tmp_path / "ids-00000-of-00002.txt"
+    whole, names = matrix.read_bytes(), ids.read_bytes()
+    for content, words in ((b"", "cannot be read"), (whole[:-8], "cannot be read"), (b"x" * 300, "cannot be read")):
+        matrix.write_bytes(content)
+        with pytest.raises(KdistillError, match=rf"embeddings-00001-of-00002\.npy {words}"):
+            merge_shards(tmp_path, 2)
+    np.save(matrix, np.zeros((2, 3), np.float32))
+    with pytest.raises(KdistillError, match=r"is damaged: it holds float32 \[2, 3\], not float32 \[6, 3\]"):
+        merge_shards(tmp_path, 2)
+    matrix.unlink()
+    with pytest.raises(KdistillError, match=r"embeddings-00001-of-00002\.npy cannot be read"):
+        merge_shards(tmp_path, 2)
+    matrix.write_bytes(whole)
+    ids.write_bytes(names.partition(b"\n")[2])
+    with pytest.raises(KdistillError, match=r"ids-00000-of-00002\.txt is damaged: it has 4 lines for 5 embeddings"):
+        merge_shards(tmp_path, 2)
+    ids.unlink()
+    with pytest.raises(KdistillError, match=r"ids-00000-of-00002\.txt cannot be read"):
+        merge_shards(tmp_path, 2)
+    assert not (tmp_path / "embeddings.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [({"KERAS_BACKEND": "jax"}, "backend is 'jax' in the variable"), ({"KERAS_HOME": "."}, "floatx is 'float16' in")],
+)
+def test_the_command_looks_at_keras_before_it_is_imported(tmp_path, setting, words):
+    (tmp_path / "keras.json").write_text('{"floatx": "float16"}')
+    command = [sys.executable, "-m", "kdistill.evaluation.embed", "--model=m.keras", "--images=.", "--output=out"]
+    clean = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "KERAS_HOME")}
+    environment = clean | setting | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: Keras's {words}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_one_job_at_a_time_writes_a_shard(images, tmp_path):

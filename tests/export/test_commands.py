@@ -1,6 +1,7 @@
 """`python -m export`: the gate over a run's folder, resizers, retrievers, and galleries as tables."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet
@@ -53,6 +54,41 @@ def test_rows_are_added_and_removed_by_command(suffix, rows, ids, tmp_path, caps
     assert capsys.readouterr().err.startswith("error: id 'image 250' is not in the gallery")
     assert main(["add", f"--retriever={path}", f"--embeddings={path}"]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_names_as_bytes_and_names_that_are_no_text_are_those_of_the_images(rows, ids, tmp_path):
+    path = tmp_path / "r.tflite"
+    build_search(rows[:200], ids[:200], path, k=5)
+    np.savez(tmp_path / "new.npz", ids=np.array([b"b.jpg", b"caf\xe9.jpg"]), embeddings=rows[200:202])
+    assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 0
+    assert Retriever(path).search_embedding(rows[200])[0].id == "b.jpg"
+    assert Retriever(path).search_embedding(rows[201])[0].id == "caf\\xe9.jpg"
+    assert main(["remove", f"--retriever={path}", "--ids", os.fsdecode(b"caf\xe9.jpg")]) == 0
+    assert "caf\\xe9.jpg" not in Retriever(path).ids
+    np.savez(tmp_path / "new.npz", ids=np.array([["a"], ["b"]]), embeddings=rows[200:202])
+    assert main(["add", f"--retriever={path}", f"--embeddings={tmp_path / 'new.npz'}"]) == 1
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_retrievers_in_a_folder_whose_name_is_no_utf_8(suffix, rows, ids, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    path = folder / (os.fsdecode(b"r\xe9") + suffix)
+    build_search(rows[:50], ids[:50], path, k=5)
+    assert Retriever(path).search_embedding(rows[7])[0].id == "image 7"
+    assert main(["remove", f"--retriever={path}", "--ids", "image 7"]) == 0
+    assert Retriever(path).search_embedding(rows[7])[0].id != "image 7"
+    assert main(["handover", f"--retriever={path}", "--to=parquet", f"--out={folder / 'g.parquet'}"]) == 0
+    with open(folder / "g.parquet", "rb") as file:
+        assert len(pyarrow.parquet.read_table(file)) == 49
+
+
+@pytest.mark.parametrize("flags", [["--retriever=", "--out=g"], ["--retriever=r.onnx", "--out="]])
+def test_names_that_are_none_are_refused(flags, rows, ids, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    build_search(rows[:50], ids[:50], "r.onnx", k=5)
+    assert main(["handover", "--to=parquet", *flags]) == 1
+    assert "is no name of a" in capsys.readouterr().err
 
 
 def blocky(size: int) -> ImageSet:

@@ -287,3 +287,28 @@ def test_the_residual_code_keeps_fifteen_bits():
     stored = build_gallery(gallery, range(50), "int8")
     step = np.abs(gallery - gallery.mean(axis=0)).max(axis=1, keepdims=True) / 127 / RESIDUAL_STEPS
     assert (np.abs(stored.rows() - gallery) <= 0.51 * step + 1e-7).all()
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_what_is_no_embedding_or_no_number_of_threads_is_refused(suffix, tmp_path):
+    rows = np.eye(8, dtype=np.float32)
+    path = tmp_path / f"r{suffix}"
+    build_search(rows, range(8), path, k=2)
+    retriever = Retriever(path)
+    for query in ("abc", [[1], [1, 2]], np.zeros(8, complex), [None] * 8, [object()] * 8, np.array(["a"] * 8), {}):
+        with pytest.raises(ArgumentError, match=r"an embedding is an array of numbers|queries are|not finite"):
+            retriever.search_embedding(query)
+        with pytest.raises(ArgumentError, match=r"an embedding is an array of numbers|queries are|not finite"):
+            retriever.search_embeddings([query])
+    assert retriever.search_embedding([0, 0, 1, 0, 0, 0, 0, 0])[0].id == "2"
+    for threads in (0, -1, 1.5, "2", True):
+        with pytest.raises(ArgumentError, match="threads of a retriever are a whole number of at least 1"):
+            Retriever(path, num_threads=threads)
+
+
+def test_a_sidecar_of_fewer_names_is_no_pair_even_unchecked(tmp_path):
+    build_search(np.eye(8, dtype=np.float32), range(8), tmp_path / "r.onnx", k=2)
+    sidecar = tmp_path / "r.onnx.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"ids": ["a", "b"]}))
+    with pytest.raises(KdistillError, match="do not belong together"):
+        Retriever(tmp_path / "r.onnx", check_sha256=False).search_embedding(np.eye(8)[7])

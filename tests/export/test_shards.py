@@ -76,3 +76,13 @@ def test_the_precision_follows_the_gallery_and_the_student(rows, precision, stud
     assert choose_precision(student, rows) == precision
     coded = students.build("small_cnn", image_size=16, embedding_dim=8, hash_bits=16)
     assert choose_precision(coded, rows) == "asymmetric"
+
+
+def test_a_file_that_only_looks_like_a_shard_is_left_alone(student, embeddings, tmp_path):
+    rows, ids = embeddings[:12], [f"image {row}" for row in range(12)]
+    build_search(rows, ids, tmp_path / "r-2024.tflite", k=2)
+    for number in (0, 1):
+        build_search(rows, ids, tmp_path / f"r-{number}.tflite", k=2)
+    build_files(student, rows, ids, tmp_path / "r.tflite", k=2)
+    left = {"r-2024.json", "r-2024.tflite", "r.json", "r.tflite"}
+    assert {file.name for file in tmp_path.iterdir()} == left

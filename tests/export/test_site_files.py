@@ -1,5 +1,6 @@
 """What the site is made of: pictures, models, the runtime, and what the builder refuses."""
 
+import dataclasses
 import gzip
 import io
 import itertools
@@ -113,6 +114,20 @@ def test_the_search_model_finds_what_numpy_finds(tmp_path: Path):
         expected = np.argsort(-scores)[:7]
         np.testing.assert_array_equal(found["ids"][0], expected)
         np.testing.assert_allclose(found["scores"][0], scores[expected], atol=1e-5)
+
+
+def test_a_search_model_that_came_out_wrong_gets_no_name(tmp_path: Path, monkeypatch):
+    rows = np.eye(20, dtype=np.float32)
+    right = site.SearchGraph
+
+    class Wrong(right):
+        def __init__(self, model, gallery, k):
+            super().__init__(model, dataclasses.replace(gallery, values=np.roll(gallery.values, 1, axis=0)), k)
+
+    monkeypatch.setattr(site, "SearchGraph", Wrong)
+    with pytest.raises(KdistillError, match=r"search\.tflite came out with a search that is wrong"):
+        site.write_search(rows, [str(i) for i in range(20)], tmp_path / "search.tflite", k=3)
+    assert list(tmp_path.iterdir()) == []
 
 
 def _packages(folder: Path, version: str, core: str = 'import { x } from "@litertjs/wasm-utils";\n') -> Path:

@@ -16,8 +16,11 @@ from kdistill.data.pipeline import rows_of_step
 from kdistill.errors import KdistillError
 from kdistill.evaluation.blockwise import memory
 from kdistill.settings import Settings
+from kdistill.stages.distilling.answered import answered
 from kdistill.stages.judging import judge
 from kdistill.stages.judging.judge import Judge, Vectors
+from kdistill.stages.sources import data_of
+from kdistill.stages.workdir import Workdir
 from kdistill.training.distiller import Distiller
 
 
@@ -102,14 +105,13 @@ def test_an_image_edited_after_it_was_asked_about_is_left_out_and_told(photos, u
     with np.load(undistilled / "answers.npz") as answers:
         name = str(answers["ids"][3])
     PIL.Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(data / name)
-    settings = settings_of(photos, undistilled)
-    (undistilled / "stages.json").unlink()
-    changed = settings.changed(data_dir=str(data), steps=4, evaluations=1)
-    shutil.rmtree(undistilled / "checkpoints")
-    main.run_stages(changed, ["distill"], redo=False)
+    changed = settings_of(photos, undistilled, data_dir=str(data), steps=4, evaluations=1)
+    images, targets = answered(changed, Workdir(undistilled), data_of(changed).pool)
     assert f"skipped: image {name!r} was changed after the teacher was asked about it" in caplog.text
+    assert name not in images.ids
+    assert len(images) == len(targets) == BUDGET - 1
     with pytest.raises(KdistillError, match=f"image {name!r} was changed"):
-        main.run_stages(changed.changed(strict=True), ["distill"], redo=True)
+        answered(changed.changed(strict=True), Workdir(undistilled), data_of(changed).pool)
 
 
 def vectors(count: int) -> np.ndarray:

@@ -40,6 +40,10 @@ IDLE = [
     ({"target_params": 0.5}, "channel_neighbours", "channel_importance"),
     ({}, "whiten_dim", "whiten"),
     ({}, "actors", "engine"),
+    ({}, "max_megapixels", "dataset"),
+    ({"teacher_answers": "order"}, "whiten_teacher", "teacher_answers"),
+    ({"teacher_answers": "order", "ranker_backbone": "small_cnn"}, "whiten_teacher", "teacher_answers"),
+    ({"teacher_answers": "pairs", "ranker_backbone": "small_cnn"}, "whiten_teacher", "teacher_answers"),
 ]
 
 
@@ -61,6 +65,7 @@ def test_what_has_no_effect_names_both(values, name, cause):
         ({"loss_options": "similarity=dot"}, "renormalise"),
         ({"loss_options": "student_temperature=0.1, similarity = dot"}, "renormalise"),
         ({"dataset": "lists"}, "pool_file"),
+        ({"whiten": "pca", "whiten_dir": "photos"}, "max_megapixels"),
         ({"teacher": "folder/saved"}, "teacher_scaling"),
         ({"teacher": "https://host/embed"}, "teacher_timeout"),
         ({"teacher_answers": "pairs", "ranker_backbone": "small_cnn"}, "pair_sampler"),

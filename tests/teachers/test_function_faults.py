@@ -258,6 +258,63 @@ def test_functions_that_compare_and_objects_that_embed_are_heard_as_well(tmp_pat
         assert ledger.summary().spent == 0
 
 
+def test_functions_that_compare_may_say_what_they_ask_and_show(tmp_path):
+    def rank(query, shown):
+        return [2, 0, 1]
+
+    def prefer(query, first, second):
+        return 0.75
+
+    for function, as_teacher in ((rank, as_order_teacher), (prefer, as_preference_teacher)):
+        assert as_teacher(open_teacher(function)).view == "image"
+        function.name, function.view = "service/3", "jpeg-512"
+        teacher = as_teacher(open_teacher(function))
+        assert (teacher.name, teacher.view) == ("service/3", "jpeg-512")
+    queries, candidates = np.arange(2), np.array([[2, 3, 4], [5, 6, 7]])
+    with Ledger(tmp_path / "orders.sqlite") as ledger:
+        ask_orders(as_order_teacher(open_teacher(rank)), IMAGES, queries, candidates, ledger, budget=2)
+        assert ledger.summary().view == "order/3/jpeg-512"
+        rank.view = "jpeg-1024"
+        with pytest.raises(KdistillError, match="view 'order/3/jpeg-512', not of 'order/3/jpeg-1024'"):
+            ask_orders(as_order_teacher(open_teacher(rank)), IMAGES, queries, candidates, ledger, budget=2)
+
+
+KEYS = [
+    "403 Client Error: Forbidden for url: https://api.example/v1/embed?key=TOPsecret01&size=5",
+    "Max retries exceeded with url: /v1/embed?api_key=TOPsecret01 (Caused by ...)",
+    "GET https://h/x?size=5&access_token=TOPsecret01",
+    "GET https://h/x?X-Amz-Signature=TOPsecret01&b=1",
+    "cannot connect to https://user:TOPsecret01@host/path",
+    "Incorrect API key provided: sk-TOPsecret01abc. You can find yours on the page",
+    "headers {'Authorization': 'Bearer TOPsecret01'}",
+    "headers {'x-api-key': 'TOPsecret01'}",
+    "token hf_TOPsecret01 is invalid",
+    "AIzaTOPsecret01abcdefgh is not allowed",
+]
+
+
+@pytest.mark.parametrize("said", KEYS)
+def test_no_sentence_about_a_function_holds_a_key(tmp_path, said):
+    def failing(images):
+        raise RuntimeError(said)
+
+    class Refused(Exception):
+        status_code = 403
+
+    def refused(images):
+        raise Refused(said)
+
+    def lost(images):
+        raise ConnectionError(said)
+
+    for number, function in enumerate((failing, refused, lost)):
+        with Ledger(tmp_path / f"{number}.sqlite") as ledger, pytest.raises(KdistillError) as caught:
+            ask(open_teacher(function), IMAGES, range(1), ledger, budget=1)
+        if function is not lost:  # whose answer is only missing, which the log tells
+            assert "***" in str(caught.value)
+        assert "TOPsecret01" not in str(caught.value)
+
+
 def test_numbers_in_sentences_are_those_of_the_questions(tmp_path):
     def nothing(images):
         return np.full((len(images), 3), np.nan)

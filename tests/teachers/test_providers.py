@@ -1,5 +1,6 @@
 """Every kind of teacher that runs here, against values from a formula."""
 
+import os
 import pickle
 import zipfile
 
@@ -227,6 +228,42 @@ def test_a_table_looks_up_ids(tmp_path, images):
             teacher.embed([images[0], Image("stranger", array=images[0].pixels())])
 
 
+LINES = {
+    "byte order mark": (b"\xef\xbb\xbfa\nb\n", ["a", "b"]),
+    "line ends of Windows": (b"a\r\nb\r\n", ["a", "b"]),
+    "line ends of Windows, no last one": (b"a\r\nb", ["a", "b"]),
+    "no UTF-8": (b"caf\xe9\nb\n", ["caf\\xe9", "b"]),
+    "characters at which Python splits": ("a\u2028\x0c\x85z\nb\rc\n".encode(), ["a\u2028\x0c\x85z", "b\rc"]),
+    "blanks at the ends": (b" a \n\tb", [" a ", "\tb"]),
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_ids_beside_a_matrix_are_lines_of_text(tmp_path, case):
+    content, ids = LINES[case]
+    np.save(tmp_path / "t.npy", np.eye(2))
+    (tmp_path / "t.txt").write_bytes(content)
+    teacher = open_teacher(tmp_path / "t.npy")
+    images = [Image(name, array=np.zeros((1, 1, 3), np.uint8)) for name in ids]
+    np.testing.assert_array_equal(teacher.embed(images), np.eye(2))
+
+
+def test_ids_in_utf_16_are_refused(tmp_path):
+    np.save(tmp_path / "t.npy", np.eye(2))
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        (tmp_path / "t.txt").write_bytes("a\nb\n".encode(encoding))
+        with pytest.raises(KdistillError, match=r"t\.txt are no UTF-8 text"):
+            open_teacher(tmp_path / "t.npy")
+
+
+def test_ids_that_are_no_text_are_those_of_the_images(tmp_path):
+    raw = os.fsdecode(b"caf\xe9.jpg")
+    images = [Image(raw, array=np.zeros((1, 1, 3), np.uint8)), Image("b", array=np.zeros((1, 1, 3), np.uint8))]
+    for ids in ([raw, "b"], np.array([b"caf\xe9.jpg", b"b"]), ["caf\\xe9.jpg", "b"]):
+        np.savez(tmp_path / "t.npz", ids=ids, embeddings=np.eye(2))
+        np.testing.assert_array_equal(open_teacher(tmp_path / "t.npz").embed(images), np.eye(2))
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -234,6 +271,7 @@ def test_a_table_looks_up_ids(tmp_path, images):
         (dict(ids=["a"], embeddings=np.zeros((2, 3))), "1 ids and embeddings of shape"),
         (dict(ids=["a", "a"], embeddings=np.zeros((2, 3))), "the id 'a' more than once"),
         (dict(ids=["a"], embeddings=np.array([["x"]])), "row of numbers"),
+        (dict(ids=[["a"], ["b"]], embeddings=np.zeros((2, 3))), "names stand in one row"),
         (dict(ids=np.array(["a", None], object), embeddings=np.zeros((2, 3))), "cannot be read"),
     ],
 )
@@ -278,6 +316,33 @@ def test_functions_by_object_and_by_name(images):
 def test_what_is_no_teacher(spec, kind, message):
     with pytest.raises(kind, match=message):
         open_teacher(spec)
+
+
+MODULES = {
+    "raises": ("raise RuntimeError('no service')", "RuntimeError: no service"),
+    "lacks a variable": ("import os\nos.environ['NO_SUCH_KEY_1']", "KeyError: 'NO_SUCH_KEY_1'"),
+    "lacks a file": ("open('no such file')", "FileNotFoundError"),
+    "ends the program": ("raise SystemExit('usage: ...')", "SystemExit: usage"),
+    "is no Python": ("def (", "SyntaxError"),
+    "has a class": ("class embed:\n    pass", "is a class; give a function"),
+    "is asynchronous": ("async def embed(images):\n    return []", "is asynchronous; give a function"),
+    "is a generator": ("def embed(images):\n    yield 1", "is a generator; give a function"),
+    "is called asynchronously": (
+        "class Embed:\n    async def __call__(self, images):\n        return []\nembed = Embed()",
+        "is asynchronous",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_functions_that_cannot_be_used_are_refused_before_anything_is_asked(tmp_path, monkeypatch, case):
+    content, words = MODULES[case]
+    name = f"module_{list(MODULES).index(case)}_of_a_user"
+    (tmp_path / f"{name}.py").write_text(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ArgumentError, match=rf"{name}:embed' .*{words}"):
+        open_teacher(f"{name}:embed")
 
 
 def test_unknown_kinds_of_files(tmp_path):

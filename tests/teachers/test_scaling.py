@@ -42,10 +42,21 @@ def model_of(layer):
     return keras.Model(image, layers.Conv2D(3, 1)(layer(image)))
 
 
+def adapted(white):
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).uniform(0, white, (4, SIZE, SIZE, 3)).astype(np.float32))
+    return normalization
+
+
 KNOWN = {
     "bytes": lambda: model([layers.Rescaling(1 / 255)], dtype="uint8"),
     "rescaling": lambda: model([layers.Rescaling(1 / 255)]),
-    "normalization": lambda: model([layers.Normalization(mean=[1.0] * 3, variance=[2.0] * 3)]),
+    "normalization": lambda: model([layers.Normalization(mean=[120.0] * 3, variance=[3600.0] * 3)]),
+    "adapted normalization": lambda: model([adapted(255.0)]),
+    "mean taken off": lambda: model([lambda x: x - np.array([103.9, 116.8, 123.7], np.float32)]),
+    "mean and deviation": lambda: model([lambda x: (x / 255.0 - np.array([0.4, 0.5, 0.6], np.float32)) / 0.25]),
+    "two steps": lambda: model([layers.Rescaling(1 / 255), layers.Rescaling(2.0, offset=-1.0)]),
+    "one number a channel": lambda: model([layers.Rescaling([0.017, 0.0175, 0.0174], offset=[-2.1, -2.0, -1.8])]),
     "after a flip and a crop": lambda: model([layers.RandomFlip(), layers.CenterCrop(6, 6), layers.Rescaling(1 / 255)]),
     "sequential": lambda: sequential(layers.Rescaling(1 / 127.5, offset=-1)),
     "in a model in the model": lambda: model([inner(layers.Rescaling(1 / 255), layers.Conv2D(3, 1))]),
@@ -63,6 +74,15 @@ SILENT = {
     "convolution": lambda: model(),
     "sequential": lambda: sequential(),
     "flip alone": lambda: model([layers.RandomFlip()]),
+    "from unit": lambda: model([layers.Rescaling(2.0, offset=-1.0)]),
+    "from unit to pixels": lambda: model([layers.Rescaling(255.0)]),
+    "from symmetric": lambda: model([layers.Rescaling(127.5, offset=127.5)]),
+    "from unit by arithmetic": lambda: model([lambda x: x * 2.0 - 1.0]),
+    "from unit, mean and deviation": lambda: model([lambda x: (x - 0.45) / 0.225]),
+    "from unit, normalization": lambda: model([layers.Normalization(mean=[0.45] * 3, variance=[0.05] * 3)]),
+    "from unit, adapted normalization": lambda: model([adapted(1.0)]),
+    "rescaled by 1": lambda: model([layers.Rescaling(1.0)]),
+    "one divided by pixels": lambda: model([lambda x: 255.0 / (x + 1.0)]),
     "relu first": lambda: model([layers.Activation("relu"), layers.Rescaling(1 / 255)]),
     "rescaled after a convolution": lambda: model([layers.Conv2D(3, 1), layers.Rescaling(1 / 255)]),
     "on one of two ways": lambda: model([lambda x: layers.Add()([layers.Rescaling(1 / 255)(x), x])]),
@@ -74,7 +94,7 @@ SILENT = {
 def test_a_keras_model_that_rescales_itself(name, tmp_path):
     network = KNOWN[name]()
     assert open_teacher(network).view.endswith("/none")
-    if name in ("rescaling", "sequential", "in a functional model in the model"):
+    if name in ("rescaling", "sequential", "in a functional model in the model", "adapted normalization"):
         network.save(tmp_path / "m.keras")
         assert open_teacher(tmp_path / "m.keras").view == f"pillow-bilinear-{SIZE}/none"
 

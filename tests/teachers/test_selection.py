@@ -101,3 +101,11 @@ def test_wrong_arguments():
     features[1, 1] = np.nan
     with pytest.raises(KdistillError, match="not finite"):
         select("k-means++", 2, features=features)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_seeds_of_any_size_choose(strategy):
+    features = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    choices = [select(strategy, 5, features=features, seed=seed) for seed in (0, 2**32, 2**63, 10**30)]
+    assert all(len(set(choice.tolist())) == 5 for choice in choices)
+    np.testing.assert_array_equal(choices[-1], select(strategy, 5, features=features, seed=10**30))

@@ -86,7 +86,7 @@ WEIGHTS = np.ones(12, np.float32)
         lambda distiller: fit(distiller, validation_data=(PIXELS, TEACHER, WEIGHTS)),
         lambda distiller: distiller.evaluate(PIXELS, TEACHER, sample_weight=WEIGHTS, verbose=0),
         lambda distiller: distiller.fit(
-            tf.data.Dataset.from_tensor_slices((PIXELS, TEACHER, WEIGHTS)).batch(4), verbose=0
+            tf.data.Dataset.from_tensor_slices((PIXELS, TEACHER, WEIGHTS)).batch(4), shuffle=False, verbose=0
         ),
         lambda distiller: distiller.train_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
         lambda distiller: distiller.test_on_batch(PIXELS, TEACHER, sample_weight=WEIGHTS),
@@ -205,3 +205,62 @@ def test_an_uncompiled_distiller_is_saved_uncompiled(tmp_path):
     student = students.build("small_cnn", alpha=0.25, image_size=8, embedding_dim=5)
     Distiller(student).save(tmp_path / "distiller.keras")
     assert not hasattr(keras.saving.load_model(tmp_path / "distiller.keras"), "ranking_loss")
+
+
+NOT_TARGETS = {
+    "NaN": (np.where(np.arange(12)[:, None] == 7, np.nan, TEACHER), "targets of row 7 hold values that are not finite"),
+    "infinity": (np.where(np.arange(12)[:, None] == 3, np.inf, TEACHER), "targets of row 3 hold values that are not"),
+    "complex numbers": (TEACHER.astype(np.complex64), "targets are real numbers; these are complex64"),
+    "words": (np.array(["a"] * 12), "targets are real numbers; these are str"),
+    "objects": (np.array([None] * 12), "targets are real numbers; these are object"),
+    "no dimensions": (TEACHER[:, :0], "with Dt of at least 1"),
+    "complex tensor": (tf.cast(TEACHER, tf.complex64), "real numbers .* complex64"),
+    "ids that are no integers": ((TEACHER, np.arange(12) / 2), "ids are integers, a number for each image"),
+    "NaN beside ids": ((TEACHER * np.nan, np.arange(12)), "targets of row 0 hold"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_TARGETS)
+def test_targets_that_would_train_to_nothing_are_refused(case):
+    targets, words = NOT_TARGETS[case]
+    distiller = distiller_of()
+    with pytest.raises(ArgumentError, match=words):
+        fit(distiller, targets)
+    if "ids" not in case and case not in ("no dimensions", "complex tensor"):  # which are found while tracing
+        for call in (distiller.evaluate, distiller.train_on_batch, distiller.test_on_batch):
+            with pytest.raises(ArgumentError, match=words):
+                call(PIXELS, targets)
+        with pytest.raises(ArgumentError, match=words):
+            fit(distiller, validation_data=(PIXELS, targets), batch_size=12)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Distiller(7), "the student must be a Keras model with one output"),
+        (lambda: Distiller(lambda pixels: pixels), "the student must be a Keras model with one output"),
+        (lambda: Distiller(two_outputs()), "the student must be a Keras model with one output"),
+        (lambda: Distiller(two_outputs(), projection_dim=4), "the student must be a Keras model with one output"),
+        (lambda: Distiller(distiller_of().student, projection_dim=0), "projection's dimension must be a whole number"),
+        (lambda: Distiller(distiller_of().student, projection_dim=2.5), "projection's dimension must be a whole"),
+        (lambda: distiller_of(steps_per_execution=0), "steps_per_execution must be a whole number above 0"),
+        (lambda: distiller_of(steps_per_execution=-2), "steps_per_execution must be a whole number above 0"),
+        (lambda: distiller_of(steps_per_execution="x"), "steps_per_execution must be a whole number above 0"),
+        (lambda: EmbeddingBank(2.5), "a whole number of them; size 2.5"),
+        (lambda: EmbeddingBank("9"), "a whole number of them; size '9'"),
+        (lambda: EmbeddingBank(True), "a whole number of them; size True"),
+        (lambda: JointSpaceInterpolation(2.5), "both are whole numbers; 2.5"),
+        (lambda: JointSpaceInterpolation("4"), "both are whole numbers; '4'"),
+        (lambda: JointSpaceInterpolation(4, neighbours=1.5), "both are whole numbers; 4 and 1.5"),
+        (lambda: JointSpaceInterpolation(4, alpha=float("nan")), "alpha must be above 0"),
+    ],
+)
+def test_parts_that_cannot_be_right_are_refused_when_they_are_made(make, words):
+    with pytest.raises(ArgumentError, match=words):
+        make()
+
+
+def two_outputs():
+    image = keras.Input((8, 8, 3), dtype="uint8")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    return keras.Model(image, [pooled, keras.layers.Dense(2)(pooled)])

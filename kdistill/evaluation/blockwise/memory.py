@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from kdistill.errors import KdistillError
@@ -48,7 +47,10 @@ def in_smaller_batches(embed: Callable[[np.ndarray], np.ndarray], pixels: np.nda
     """
     try:
         return np.asarray(embed(pixels), np.float32)
-    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+    except Exception as error:
+        # TensorFlow's class is known by its name: what is computed without it needs no import of seconds.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
         if len(pixels) == 1:
             raise KdistillError("there is not enough memory to embed even one image at a time") from error
         logging.warning("memory ran out: embedding %d images in two batches", len(pixels))

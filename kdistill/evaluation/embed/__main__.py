@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kdistill.cluster.embedding import OpenFile, ray_parts
 from kdistill.cluster.ray_engine import check_engine
+from kdistill.console.keras_settings import check_keras_settings
 from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        check_keras_settings()
+        if options.merge < 0:
+            raise ArgumentError(f"--merge={options.merge} must be the number of shards, at least 1")
         result = merge_shards(options.output, options.merge) if options.merge else _embed(options)
     except KdistillError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -24,6 +24,8 @@ class Shard:
 
     def __post_init__(self) -> None:
         """Raises ArgumentError unless 0 <= index < count."""
+        if self.count < 1:
+            raise ArgumentError(f"shard {self.index}/{self.count} is one of no shards; there is at least 1")
         if not 0 <= self.index < self.count:
             raise ArgumentError(f"shard {self.index}/{self.count} does not exist; they go from 0 to {self.count - 1}")
 
@@ -137,7 +139,15 @@ class ProgressRecord:
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             skipped = [(str(name), str(reason)) for name, reason in content.pop("skipped")]
-            return cls(path, skipped=skipped, **content)
+            record = cls(path, skipped=skipped, **content)
+            numbers = (record.next, record.rows, record.dim, record.start)
+            if not all(type(number) is int and number >= 0 for number in numbers):
+                raise ValueError("a position is no whole number")
+            if type(record.done) is not bool or not all(
+                type(text) is str for text in (record.fingerprint, record.names)
+            ):
+                raise ValueError("an entry is of another kind")
+            return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise KdistillError(f"the progress record {path} is damaged: {error}") from error
 
@@ -177,18 +187,44 @@ def merge_shards(folder: str | Path, count: int) -> JobResult:
         raise KdistillError(f"the shards in {str(root)!r} were made by different models or from different images")
     rows = sum(record.rows for record in records)
     matrix, listing = root / "embeddings.npy", root / "ids.txt"
-    texts = [shard.path(root, "ids", ".txt").read_bytes() for shard in shards]
+    texts = [_listing(shard, root, record.rows) for shard, record in zip(shards, records, strict=True)]
+    parts = [_rows(shard, root, record) for shard, record in zip(shards, records, strict=True)]
     with whole_file(matrix) as partial:
         with open(partial, "wb") as file:
             file.write(b"\0" * HEADER_BYTES)
-            for shard in shards:
-                part = np.load(shard.path(root, "embeddings", ".npy"), mmap_mode="r")
+            for part in parts:
                 for first in range(0, len(part), 8192):
                     file.write(part[first : first + 8192].tobytes())
         write_header(partial, rows, records[0].dim)
         write_whole(listing, b"".join(texts))
     skipped = tuple(item for record in records for item in record.skipped)
     return JobResult(matrix, listing, rows, skipped, rows)
+
+
+def _listing(shard: Shard, root: Path, rows: int) -> bytes:
+    file = shard.path(root, "ids", ".txt")
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise KdistillError(f"{file} cannot be read: {error.strerror or error}") from error
+    if text.count(b"\n") != rows:
+        raise KdistillError(f"{file} is damaged: it has {text.count(bytes([10]))} lines for {rows} embeddings")
+    return text
+
+
+def _rows(shard: Shard, root: Path, record: ProgressRecord) -> np.ndarray:
+    """Returns a finished shard's embeddings, float32 [n, D], memory-mapped."""
+    file = shard.path(root, "embeddings", ".npy")
+    try:
+        part = np.load(file, mmap_mode="r", allow_pickle=False)
+    # numpy raises many kinds of errors on damaged files; each means the same to the user.
+    except Exception as error:
+        raise KdistillError(f"{file} cannot be read: {error or type(error).__name__}") from error
+    if part.shape != (record.rows, record.dim) or part.dtype != np.float32:
+        raise KdistillError(
+            f"{file} is damaged: it holds {part.dtype} {list(part.shape)}, not float32 {[record.rows, record.dim]}"
+        )
+    return part
 
 
 def write_header(path: Path, rows: int, dim: int) -> None:

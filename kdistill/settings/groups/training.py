@@ -31,7 +31,11 @@ class TrainingSettings:
         0.1, "With --hash_bits: weight of the code's coordinates being close to -1 and 1.", low=0, high=1e6
     )
     evaluations: int = setting(
-        6, "How often training pauses to record, watch validation and save a checkpoint.", low=1, decides=False
+        6,
+        "How often training pauses to record, watch validation and save a checkpoint.",
+        low=1,
+        high=100_000,
+        decides=False,
     )
     strategy: Literal["none", "mirrored", "multiworker"] = setting(
         "none",

@@ -92,7 +92,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         "teacher_view": teacher.view,
         "skipped_questions": len(answers.skipped),
     }
-    return Result(figures, [workdir.answers])
+    return Result(figures, [workdir.answers, *workdir.caches()])
 
 
 def _print_plans(

@@ -101,7 +101,7 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
         "skipped_questions": len(skipped),
         **({"preferences": counts} if counts else {}),
     }
-    return Result(figures, [workdir.answers])
+    return Result(figures, [workdir.answers, *workdir.caches()])
 
 
 def _triples(settings: Settings, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -104,7 +104,13 @@ def _cluster_representatives(features: np.ndarray, count: int, seed: int, *, den
         shape = (features.shape[1], _CLUSTER_DIMENSIONS)
         projected = features @ np.random.default_rng(seed).standard_normal(shape, np.float32)
     clustering = MiniBatchKMeans(
-        n_clusters=count, batch_size=_BLOCK, max_iter=10, n_init=1, init_size=max(_BLOCK, 3 * count), random_state=seed
+        n_clusters=count,
+        batch_size=_BLOCK,
+        max_iter=10,
+        n_init=1,
+        init_size=max(_BLOCK, 3 * count),
+        # scikit-learn takes seeds of 32 bits.
+        random_state=seed if seed < 2**32 else int(np.random.default_rng(seed).integers(2**32)),
     )
     labels = clustering.fit_predict(projected)
     order = np.argsort(labels, kind="stable")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kdistill.errors import KdistillError
-from kdistill.files.archives import check_archive
+from kdistill.files.archives import check_archive, texts
 from kdistill.files.whole import whole_file
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import ANSWERED, BAD, IN_FLIGHT, LEARNING, UNKNOWN, Question
@@ -71,9 +71,9 @@ def import_table(ledger: Ledger, path: Path) -> int:
     whole = embeddings.ndim == 2 and ids.shape == contents.shape == accounts.shape == embeddings.shape[:1]
     if not whole or embeddings.dtype.kind not in "fiu" or not np.isfinite(embeddings).all():
         raise KdistillError(f"the table {path} is damaged: its rows do not belong together or are not finite")
-    asked = [Question(str(content), str(name)) for content, name in zip(contents.tolist(), ids.tolist(), strict=True)]
+    asked = [Question(content, name) for content, name in zip(texts(contents), texts(ids), strict=True)]
     ledger.bind(str(teacher), str(view), int(embeddings.shape[1]))
-    return ledger.add_paid_elsewhere(asked, embeddings, [str(account) for account in accounts.tolist()])
+    return ledger.add_paid_elsewhere(asked, embeddings, texts(accounts))
 
 
 def verify(ledger: Ledger) -> list[str]:

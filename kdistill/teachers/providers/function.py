@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from kdistill.data.images import Image
 from kdistill.errors import ArgumentError
+from kdistill.teachers.providers.function_faults import text_of
 
 
 class FunctionTeacher:
@@ -33,9 +35,13 @@ class FunctionTeacher:
                 it: a change of the function's code keeps the name.
 
         Raises:
-            ArgumentError: an attribute `name` or `view` that is no string, or an empty one.
+            ArgumentError: an attribute `name` or `view` that is no string, or an empty one; a class, or a function
+                that is asynchronous or a generator, whose calls return no answers.
         """
         own = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
+        fault = _returns_no_answers(function)
+        if fault:
+            raise ArgumentError(f"the teacher {name or own!r} is {fault}; give a function that returns the answers")
         self.name = _text(function, "name", name or own)
         self.view = _text(function, "view", "image")
         self.repeatable = bool(getattr(function, "repeatable", False))
@@ -61,14 +67,27 @@ def import_function(spec: str) -> FunctionTeacher:
         function = importlib.import_module(module_name)
         for part in function_name.split("."):
             function = getattr(function, part)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise ArgumentError(f"the teacher {spec!r} cannot be imported: {error}") from error
+    # The module is the user's program: what it raises, or that it exits, is a fault of this teacher alone.
+    except (Exception, SystemExit) as error:
+        raise ArgumentError(f"the teacher {spec!r} cannot be imported: {text_of(error)}") from error
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(here)
     if not callable(function):
         raise ArgumentError(f"the teacher {spec!r} is not a function")
     return FunctionTeacher(function, name=spec)
+
+
+def _returns_no_answers(function: Any) -> str:
+    """Returns what a callable is whose calls return something else than answers; "" for none of these."""
+    if inspect.isclass(function):
+        return "a class"
+    called = (function, inspect.getattr_static(function, "__call__", None))
+    if any(inspect.iscoroutinefunction(one) for one in called):
+        return "asynchronous"
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in called):
+        return "a generator"
+    return ""
 
 
 def _text(function: Any, attribute: str, otherwise: str) -> str:

@@ -17,7 +17,7 @@ from absl import logging
 
 from kdistill.errors import KdistillError
 from kdistill.teachers.providers.http_client import RETRIES, wait_after
-from kdistill.teachers.providers.http_faults import MAX_BODY, told
+from kdistill.teachers.providers.http_faults import MAX_BODY, shown, told
 from kdistill.teachers.providers.http_statuses import Verdict, verdict
 from kdistill.teachers.providers.http_waits import backoff
 from kdistill.teachers.teacher import NoAnswer, NotAsked
@@ -162,11 +162,11 @@ def _said(error: BaseException, status: int) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Returns "Type: what it says", or the type alone where it says nothing, or fails to."""
+    """Returns "Type: what it says" without what looks like a key; the type alone where it says nothing, or fails to."""
     said = ""
     with contextlib.suppress(Exception):
         said = str(error)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return f"{type(error).__name__}: {shown(said, ())}" if said else type(error).__name__
 
 
 def _entry(mapping: Any, *names: str) -> Any:

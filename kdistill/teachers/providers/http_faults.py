@@ -14,6 +14,10 @@ _SHOWN = 300  # characters
 _LEAST_SECRET = 4  # characters; what is shorter keeps nothing secret and would tear holes into every sentence
 _TOLD_BY = ("error", "message", "detail", "errors", "error_message", "msg", "error_description", "description", "title")
 _CREDENTIALS = re.compile(r"(?i)\b(bearer|basic|token|api[-_ ]?key)([\s:=\"']+)[\w.~+/=-]{8,}")
+_QUERY = re.compile(r"(?i)([?&;][\w.-]*(?:key|token|secret|sig|auth|pass|pwd|credential|code)[\w.-]*=)[^\s&;'\"<>)]+")
+_USER = re.compile(r"(?i)\b(https?://)[^\s/@'\"]+@")
+_KEY = re.compile(r"\b(?:sk|pk|rk|hf|ghp|gho|glpat|xox[abp])[-_][\w-]{8,}|\b(?:AIza|AKIA|eyJ)[\w.-]{12,}")
+"""What keys of services look like, wherever one stands."""
 
 
 def secrets_of(url: str, headers: Mapping[str, str]) -> list[str]:
@@ -55,6 +59,7 @@ def shown(text: str, secrets: Iterable[str]) -> str:
     """Returns the text without secrets, cut to a length that a sentence can carry."""
     for secret in secrets:
         text = text.replace(secret, "***")
+    text = _USER.sub(r"\1***@", _QUERY.sub(r"\1***", _KEY.sub("***", text)))
     text = _CREDENTIALS.sub(r"\1\2***", text)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 

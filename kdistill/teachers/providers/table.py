@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kdistill.data.images import Image
+from kdistill.data.images import Image, text_of
 from kdistill.data.lists import MAX_LIST_BYTES
 from kdistill.errors import KdistillError
-from kdistill.files.archives import load_arrays
+from kdistill.files.archives import load_arrays, texts
 from kdistill.files.whole import read_bounded
 from kdistill.teachers.providers.fingerprint import file_name
 from kdistill.teachers.teacher import NotAsked
@@ -19,7 +19,8 @@ class TableTeacher:
 
     The table is one of: `.npz` with arrays `ids` (strings [n]) and `embeddings` (float [n, Dt]); `.npy` of
     embeddings with a text file of the same name (`.txt`, one id a line) beside it; `.parquet` with columns `id` and
-    `embedding` (lists of float; needs pyarrow). Pickled arrays are refused.
+    `embedding` (lists of float; needs pyarrow). Pickled arrays are refused. Ids that are no UTF-8 are known by the
+    escapes that `Image` gives them.
     """
 
     view = "id"
@@ -33,7 +34,8 @@ class TableTeacher:
         """
         self.path = Path(path)
         try:
-            ids, embeddings = _READERS[self.path.suffix](self.path)
+            names, embeddings = _READERS[self.path.suffix](self.path)
+            ids = [text_of(name) for name in names]
         except KdistillError:
             raise
         # numpy, zipfile and pyarrow raise many kinds of errors on damaged files; each means the same to the user.
@@ -68,15 +70,22 @@ class TableTeacher:
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
     ids, embeddings = load_arrays(path, ("ids", "embeddings"))
-    return _strings(ids), embeddings
+    return texts(ids), embeddings
 
 
 def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
     ids_path = path.with_suffix(".txt")
     if not ids_path.exists():
         raise KdistillError(f"the teacher's table {path} needs its ids, one a line, in {ids_path}")
-    ids = read_bounded(ids_path, MAX_LIST_BYTES).decode("utf-8").splitlines()
-    return ids, np.load(path, allow_pickle=False, mmap_mode="r")
+    content = read_bounded(ids_path, MAX_LIST_BYTES)
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
+        raise KdistillError(f"the ids {ids_path} are no UTF-8 text (UTF-16, by its bytes); save them as UTF-8")
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    # Only a line feed ends a line: names may hold the other characters at which Python splits.
+    lines = text.removesuffix("\n").split("\n") if text else []
+    if lines and all(line.endswith("\r") for line in lines[:-1] or lines):
+        lines = [line.removesuffix("\r") for line in lines]
+    return lines, np.load(path, allow_pickle=False, mmap_mode="r")
 
 
 def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
@@ -86,12 +95,6 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
         raise KdistillError(f"reading {path} needs pyarrow: pip install pyarrow") from error
     table = pyarrow.parquet.read_table(path, columns=["id", "embedding"])
     return [str(name) for name in table["id"].to_pylist()], np.array(table["embedding"].to_pylist(), np.float32)
-
-
-def _strings(ids: np.ndarray) -> list[str]:
-    if ids.dtype.kind == "S":
-        return [name.decode("utf-8") for name in ids.tolist()]
-    return [str(name) for name in ids.tolist()]
 
 
 _READERS = {".npz": _read_npz, ".npy": _read_npy, ".parquet": _read_parquet}
