@@ -1,5 +1,9 @@
 """The teacher and the student of a run, and images read for them, as its settings say."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -10,14 +14,18 @@ from kdistill import students
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.files import made_from
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.version import __version__
 
 
-def teacher_of(settings: TeacherSettings, seed: int, folder: Path) -> Teacher:
-    """Opens the run's teacher; the embedded one is trained first where `folder` does not hold that of the seed."""
+def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool = True) -> Teacher:
+    """Opens the run's teacher; the embedded one is trained first where `folder` does not hold that of the seed.
+
+    Without `keep`, in a dry run, it is then not written there but goes with this process.
+    """
     if settings.teacher == "imagenet" or settings.teacher.endswith(".weights.h5"):
         backbone = students.build(
             settings.teacher_backbone,
@@ -35,7 +43,8 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path) -> Teacher:
             timeout=settings.teacher_timeout,
             retries=settings.teacher_retries,
         )
-    return open_teacher(str(_digits_teacher(seed, folder)), scaling="none")
+    # As a model, which is named by its weights: its file holds the time, and would be another teacher once made again.
+    return open_teacher(load_keras_file(_digits_teacher(seed, folder, keep)), scaling="none")
 
 
 def start_student(settings: StudentSettings, seed: int, pixels: np.ndarray | None = None) -> keras.Model:
@@ -73,7 +82,7 @@ def read_images(images: ImageSet, size: int, *, strict: bool, description: str) 
     return loaded
 
 
-def _digits_teacher(seed: int, folder: Path) -> Path:
+def _digits_teacher(seed: int, folder: Path, keep: bool) -> Path:
     from kdistill.data.digits import teacher_digits
     from kdistill.teachers.providers.digits import train_digits_teacher
 
@@ -81,6 +90,9 @@ def _digits_teacher(seed: int, folder: Path) -> Path:
     images = teacher_digits(seed)
     identity = {"seed": seed, "images": identities(images), "version": __version__}
     difference = made_from.matches(path, identity)
+    if difference is not None and not keep:
+        path = _passing_folder() / "teacher.keras"
+        difference = made_from.matches(path, identity)
     if difference is not None:
         if path.exists():
             logging.info("the embedded teacher is trained anew: %s", difference)
@@ -88,3 +100,11 @@ def _digits_teacher(seed: int, folder: Path) -> Path:
         train_digits_teacher(path, seed)
         made_from.write(path, identity)
     return path
+
+
+@functools.cache
+def _passing_folder() -> Path:
+    """Returns a folder that goes with this process."""
+    folder = tempfile.mkdtemp(prefix="kdistill-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -49,7 +49,8 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     if not len(pool):
         raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
     check_budget(asking.query_budget, len(pool))
-    opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path)
+    keep = not asking.dry_run
+    opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
     teacher = opening()
     chosen = choose(settings, pool)
     location = asking.ledger or workdir.ledger

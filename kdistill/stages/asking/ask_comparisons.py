@@ -47,7 +47,7 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
     order = settings.teacher.teacher_answers == "order"
     wanted = asking.query_budget if order else comparing.pair_queries
     check_budget(wanted, len(pool))
-    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path)
+    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path, keep=not asking.dry_run)
     rows, features = pool_features(settings, workdir, pool)
     count = min(wanted, len(rows))
     queries = select(asking.selection, count, n=len(rows), features=features, seed=settings.run.seed)

@@ -34,7 +34,8 @@ def teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
     wanted = settings.evaluation.score_teacher
     if wanted == "no" or (wanted == "auto" and teacher_kind(settings.teacher.teacher) == "service"):
         return None
-    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path)
+    keep = not settings.asking.dry_run
+    teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
     if compares(settings) and isinstance(teacher, FunctionTeacher):
         # It has no vectors to score.
         return None
