@@ -22,4 +22,4 @@ def numbers_of(vectors: tf.Tensor) -> tf.Tensor:
 
 def is_count(value: Any) -> bool:
     """Says whether a value is a whole number of at least 1."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
