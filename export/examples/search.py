@@ -11,21 +11,13 @@ import PIL.ImageOps
 from ai_edge_litert.interpreter import Interpreter
 
 
-def has_known_range(photo: PIL.Image.Image) -> bool:
-    """Says whether a loaded photo tells which of its values is white, in a form that Pillow reads rightly."""
-    if photo.mode == "F" or (photo.mode == "I" and photo.format not in ("PNG", "PPM")):
-        return False
-    tags = getattr(photo, "tag_v2", {})  # of TIFF files
-    bits, deep = tags.get(258, (8,)), photo.mode.startswith("I;16")
-    in_planes = len(bits) > 1 and bits[0] == 16 and tags.get(284, 1) == 2
-    signed = photo.mode == "L" and tags.get(339, (1,))[0] == 2
-    return not (in_planes or signed or (deep and (bits == (12,) or tags.get(262) == 0)))
-
-
 def upright_rgb(photo: PIL.Image.Image) -> PIL.Image.Image:
     """Returns what the student learned from: upright, 16-bit grey by its upper eight bits, alpha dropped."""
     photo.load()
-    if not has_known_range(photo):
+    tags, mode = getattr(photo, "tag_v2", {}), photo.mode  # tags of TIFF files, some of which Pillow reads wrongly
+    bits, grey = tags.get(258, (8,)), mode.startswith("I;16") and (tags.get(258) == (12,) or tags.get(262) == 0)
+    signed, in_planes = mode == "L" and tags.get(339) == (2,), bits[0] == 16 and tags.get(284) == 2
+    if grey or signed or in_planes or mode == "F" or (mode == "I" and photo.format not in ("PNG", "PPM")):
         sys.exit("the photo does not say which of its values is white; save it with 8 or 16 whole bits a channel")
     photo = PIL.ImageOps.exif_transpose(photo)
     if photo.mode.startswith("I"):

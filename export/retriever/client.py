@@ -121,7 +121,8 @@ class Retriever:
     def _matches(self, scores: np.ndarray, rows: np.ndarray) -> list[Match]:
         if len(rows) and int(rows.max()) >= len(self.ids):
             raise KdistillError(
-                f"the file has a row {int(rows.max())} and its sidecar {len(self.ids)} names: not a pair"
+                f"the file found row {int(rows.max())} and its sidecar has {len(self.ids)} names: they do not belong "
+                "together"
             )
         return [Match(self.ids[int(row)], int(row), float(score)) for score, row in zip(scores, rows, strict=True)]
 

@@ -16,6 +16,7 @@ from export.retriever.build import build_search
 from export.retriever.gallery import build_gallery
 from export.retriever.shards import ShardedRetriever, shards_of
 from export.retriever.sidecar import sidecar_path
+from export.retriever.update import read_retriever
 from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
@@ -78,7 +79,7 @@ def test_retrievers_in_a_folder_whose_name_is_no_utf_8(suffix, rows, ids, tmp_pa
     assert Retriever(path).search_embedding(rows[7])[0].id == "image 7"
     assert main(["remove", f"--retriever={path}", "--ids", "image 7"]) == 0
     assert Retriever(path).search_embedding(rows[7])[0].id != "image 7"
-    assert main(["handover", f"--retriever={path}", "--to=parquet", f"--out={folder / 'g.parquet'}"]) == 0
+    to_parquet(read_retriever(path)[1], folder / "g.parquet")
     with open(folder / "g.parquet", "rb") as file:
         assert len(pyarrow.parquet.read_table(file)) == 49
 

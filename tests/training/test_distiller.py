@@ -222,7 +222,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(shapes, tmp_pa
     distiller.fit(pixels[:20], teacher[:20], epochs=1, callbacks=[StopOnNaN(), checkpoint], verbose=0)
     teacher[3] = np.nan
     with pytest.raises(KdistillError, match="the loss became nan at step 1"):
-        distiller.fit(pixels[:20], teacher[:20], epochs=2, callbacks=[StopOnNaN(), checkpoint], verbose=0)
+        # A tensor: an array is looked at before the training.
+        distiller.fit(pixels[:20], tf.constant(teacher[:20]), epochs=2, callbacks=[StopOnNaN(), checkpoint], verbose=0)
     assert checkpoint.restore() == 1
     assert all(np.isfinite(weight).all() for weight in distiller.student.get_weights())
 
