@@ -9,10 +9,14 @@ import numpy as np
 from absl import logging
 
 from kdistill.data.images import Image
-from kdistill.runtimes.image_model import ImageModel
+from kdistill.runtimes.image_model import ImageModel, in_batches
 from kdistill.runtimes.opening import open_image_model
 from kdistill.teachers.providers import fingerprint
 from kdistill.teachers.providers.preprocessing import ModelView, choose_scaling
+
+_TOGETHER = 8
+"""Images of one call where the model leaves that open. Kernels add up in another order for other batches, and an answer
+must not depend, not even in its last bit, on how many others it was asked with."""
 
 _FEW, _ENOUGH = 4, 16
 """Different images after which answers are compared for the first time, and with which it is done."""
@@ -39,7 +43,8 @@ class ModelTeacher:
             ArgumentError: a scaling that the input cannot take, or "auto" where nothing says which.
         """
         self.name, self.parameters = name, model.parameters
-        self._label, self._run = label, model.run
+        self._label = label
+        self._run = in_batches(model.run, _TOGETHER if model.input.batch is None else None)
         self._shown = ModelView(model.input, choose_scaling(model, scaling, label))
         self.view = self._shown.name
         self._compared: dict[bytes, np.ndarray] | None = {}
