@@ -153,7 +153,8 @@ def test_a_killed_worker_that_is_started_again_continues(tmp_path):
     table = tmp_path / "teacher.npz"
     np.savez(table, ids=np.array(pool.ids), embeddings=answers - answers.mean(axis=0))
     alone = _start(tmp_path / "alone", table, None)
-    assert alone.wait() == 0, alone.stderr.read()
+    said = alone.communicate()[1]
+    assert alone.returncode == 0, said
 
     workdir, ports = tmp_path / "together", free_ports(2)
     chief, worker = (_start(workdir, table, ports, index) for index in (0, 1))
