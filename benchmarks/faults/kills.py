@@ -16,6 +16,7 @@ from typing import Any
 
 from kdistill.errors import KdistillError
 from kdistill.files.whole import write_whole
+from kdistill.stages.record import read_entries
 from kdistill.teachers import Ledger
 
 _POLL_SECONDS = 0.01
@@ -75,9 +76,7 @@ class Run:
 
     def done(self) -> list[str]:
         """Returns the phases that are done: training the embedded teacher, then the stages."""
-        file = self.workdir / "stages.json"
-        stages = list(json.loads(file.read_text())) if file.exists() else []
-        return (["teacher"] if (self.workdir / "teacher.keras").exists() else []) + stages
+        return (["teacher"] if (self.workdir / "teacher.keras").exists() else []) + list(read_entries(self.workdir))
 
 
 def run_undisturbed(run: Run) -> dict[str, float]:
@@ -156,6 +155,8 @@ class Killer:
             self._look()
             if status:
                 raise KdistillError(f"the job ends with status {status} by itself, see {self.run.log}")
+            if process.returncode == 0 and (left := self._phase()) is not None:
+                raise KdistillError(f"the job ends by itself without the phase {left!r}, see {self.run.log}")
 
     def lost(self, reference: Mapping[str, str]) -> int:
         """Returns how many answers went missing or changed on the way, or differ from those of `reference`."""
