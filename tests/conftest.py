@@ -5,8 +5,10 @@ import os
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
-os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+# Processes that share the machine (pytest-xdist) take a core each.
+_THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", _THREADS)
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", _THREADS)
 
 pytest_plugins = ["fresh_process", "ledger_engines"]
 

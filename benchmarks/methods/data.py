@@ -14,7 +14,7 @@ from kdistill.data.lists import read_list
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
 from kdistill.settings import Settings
-from kdistill.stages.distilling.distill import SOURCE_MARGIN
+from kdistill.stages.models import SOURCE_MARGIN
 from kdistill.teachers import open_teacher
 
 _BATCH = 256

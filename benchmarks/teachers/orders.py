@@ -27,10 +27,10 @@ from benchmarks.teachers.comparing import (
     train_on_vectors,
 )
 from benchmarks.teachers.comparing_results import figures_of, report
+from kdistill.assistant.heads import Head, fit_orders, untaught
 from kdistill.errors import run_command
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.preferences.proposals import propose
-from kdistill.preferences.ranker import Ranker, fit_orders, untaught
 from kdistill.teachers import select
 
 ARMS = ("vectors", "ranker", "direct", "untaught")
@@ -56,7 +56,7 @@ class Runs:
         cosines = np.einsum("md,mkd->mk", teacher[queries], teacher[candidates])
         return np.take_along_axis(candidates, np.argsort(-cosines, axis=1, kind="stable"), axis=1)
 
-    def fitted(self, seed: int) -> Ranker:
+    def fitted(self, seed: int) -> Head:
         """Returns the ranker that learned the orders."""
         return fit_orders(self.comparison.features, self.queries(seed), self.orders(seed))
 

@@ -20,13 +20,13 @@ import numpy as np
 
 from benchmarks.teachers.comparing import Comparison, comparison_of, parser_of, run_all, train_on_vectors
 from benchmarks.teachers.comparing_results import figures_of, report
+from kdistill.assistant.heads import Head, fit_preferences
 from kdistill.errors import run_command
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.preferences.consistency import Settled, settle
 from kdistill.preferences.pair_sampling import PAIR_SAMPLERS, sample_pairs
 from kdistill.preferences.pairs import Preferences
 from kdistill.preferences.proposals import propose
-from kdistill.preferences.ranker import Ranker, fit_preferences
 from kdistill.teachers import select
 
 ALL = "all"
@@ -40,7 +40,7 @@ class Runs:
         self.comparison, self.count, self.candidates = comparison, queries, candidates
         self.pairs = round(share * candidates * (candidates - 1) / 2)
         self.temperature = temperature
-        self.rankers: dict[tuple[str, int], Ranker] = {}
+        self.rankers: dict[tuple[str, int], Head] = {}
 
     def answers(self, arm: str, seed: int) -> Settled:
         """Returns what the teacher says, settled."""
@@ -59,7 +59,7 @@ class Runs:
         probability = 1.0 / (1.0 + np.exp(-gaps / self.temperature))
         return settle(Preferences(asked, chosen[:, 0], chosen[:, 1], probability.astype(np.float32)))
 
-    def ranker(self, arm: str, seed: int) -> Ranker:
+    def ranker(self, arm: str, seed: int) -> Head:
         """Returns the ranker that learned the answers, fitted once."""
         if (arm, seed) not in self.rankers:
             answers = self.answers(arm, seed).preferences

@@ -1,7 +1,7 @@
 """Losses on what a teacher says that compares: the likelihood of an order, and of preferences.
 
 Unlike the losses of the registry they see no vectors of the teacher. `ListMLEOfOrders` trains a student on batches of
-`kdistill.preferences.order_batches`; the two functions train the ranker (`kdistill.preferences.ranker`).
+`kdistill.preferences.order_batches`; the two functions train the ranker (`kdistill.assistant.heads`).
 """
 
 from typing import Any

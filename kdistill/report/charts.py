@@ -75,8 +75,8 @@ class Axis:
         low, high = min(values), max(values)
         if log:
             low, high = math.log10(low), math.log10(high)
-        if high - low < 1e-12:
-            # A single value still needs a stretch to stand in.
+        if high - low < 1e-9 * max(abs(low), abs(high), 1e-3):
+            # A single value still needs a stretch to stand in, and so do values that differ by rounding alone.
             spread = 0.3 if log else max(abs(high) * 0.1, 1e-3)
             low, high = low - spread, high + spread
         margin = pad * (high - low)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdistill.errors import ArgumentError
 from kdistill.settings.effects import compares, teacher_kind, without_effect
-from kdistill.settings.network_checks import check_networks
+from kdistill.settings.network_checks import check_assistant, check_networks
 from kdistill.settings.setting import check_value
 from kdistill.settings.settings import FIELDS, Settings, groups
 from kdistill.settings.teacher_checks import check_comparing, check_teacher
@@ -23,7 +23,15 @@ def check(settings: Settings) -> None:
     for name, group in groups():
         for field in dataclasses.fields(group):
             check_value(group, field, getattr(getattr(settings, name), field.name))
-    for part in (_check_run, _check_data, check_teacher, check_comparing, check_networks, check_training):
+    for part in (
+        _check_run,
+        _check_data,
+        check_teacher,
+        check_comparing,
+        check_networks,
+        check_assistant,
+        check_training,
+    ):
         part(settings)
     for part in (check_joint_space, check_compaction, _check_evaluation, _check_export):
         part(settings)

@@ -7,7 +7,6 @@ from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import BACKBONES
 from kdistill.settings.settings import GROUP_OF, Settings
 
-_RANKER = ("ranker_alpha", "ranker_image_size", "ranker_weights", "ranker_steps")
 _PAIRS = ("pair_queries", "pair_sampler", "pair_both_ways", "pair_tie_margin")
 _MIXING = ("mixing", "mixing_alpha", "pairing", "renormalise", "rank_parents", "anchors", "rank_against")
 
@@ -56,14 +55,34 @@ def compares(settings: Settings) -> bool:
 
 
 def learns_orders(settings: Settings) -> bool:
-    """Says whether the student itself learns a teacher's orders, without a ranker in between."""
-    return settings.teacher.teacher_answers == "order" and settings.comparing.ranker_backbone is None
+    """Says whether the student itself learns a teacher's orders, without an assistant in between."""
+    return settings.teacher.teacher_answers == "order" and not has_assistant(settings)
+
+
+def has_assistant(settings: Settings) -> bool:
+    """Says whether a run is to have an assistant."""
+    return settings.assistant.assistant_backbone is not None
+
+
+def trains_whole(settings: Settings) -> bool:
+    """Says whether the whole assistant learns, not its head alone."""
+    training = settings.assistant.assistant_training
+    return training == "whole" or (training == "auto" and not compares(settings))
+
+
+def learns_truth(settings: Settings) -> bool:
+    """Says whether the student learns the teacher's own ranking beside the assistant's."""
+    return (
+        has_assistant(settings)
+        and "assistant_truth" not in without_effect(settings)
+        and bool(settings.assistant.assistant_truth)
+    )
 
 
 def chooses(settings: Settings) -> str | None:
-    """Returns whose features decide what is asked: "student" (before distillation), "ranker", or None for chance."""
+    """Returns whose features decide what is asked: "student" (before distillation), "assistant", or None for chance."""
     if compares(settings):
-        return "ranker" if settings.comparing.ranker_backbone else "student"
+        return "assistant" if has_assistant(settings) else "student"
     return None if settings.asking.selection == "random" else "student"
 
 
@@ -72,6 +91,7 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     yield from _of_data(settings)
     yield from _of_teacher(settings)
     yield from _of_joint_space(settings)
+    yield from _of_assistant(settings)
     if BACKBONES[settings.student.backbone].fixed_width:
         yield ("alpha",), "backbone", ""
     if not settings.student.hash_bits:
@@ -106,7 +126,7 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 
 
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    kind, comparing = teacher_kind(settings.teacher.teacher), settings.comparing
+    kind = teacher_kind(settings.teacher.teacher)
     if kind != "model":
         yield ("teacher_scaling",), "teacher", ""
     if kind != "backbone":
@@ -121,21 +141,41 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield _PAIRS, "teacher_answers", ""
     if compares(settings):
         yield ("whiten_teacher",), "teacher_answers", ""
-    if comparing.ranker_backbone is None:
-        yield _RANKER, "ranker_backbone", "without --ranker_backbone"
-    elif BACKBONES[comparing.ranker_backbone].fixed_width:
-        yield ("ranker_alpha",), "ranker_backbone", ""
+
+
+def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    backbone = settings.assistant.assistant_backbone
+    if backbone is None:
+        every = (name for name, group in GROUP_OF.items() if group == "assistant" and name != "assistant_backbone")
+        yield tuple(every), "assistant_backbone", "without --assistant_backbone"
+        return
+    facts = BACKBONES.get(backbone)
+    if facts is None:
+        yield ("assistant_alpha", "assistant_weights"), "assistant_backbone", ""
+    elif facts.fixed_width:
+        yield ("assistant_alpha",), "assistant_backbone", ""
+    if not trains_whole(settings):
+        yield ("assistant_dim", "assistant_learning_rate"), "assistant_training", "where only a head learns"
+    if compares(settings):
+        yield ("assistant_if_better", "assistant_truth"), "teacher_answers", ""
+    loss = LOSSES.get(settings.training.loss)
+    if loss is None or not loss.joint:
+        why = f"with --loss={settings.training.loss}, which ranks only the rows of the batch"
+        yield ("assistant_truth",), "loss", why
+    for name in ("hash_bits", "target_flops", "target_params"):
+        if settings.value(name):
+            yield ("assistant_truth",), name, f"with --{name}={settings.value(name)}, where the assistant alone teaches"
 
 
 def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     joint, training = settings.joint, settings.training
     everything = tuple(name for name, group in GROUP_OF.items() if group == "joint")
     if learns_orders(settings):
-        why = "with --teacher_answers=order and no --ranker_backbone, where the student learns the orders themselves"
+        why = "with --teacher_answers=order and no --assistant_backbone, where the student learns the orders themselves"
         yield ("loss", *everything), "teacher_answers", why
         return
     loss = LOSSES.get(training.loss)
-    if loss is None or not loss.joint:
+    if (loss is None or not loss.joint) and not (has_assistant(settings) and trains_whole(settings)):
         why = f"with --loss={training.loss}, which ranks only the rows of the batch"
         yield everything, "loss", why
         return
@@ -143,7 +183,7 @@ def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, 
         yield _MIXING, "mixtures", ""
     if joint.mixing != "beta":
         yield ("mixing_alpha",), "mixing", ""
-    if not any(option.name == "similarity" for option in loss.options):
+    if loss is None or not any(option.name == "similarity" for option in loss.options):
         yield ("renormalise",), "loss", ""
     elif "similarity=dot" not in training.loss_options.replace(" ", "").split(","):
         why = f"with --loss={training.loss} over cosines, which no length changes (--loss_options=similarity=dot)"

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
-from kdistill.facts.students import IMAGENET, check_size, check_width
+from kdistill.facts.students import BACKBONES, IMAGENET, check_size, check_width
+from kdistill.settings.effects import compares
 from kdistill.settings.settings import Settings
 
 
@@ -18,6 +19,28 @@ def check_networks(settings: Settings) -> None:
         raise ArgumentError("--embedding_dim=1: an embedding takes at least 2 dimensions; 0 leaves out the projection")
     if student.hash_bits % 8:
         raise ArgumentError(f"--hash_bits={student.hash_bits} is no multiple of 8")
+
+
+def check_assistant(settings: Settings) -> None:
+    chosen = settings.assistant
+    backbone = chosen.assistant_backbone
+    if backbone is None:
+        return
+    if backbone in BACKBONES:
+        check_network(
+            "assistant_", backbone, chosen.assistant_alpha, chosen.assistant_image_size, chosen.assistant_weights
+        )
+    elif not backbone.endswith(".keras"):
+        raise ArgumentError(
+            f"--assistant_backbone={backbone} is unknown; choose one of {', '.join(BACKBONES)}, or a .keras file"
+        )
+    elif not Path(backbone).is_file():
+        raise ArgumentError(f"--assistant_backbone={backbone} does not exist")
+    if chosen.assistant_training == "whole" and compares(settings):
+        raise ArgumentError(
+            f"--assistant_training=whole learns from vectors; with --teacher_answers="
+            f"{settings.teacher.teacher_answers} the assistant learns by its head"
+        )
 
 
 def check_network(prefix: str, backbone: str, alpha: float, side: int, weights: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdistill.errors import ArgumentError
 from kdistill.settings.groups.asking import AskingSettings
+from kdistill.settings.groups.assistant import AssistantSettings
 from kdistill.settings.groups.compaction import CompactionSettings
 from kdistill.settings.groups.comparing import ComparingSettings
 from kdistill.settings.groups.data import DataSettings
@@ -29,6 +30,7 @@ class Settings:
     teacher: TeacherSettings = dataclasses.field(default_factory=TeacherSettings)
     asking: AskingSettings = dataclasses.field(default_factory=AskingSettings)
     comparing: ComparingSettings = dataclasses.field(default_factory=ComparingSettings)
+    assistant: AssistantSettings = dataclasses.field(default_factory=AssistantSettings)
     student: StudentSettings = dataclasses.field(default_factory=StudentSettings)
     joint: JointSpaceSettings = dataclasses.field(default_factory=JointSpaceSettings)
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)

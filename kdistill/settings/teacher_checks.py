@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
-from kdistill.settings.effects import teacher_kind
+from kdistill.settings.effects import has_assistant, teacher_kind
 from kdistill.settings.network_checks import check_network
 from kdistill.settings.settings import Settings
 
@@ -60,17 +60,12 @@ def check_comparing(settings: Settings) -> None:
     comparing, answers = settings.comparing, settings.teacher.teacher_answers
     if answers == "vectors":
         return
-    if answers == "pairs" and comparing.ranker_backbone is None:
-        raise ArgumentError("--teacher_answers=pairs needs a ranker; name its network with --ranker_backbone")
+    if answers == "pairs" and not has_assistant(settings):
+        raise ArgumentError("--teacher_answers=pairs needs an assistant; name its network with --assistant_backbone")
     if settings.asking.engine != "local":
         raise ArgumentError(
             f"--engine={settings.asking.engine} asks for vectors; orders and pairs are asked with --engine=local"
         )
-    if comparing.ranker_backbone is not None:
-        check_network(
-            "ranker_", comparing.ranker_backbone, comparing.ranker_alpha, comparing.ranker_image_size,
-            comparing.ranker_weights,
-        )  # fmt: skip
     if answers == "pairs":
         ways = 2 if comparing.pair_both_ways else 1
         pairs = -(-settings.asking.query_budget // (comparing.pair_queries * ways))

@@ -40,12 +40,12 @@ def check_training(settings: Settings) -> None:
         )
     if training.strategy != "none" and orders:
         raise ArgumentError(
-            f"--strategy={training.strategy} with --teacher_answers=order and no --ranker_backbone: training from "
+            f"--strategy={training.strategy} with --teacher_answers=order and no --assistant_backbone: training from "
             "orders runs on one device"
         )
     if orders and training.batch_size < SMALLEST_BATCH_OF_ORDERS:
         raise ArgumentError(
-            f"--batch_size={training.batch_size} with --teacher_answers=order and no --ranker_backbone: a batch "
+            f"--batch_size={training.batch_size} with --teacher_answers=order and no --assistant_backbone: a batch "
             f"holds two queries with two candidates each or more, {SMALLEST_BATCH_OF_ORDERS} images"
         )
     if training.steps * training.batch_size >= 2**31:
@@ -84,7 +84,7 @@ def check_compaction(settings: Settings) -> None:
         raise ArgumentError(f"a student that shrinks has no binary codes yet; leave out --hash_bits or --{target}")
     if learns_orders(settings):
         raise ArgumentError(
-            f"--{target} with --teacher_answers=order and no --ranker_backbone: a student that shrinks learns from "
+            f"--{target} with --teacher_answers=order and no --assistant_backbone: a student that shrinks learns from "
             "vectors"
         )
     if not compaction.shrink_from < compaction.shrink_until < 1:

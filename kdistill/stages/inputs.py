@@ -119,19 +119,26 @@ def _whitening(inputs: Inputs) -> str:
 
 
 def _weights(inputs: Inputs) -> str:
-    return _contents_of(inputs.settings, ("student_weights", "ranker_weights"))
+    return _contents_of(inputs.settings, ("student_weights",))
 
 
 def _choosing_weights(inputs: Inputs) -> str:
     chooser = chooses(inputs.settings)
-    return "" if chooser is None else _contents_of(inputs.settings, (f"{chooser}_weights",))
+    if chooser == "assistant":
+        return inputs.digest("assistant")
+    return "" if chooser is None else _contents_of(inputs.settings, ("student_weights",))
+
+
+def _assistant(inputs: Inputs) -> str:
+    return _contents_of(inputs.settings, ("assistant_weights", "assistant_backbone"))
 
 
 def _contents_of(settings: Settings, names: Sequence[str]) -> str:
     """Returns the digests of the files that these settings name and that have an effect; "" for none."""
     idle = without_effect(settings)
-    files = [settings.value(name) for name in names if name not in idle]
-    found = {name: content_of(Path(name)) for name in files if name and name != "imagenet"}
+    values = [settings.value(name) for name in names if name not in idle]
+    files = [value for value in values if value and Path(value).suffix in (".h5", ".keras")]
+    found = {name: content_of(Path(name)) for name in files}
     return json.dumps(found) if found else ""
 
 
@@ -155,6 +162,7 @@ INPUTS: Mapping[str, Callable[[Inputs], str]] = {
     "validation": lambda inputs: inputs.of_images(inputs.data.validation),
     "images for whitening": _whitening,
     "weights": _weights,
+    "assistant": _assistant,
     "weights of what chooses": _choosing_weights,
     "teacher": _teacher,
 }

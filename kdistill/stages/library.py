@@ -1,42 +1,74 @@
 """The stages of the library itself; those of deployment stand in `export.stages`."""
 
 from kdistill.settings import GROUP_OF, Settings
-from kdistill.settings.effects import chooses
+from kdistill.settings.effects import chooses, has_assistant, trains_whole
 from kdistill.stages.stage import Stage
 
+_ASSISTANT = frozenset(name for name, group in GROUP_OF.items() if group == "assistant")
+_JOINT = frozenset(name for name, group in GROUP_OF.items() if group == "joint")
+_FEATURES = frozenset({"assistant_backbone", "assistant_alpha", "assistant_image_size", "assistant_weights"})
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
 
 
 def _questions_do_not_need(settings: Settings) -> frozenset[str]:
-    """The student decides which questions are asked only where its features do."""
-    training_only = frozenset({"pair_tie_margin", "ranker_steps"})
-    return training_only if chooses(settings) == "student" else training_only | _STUDENT
+    """Student and assistant decide which questions are asked only where their features do."""
+    chooser = chooses(settings)
+    ignored = frozenset({"pair_tie_margin"}) | _ASSISTANT
+    if chooser == "assistant":
+        ignored -= _FEATURES
+    return ignored if chooser == "student" else ignored | _STUDENT
 
+
+_CACHES = ("teacher.keras", "features.npz", "assistant_features.npz")
 
 ASK = Stage(
     "ask",
     "chooses the questions, spends the budget and keeps the answers",
     "kdistill.stages.asking.ask:ask_teacher",
-    groups=("data", "teacher", "asking", "comparing", "student"),
+    groups=("data", "teacher", "asking", "comparing", "assistant", "student"),
     settings=("seed",),
     inputs=("pool", "teacher", "weights of what chooses"),
     makes=("answers.npz",),
     # Kept by what they were made from, so that they are not made again for each question more.
-    continues=tuple(f"{cache}{end}" for cache in ("teacher.keras", "features.npz") for end in ("", ".made.json")),
+    continues=tuple(f"{cache}{end}" for cache in _CACHES for end in ("", ".made.json")),
     ignores=_questions_do_not_need,
+)
+
+
+def _the_assistant_does_not_need(settings: Settings) -> frozenset[str]:
+    """A head ranks no joint space, and the weight of the teacher's own ranking is the student's affair."""
+    ignored = {"assistant_truth"}
+    if not trains_whole(settings):
+        ignored |= {*_JOINT, "batch_size", "augment"}
+    return frozenset(ignored)
+
+
+ASSIST = Stage(
+    "assist",
+    "teaches a larger network the answers, which then answers for every image of the pool",
+    "kdistill.stages.assisting.assist:assist",
+    groups=("assistant", "joint", "comparing"),
+    settings=("seed", "teacher_answers", "batch_size", "augment", "whiten_teacher"),
+    inputs=("pool", "assistant"),
+    reads=("answers.npz",),
+    makes=("assistant.npz",),
+    continues=("assistant_features.npz", "assistant_features.npz.made.json"),
+    follows=("ask",),
+    needed=has_assistant,
+    ignores=_the_assistant_does_not_need,
 )
 
 DISTILL = Stage(
     "distill",
     "trains the student on the answers",
     "kdistill.stages.distilling.distill:distill",
-    groups=("student", "joint", "training", "compaction", "comparing"),
+    groups=("student", "joint", "training", "compaction", "assistant"),
     settings=("seed", "teacher_answers"),
     inputs=("weights", "validation"),
-    reads=("answers.npz",),
+    reads=("answers.npz", "assistant.npz"),
     makes=("student.keras", "history.jsonl"),
     continues=("history.jsonl",),
-    follows=("ask",),
+    follows=("ask", "assist"),
 )
 
 EVALUATE = Stage(
@@ -61,4 +93,4 @@ REPORT = Stage(
     follows=("evaluate", "export", "benchmark"),
 )
 
-LIBRARY_STAGES = (ASK, DISTILL, EVALUATE, REPORT)
+LIBRARY_STAGES = (ASK, ASSIST, DISTILL, EVALUATE, REPORT)

@@ -11,14 +11,19 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
+from kdistill.assistant import build_assistant
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.files import made_from
 from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.version import __version__
+
+SOURCE_MARGIN = 1.25
+"""Augmented views are cropped from images this much larger than the network's input, so that a crop loses no detail."""
 
 
 def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool = True) -> Teacher:
@@ -70,6 +75,19 @@ def start_student(settings: StudentSettings, seed: int, pixels: np.ndarray | Non
     if pixels is not None and settings.embedding_dim and not distilled:
         students.initialise_projection(student, students.pooled_features(student).predict(pixels, verbose=0))
     return student
+
+
+def assistant_network(settings: Settings, embedding_dim: int | None) -> keras.Model:
+    """Builds the assistant as it is before it learns; without `embedding_dim`, up to its pooled features."""
+    keras.utils.set_random_seed(settings.run.small_seed)
+    chosen = settings.assistant
+    return build_assistant(
+        str(chosen.assistant_backbone),
+        alpha=chosen.assistant_alpha,
+        image_size=chosen.assistant_image_size,
+        weights=chosen.assistant_weights,
+        embedding_dim=embedding_dim,
+    )
 
 
 def read_images(images: ImageSet, size: int, *, strict: bool, description: str) -> LoadedImages:

@@ -105,7 +105,14 @@ class Record:
 
     def inputs_of(self, stage: Stage, inputs: Inputs) -> dict[str, str]:
         """Returns the digest of everything that a stage reads; taken before it runs, so that later changes show."""
-        return {name: self._now(stage, name, inputs) for name in (*stage.inputs, *stage.reads)}
+        reads = self.registry.reads(stage, inputs.settings)
+        return {name: self._now(stage, name, inputs) for name in (*stage.inputs, *reads)}
+
+    def leave_out(self, stage: Stage, settings: Settings) -> None:
+        """Forgets the finished stages before this one that these settings have no use for."""
+        for other in self.registry.before(stage.name):
+            if self.is_done(other) and not other.needed(settings):
+                self.begin(other)
 
     def finish(self, stage: Stage, settings: Settings, read: Mapping[str, str], result: Result) -> None:
         """Writes down that a stage is done, what it was made from (`read`: of `inputs_of`), and its figures."""

@@ -45,6 +45,9 @@ def run_stages(
     if settings.asking.dry_run and [stage.name for stage in wanted] != ["ask"] and set(names) != set(registry.defaults):
         raise ArgumentError("--dry_run says what the stage 'ask' would do; give --stages=ask with it")
     check(settings)
+    wanted = [stage for stage in wanted if stage.needed(settings)]
+    if not wanted:
+        raise ArgumentError(f"the stage {names[0]!r} has nothing to do with these settings")
     inputs = Inputs(settings, Path(settings.run.workdir), keep=not settings.asking.dry_run)
     if registry["ask"] in wanted:
         check_pool(settings, len(inputs.data.pool))
@@ -82,10 +85,15 @@ def _check_plan(
     for stage in registry:
         runs = stage in wanted
         concerned = runs or any(stage in registry.before(other.name) for other in wanted)
-        if not concerned:
+        if not concerned or not stage.needed(settings):
             continue
         missing = next(
-            (file for file in stage.reads if runs and not _will_be(file, registry, record, wanted, again)), None
+            (
+                file
+                for file in registry.reads(stage, settings)
+                if runs and not _will_be(file, registry, record, wanted, again)
+            ),
+            None,
         )
         if missing is not None:
             maker = registry.maker(missing).name
@@ -131,6 +139,7 @@ def _run(
         logging.info("%s: %s; it runs again", stage.name, difference.reason)
     logging.info("%s ...", stage.name)
     started = time.monotonic()
+    record.leave_out(stage, settings)
     record.begin(stage)
     record.write_flags(settings)
     if redo:

@@ -43,6 +43,7 @@ class Stage:
         default: whether it runs without `--stages`.
         settings: single settings that its result depends on beside the groups.
         ignores: settings -> names among the groups that decide nothing for this stage as things stand.
+        needed: settings -> whether the stage has anything to do; one that has not is left out.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     default: bool = True
     settings: tuple[str, ...] = ()
     ignores: Callable[[Settings], frozenset[str]] = lambda settings: frozenset()
+    needed: Callable[[Settings], bool] = lambda settings: True
 
     def function(self) -> Callable[..., Result]:
         """Imports and returns what `run` names; quietly, since start-up notices of libraries are no news to a user."""
@@ -131,6 +133,10 @@ class Registry:
     def after(self, name: str) -> list[Stage]:
         """Returns the stages that follow a stage, directly or through others, in order."""
         return [stage for stage in self if self[name] in self.before(stage.name)]
+
+    def reads(self, stage: Stage, settings: Settings) -> tuple[str, ...]:
+        """Returns the files of the work folder that a stage needs; those of stages that are left out do not count."""
+        return tuple(file for file in stage.reads if self.maker(file).needed(settings))
 
     def maker(self, file: str) -> Stage:
         """Returns the stage that makes a file of the work folder."""

@@ -77,6 +77,21 @@ class Workdir:
         return self.path / "answers.npz"
 
     @property
+    def assistant(self) -> Path:
+        """The assistant, a plain Keras model."""
+        return self.path / "assistant.keras"
+
+    @property
+    def assistant_answers(self) -> Path:
+        """The assistant's answers about the pool: `ids`, `embeddings` float32 [n, Da]; none where it is not used."""
+        return self.path / "assistant.npz"
+
+    @property
+    def assistant_checkpoints(self) -> Path:
+        """The folder of checkpoints of the assistant's training."""
+        return self.path / "assistant_checkpoints"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of training checkpoints."""
         return self.path / "checkpoints"
@@ -118,7 +133,7 @@ class Workdir:
 
     def caches(self) -> list[Path]:
         """Returns what the stage `ask` keeps beside its answers: the embedded teacher, features of the pool."""
-        kept = [self.path / name for name in ("teacher.keras", "features.npz")]
+        kept = [self.path / name for name in ("teacher.keras", "features.npz", "assistant_features.npz")]
         return [file for one in kept if one.is_file() for file in (one, sidecar(one))]
 
     def needs(self, file: Path, stage: str) -> Path:
@@ -133,6 +148,8 @@ class Workdir:
         Raises:
             KdistillError: the folder cannot be written.
         """
+        if stage == "assist":
+            shutil.rmtree(self.assistant_checkpoints, ignore_errors=True)
         if stage == "distill":
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             shutil.rmtree(self.logs, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from kdistill.facts.students import BACKBONES, POOLINGS
 from kdistill.students.building import build, pooled_features
-from kdistill.students.rebuilding import at_batch, at_size, embedding_dim, image_size, in_float32
+from kdistill.students.rebuilding import at_batch, at_size, embedding_dim, freeze_batch_norm, image_size, in_float32
 from kdistill.students.weights import initialise_projection
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "at_size",
     "build",
     "embedding_dim",
+    "freeze_batch_norm",
     "image_size",
     "in_float32",
     "initialise_projection",

@@ -86,6 +86,15 @@ def in_float32(student: keras.Model) -> keras.Model:
     return _rebuilt(student, config, "in float32")
 
 
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Keeps all batch normalisation of a model as it is, in networks inside it too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            freeze_batch_norm(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
 def _input_shape(student: keras.Model) -> tuple[int | None, ...]:
     inputs = getattr(student, "inputs", None) or []
     if len(inputs) != 1:

@@ -115,6 +115,8 @@ def test_what_cannot_be_trained_is_refused_before_it_begins():
             train_to_target(large(), TARGET, recipe, PIXELS, answers)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_the_target_is_met_with_a_plain_student_that_still_finds(tmp_path):
     history = tmp_path / "history.jsonl"
     small = shrink(

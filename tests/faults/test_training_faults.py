@@ -106,10 +106,10 @@ def test_an_image_edited_after_it_was_asked_about_is_left_out_and_told(photos, u
         name = str(answers["ids"][3])
     PIL.Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(data / name)
     changed = settings_of(photos, undistilled, data_dir=str(data), steps=4, evaluations=1)
-    images, targets = answered(changed, Workdir(undistilled), data_of(changed).pool)
+    learned = answered(changed, Workdir(undistilled), data_of(changed).pool)
     assert f"skipped: image {name!r} was changed after the teacher was asked about it" in caplog.text
-    assert name not in images.ids
-    assert len(images) == len(targets) == BUDGET - 1
+    assert name not in learned.images.ids
+    assert len(learned.images) == len(learned.targets) == BUDGET - 1
     with pytest.raises(KdistillError, match=f"image {name!r} was changed"):
         answered(changed.changed(strict=True), Workdir(undistilled), data_of(changed).pool)
 

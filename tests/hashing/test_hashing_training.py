@@ -88,6 +88,8 @@ def test_two_given_views_are_taken_as_they_are(problem):
     assert float(distiller.view_losses((pair, pair[::-1]), teacher[:8], tf.constant(0))) > same + 1e-3
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("supervised", [False, True])
 def test_a_real_fit_makes_codes_better_than_at_the_start(problem, supervised):
     images, teacher, labels = problem

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kdistill.report import charts
@@ -34,6 +34,7 @@ def test_ticks_of_a_known_range():
     factor=st.floats(1.0, 1e4),
     log=st.booleans(),
 )
+@example(low=450360.0, factor=1.0000000000000002, log=False)
 def test_every_axis_has_ticks_inside_it(low: float, factor: float, log: bool):
     axis = charts.Axis([low, low * factor], 50.0, 400.0, log=log)
     ticks = axis.ticks()

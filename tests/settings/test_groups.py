@@ -12,7 +12,6 @@ from kdistill.teachers.providers.preprocessing import AUTO
 CHOICES = {
     "backbone": tuple(students.BACKBONES),
     "teacher_backbone": tuple(students.BACKBONES),
-    "ranker_backbone": tuple(students.BACKBONES),
     "pooling": students.POOLINGS,
     "mixing": joint_space.DISTRIBUTIONS,
     "pairing": joint_space.PAIRINGS,

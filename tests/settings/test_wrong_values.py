@@ -18,8 +18,9 @@ SERVICE = ["--teacher=http://127.0.0.1:9/embed"]
 BACKBONE = ["--teacher={data}/w.weights.h5"]
 REVISITED = ["--dataset=revisited", "--data_dir={data}", "--teacher={data}/teacher.npz"]
 ORDER = ["--teacher_answers=order"]
-RANKER = [*ORDER, "--ranker_backbone=mobilenet_v2"]
-PAIRS = ["--teacher_answers=pairs", "--ranker_backbone=small_cnn", "--ranker_image_size=32"]
+ASSISTANT = [*ORDER, "--assistant_backbone=mobilenet_v2"]
+WHOLE = ["--assistant_backbone=mobilenet_v2"]
+PAIRS = ["--teacher_answers=pairs", "--assistant_backbone=small_cnn", "--assistant_image_size=32"]
 TARGET = ["--target_flops=0.5"]
 WHITEN = ["--whiten=pca"]
 
@@ -60,11 +61,16 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "pair_sampler": (PAIRS, ["best"]),
     "pair_both_ways": (PAIRS, ["perhaps"]),
     "pair_tie_margin": (PAIRS, ["-0.1", "0.6", "nan"]),
-    "ranker_backbone": (ORDER, ["vgg"]),
-    "ranker_alpha": (RANKER, ["0", "-1", "nan"]),
-    "ranker_image_size": (RANKER, ["0", "30"]),
-    "ranker_weights": (RANKER, ["nowhere.weights.h5"]),
-    "ranker_steps": (RANKER, ["0", "-1"]),
+    "assistant_backbone": (ORDER, ["vgg", "nowhere.keras"]),
+    "assistant_alpha": (ASSISTANT, ["0", "-1", "nan"]),
+    "assistant_image_size": (ASSISTANT, ["0", "30"]),
+    "assistant_weights": (ASSISTANT, ["nowhere.weights.h5"]),
+    "assistant_training": (ASSISTANT, ["whole", "half"]),
+    "assistant_dim": (WHOLE, ["0", "1", "x"]),
+    "assistant_steps": (ASSISTANT, ["0", "-1"]),
+    "assistant_learning_rate": (WHOLE, ["0", "-1", "nan"]),
+    "assistant_truth": (WHOLE, ["-0.1", "inf", "x"]),
+    "assistant_if_better": (WHOLE, ["perhaps"]),
     "backbone": ([], ["vgg", ""]),
     "alpha": (["--backbone=mobilenet_v2"], ["0", "-0.5", "nan", "inf", "x"]),
     "image_size": ([], ["0", "-32", "12", "x", "99999"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
+from kdistill.settings.effects import has_assistant
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -47,8 +48,16 @@ def ask(settings: Settings, workdir: Workdir) -> Result:
     )
 
 
+def assist(settings: Settings, workdir: Workdir) -> Result:
+    answers = (workdir.path / "answers.npz").read_text()
+    text = digest("assistant", answers, settings.assistant.assistant_steps, settings.run.seed)
+    return Result({"assistant": text}, make(workdir, "assist", {"assistant.npz": text}))
+
+
 def distill(settings: Settings, workdir: Workdir) -> Result:
     answers = (workdir.path / "answers.npz").read_text()
+    if has_assistant(settings):
+        answers += (workdir.path / "assistant.npz").read_text()
     text = digest("student", answers, settings.training.steps, settings.training.loss, settings.run.seed)
     return Result(made=make(workdir, "distill", {"student.keras": text}))
 

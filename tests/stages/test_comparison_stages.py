@@ -7,14 +7,15 @@ import pytest
 
 import main
 from benchmarks.teachers.selection import write_smoke_data
-from kdistill.data import ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
-from kdistill.stages.distilling.answered import answered
+from kdistill.stages.asking.answers import comparisons
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger
 
-RANKER = {"ranker_backbone": "small_cnn", "ranker_image_size": 32, "ranker_steps": 20}
+pytestmark = pytest.mark.long
+
+ASSISTANT = {"assistant_backbone": "small_cnn", "assistant_image_size": 32, "assistant_steps": 20}
 PAIRS = {"teacher_answers": "pairs", "query_budget": 20, "pair_queries": 4, "candidates": 5}
 
 
@@ -48,9 +49,9 @@ def spent(workdir) -> int:
         return ledger.summary().spent
 
 
-def test_orders_through_a_ranker(photos, tmp_path):
-    settings = settings_of(photos, tmp_path, **RANKER)
-    main.run_stages(settings, ["ask", "distill", "evaluate"], redo=False)
+def test_orders_through_an_assistant(photos, tmp_path):
+    settings = settings_of(photos, tmp_path, **ASSISTANT)
+    main.run_stages(settings, ["ask", "assist", "distill", "evaluate"], redo=False)
     with np.load(tmp_path / "answers.npz") as answers:
         assert answers["query_ids"].shape == (6,)
         assert answers["candidate_ids"].shape == (6, 4)
@@ -62,9 +63,9 @@ def test_orders_through_a_ranker(photos, tmp_path):
             assert cosines == sorted(cosines, reverse=True)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["queries"] == spent(tmp_path) == 6
-    assert {line["name"] for line in metrics["rows"]} == {"teacher", "student", "untouched"}
+    assert {line["name"] for line in metrics["rows"]} == {"teacher", "assistant", "student", "untouched"}
     # The same questions again cost nothing, also where the features must be made anew.
-    (tmp_path / "features.npz").unlink()
+    (tmp_path / "assistant_features.npz").unlink()
     main.run_stages(settings, ["ask"], redo=True)
     assert spent(tmp_path) == 6
 
@@ -78,8 +79,8 @@ def test_orders_learned_by_the_student_itself(photos, tmp_path):
 
 
 def test_pairs_are_asked_both_ways_within_the_budget(photos, tmp_path):
-    settings = settings_of(photos, tmp_path, **RANKER, **PAIRS, pair_both_ways=True)
-    main.run_stages(settings, ["ask", "distill"], redo=False)
+    settings = settings_of(photos, tmp_path, **ASSISTANT, **PAIRS, pair_both_ways=True)
+    main.run_stages(settings, ["ask", "assist", "distill"], redo=False)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     # 20 questions over 4 queries: 2.5 pairs both ways a query.
     assert spent(tmp_path) == metrics["queries"] == metrics["preferences"]["answers"] == 20
@@ -90,7 +91,7 @@ def test_pairs_are_asked_both_ways_within_the_budget(photos, tmp_path):
 
 def test_a_dry_run_counts_comparisons_and_writes_nothing(photos, tmp_path, capsys):
     for changes, printed in (({}, "6 to ask at a cost of 3.00"), (PAIRS, "20 to ask at a cost of 10.00")):
-        settings = settings_of(photos, tmp_path, dry_run=True, price_per_query=0.5, **{**RANKER, **changes})
+        settings = settings_of(photos, tmp_path, dry_run=True, price_per_query=0.5, **{**ASSISTANT, **changes})
         main.run_stages(settings, ["ask"], redo=False)
         assert printed in capsys.readouterr().out
         assert not list(tmp_path.glob("*.npz"))
@@ -102,10 +103,10 @@ def test_a_dry_run_counts_comparisons_and_writes_nothing(photos, tmp_path, capsy
     [
         ({"engine": "ray"}, "asked with --engine=local"),
         ({"candidates": 17}, "2 to 15"),
-        (PAIRS, "needs a ranker"),
+        (PAIRS, "needs an assistant"),
         ({"query_budget": 17}, "only 16 images"),
         ({"candidates": 16}, "2 to 15"),
-        ({**RANKER, **PAIRS, "query_budget": 44}, "11 pairs were to be drawn of the 10"),
+        ({**ASSISTANT, **PAIRS, "query_budget": 44}, "11 pairs were to be drawn of the 10"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(changes, message, photos, tmp_path):
@@ -116,4 +117,4 @@ def test_what_cannot_be_asked_is_one_sentence(changes, message, photos, tmp_path
 def test_answers_of_another_kind_are_refused(photos, tmp_path):
     np.savez(tmp_path / "answers.npz", ids=np.array(["0.png"]), embeddings=np.zeros((1, 2), np.float32))
     with pytest.raises(KdistillError, match="no answers of the kind --teacher_answers=order"):
-        answered(settings_of(photos, tmp_path, **RANKER), Workdir(tmp_path), ImageSet([]))
+        comparisons(settings_of(photos, tmp_path, **ASSISTANT), Workdir(tmp_path))

@@ -16,6 +16,8 @@ from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import ResumableCheckpoint
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 TRAINING = ["ask", "distill"]
 
 

@@ -11,6 +11,8 @@ from kdistill.errors import ArgumentError
 from kdistill.settings import Settings
 from kdistill.teachers import Ledger
 
+pytestmark = pytest.mark.long
+
 STAGES = ["ask", "distill", "evaluate"]
 
 

@@ -163,6 +163,8 @@ def test_retrieval_evaluation_feeds_callbacks_after_it(shapes):
         RetrievalEvaluation(pixels, labels, pixels)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_interrupted_training_ends_as_the_uninterrupted(shapes, tmp_path):
     pixels, _, teacher = shapes
 
@@ -195,6 +197,8 @@ def test_interrupted_training_ends_as_the_uninterrupted(shapes, tmp_path):
         train(tmp_path / "parts", 4)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_keras_backup_and_restore_works_with_the_distiller(shapes, tmp_path):
     pixels, _, teacher = shapes
 

@@ -122,6 +122,8 @@ def test_pauses_change_nothing_and_the_steps_are_exact(uninterrupted, evaluation
     same_bits([uninterrupted, state_of(distiller)])
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize(
     ("before", "after"),
     mostly_long(((4, 4), (10, 3)), ((5, 2), (10, 1)), ((3, 3), (10, 6))),
@@ -165,6 +167,8 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("killed_after", mostly_long(4, [1], [9]))
 def test_a_training_that_is_killed_ends_as_the_uninterrupted(uninterrupted, tmp_path, killed_after):
     for evaluations, callbacks in ((4, [Stop(killed_after, raises=True)]), (3, [])):

@@ -126,6 +126,8 @@ def test_hash_evaluation_takes_one_view_or_two():
 VECTORS = (np.float16, np.float32, np.float64, np.int8, np.uint8, np.int32, np.int64)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize(("mixtures", "bank"), [(0, 9), (4, 9), (4, 0), (0, 0)])
 def test_vectors_of_every_type_of_number_are_the_same_vectors(mixtures, bank):
     # Whole numbers up to 100 are exact in all of them.

@@ -19,6 +19,7 @@ from kdistill.preferences.pairs import (
 )
 from kdistill.preferences.proposals import propose
 from kdistill.settings import Settings
+from kdistill.settings.effects import has_assistant
 from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.models import teacher_of
 from kdistill.stages.sources import data_of
@@ -33,7 +34,7 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
     """Asks for orders or preferences and writes `answers.npz`; with `--dry_run` it only says what it would cost.
 
     The file holds ids: `query_ids` [n] and `candidate_ids` [n, k] (the best first), or `query_ids`, `first_ids`,
-    `second_ids` [m] and `probability` float32 [m]. The features that proposed the candidates stay in `features.npz`,
+    `second_ids` [m] and `probability` float32 [m]. The features that proposed the candidates stay in a file,
     so that a run that goes on asks the same questions.
 
     Raises:
@@ -48,7 +49,7 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
     wanted = asking.query_budget if order else comparing.pair_queries
     check_budget(wanted, len(pool))
     teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path, keep=not asking.dry_run)
-    rows, features = pool_features(settings, workdir, pool)
+    rows, features = pool_features(settings, workdir, pool, of="assistant" if has_assistant(settings) else "student")
     count = min(wanted, len(rows))
     queries = select(asking.selection, count, n=len(rows), features=features, seed=settings.run.seed)
     candidates = rows[propose(features, queries, comparing.candidates)]

@@ -1,42 +1,91 @@
-"""What the student learns from: the images with an answer, and the answers as targets."""
+"""What the student learns from: images of the pool, and the answers of teacher and assistant as targets."""
+
+import dataclasses
 
 import numpy as np
 
 from kdistill.data import ImageSet
 from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays
+from kdistill.losses.two_spaces import joined_answers
 from kdistill.settings import Settings
-from kdistill.settings.effects import compares, learns_orders
-from kdistill.stages.asking.edited import unchanged_rows
-from kdistill.stages.distilling.comparisons import ordered_lists, ranked_pool
+from kdistill.settings.effects import compares, learns_orders, learns_truth
+from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
 from kdistill.stages.workdir import Workdir
-from kdistill.teachers.whitening import fit_whitening
 
 
-def answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[ImageSet, np.ndarray]:
-    """Returns the images to learn from and their targets: vectors [n, Dt], or orders [m, 1 + k].
+@dataclasses.dataclass(frozen=True)
+class Taught:
+    """What the student learns from.
+
+    Attributes:
+        images: n images.
+        targets: vectors [n, Dt]; those of `joined_answers` where two teach; or orders int64 [m, 1 + k].
+        assistant_dim: Da where both teacher and assistant teach; None where one of them does.
+    """
+
+    images: ImageSet
+    targets: np.ndarray
+    assistant_dim: int | None = None
+
+
+def answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> Taught:
+    """Returns the images to learn from and their targets.
+
+    Raises:
+        ArgumentError: nothing was asked yet, or the assistant did not answer yet.
+        KdistillError: answers of another kind, or about an image that is not in the pool.
+    """
+    if learns_orders(settings):
+        return Taught(*ordered_lists(settings, workdir, pool))
+    if settings.assistant.assistant_backbone is not None:
+        ids, vectors = load_arrays(workdir.needs(workdir.assistant_answers, "assist"), ("ids", "embeddings"))
+        if len(ids):
+            return _from_assistant(settings, workdir, pool, ids, vectors)
+    positions, vectors = answered_vectors(settings, workdir, pool)
+    return Taught(pool.subset(positions.tolist()), _centred(settings, vectors))
+
+
+def _from_assistant(
+    settings: Settings, workdir: Workdir, pool: ImageSet, ids: np.ndarray, vectors: np.ndarray
+) -> Taught:
+    place = {name: position for position, name in enumerate(pool.ids)}
+    missing = [name for name in ids.tolist() if name not in place]
+    if missing:
+        raise KdistillError(f"{workdir.assistant_answers} has an answer for {missing[0]!r}, which is not in the pool")
+    images = pool.subset([place[name] for name in ids.tolist()])
+    if not learns_truth(settings):
+        return Taught(images, _centred(settings, vectors))
+    positions, answers = answered_vectors(settings, workdir, pool)
+    row = {name: number for number, name in enumerate(ids.tolist())}
+    known = [number for number, position in enumerate(positions) if pool.ids[position] in row]
+    rows = np.array([row[pool.ids[positions[number]]] for number in known], np.int64)
+    return Taught(images, joined_answers(vectors, answers[known], rows), vectors.shape[1])
+
+
+def _centred(settings: Settings, vectors: np.ndarray) -> np.ndarray:
+    if settings.student.hash_bits and not compares(settings):
+        # Bits are set in half of the images, so cosines of codes spread about 0, and those of the targets shall too.
+        return vectors - vectors.mean(axis=0)
+    return vectors
+
+
+def ordered_lists(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[ImageSet, np.ndarray]:
+    """Returns the images that orders are about, and the orders: int64 [n, 1 + k], a query and its candidates each.
 
     Raises:
         ArgumentError: nothing was asked yet.
-        KdistillError: answers of another kind, or about an image that is not in the pool.
+        KdistillError: an answer about an image that is not in the pool.
     """
-    file = workdir.needs(workdir.answers, "ask")
-    if learns_orders(settings):
-        return ordered_lists(settings, workdir, pool)
-    if compares(settings):
-        images, embeddings = ranked_pool(settings, workdir, pool)
-    else:
-        names, embeddings, contents = load_arrays(file, ("ids", "embeddings", "contents"))
-        positions = {name: index for index, name in enumerate(pool.ids)}
-        missing = [name for name in names.tolist() if name not in positions]
-        if missing:
-            raise KdistillError(f"{file} has an answer for {missing[0]!r}, which is not in the pool")
-        images = pool.subset([positions[name] for name in names.tolist()])
-        rows = unchanged_rows(images, contents, strict=settings.run.strict)
-        images, embeddings = images.subset(rows), embeddings[rows]
-        if settings.training.whiten_teacher:
-            embeddings = fit_whitening(embeddings).transform(embeddings)
-    if settings.student.hash_bits and not compares(settings):
-        # Bits are set in half of the images, so cosines of codes spread about 0, and those of the targets shall too.
-        embeddings = embeddings - embeddings.mean(axis=0)
-    return images, embeddings
+    answers = comparisons(settings, workdir)
+    lists = np.concatenate([answers["query_ids"][:, None], answers["candidate_ids"]], axis=1)
+    ids, rows = np.unique(lists, return_inverse=True)
+    place = {name: position for position, name in enumerate(pool.ids)}
+    return pool.subset(places_of(ids, place, workdir).tolist()), rows.reshape(lists.shape)
+
+
+def readable_lists(lists: np.ndarray, readable: np.ndarray) -> np.ndarray:
+    """Returns the lists (int [n, 1 + k]) of which every image could be read, as rows of the readable (int [m])."""
+    row = {int(image): number for number, image in enumerate(readable)}
+    whole = [one for one in lists.tolist() if all(image in row for image in one)]
+    return np.array([[row[image] for image in one] for one in whole], np.int64).reshape(len(whole), lists.shape[1])

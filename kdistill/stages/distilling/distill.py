@@ -1,7 +1,6 @@
 """The stage `distill`: the student learns from the answers that the stage `ask` paid for."""
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterable
 from typing import Any
@@ -20,22 +19,19 @@ from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
-from kdistill.stages.distilling.answered import answered
-from kdistill.stages.distilling.comparisons import readable_lists
+from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
+from kdistill.stages.identity import training_identity
 from kdistill.stages.library import DISTILL
-from kdistill.stages.models import read_images, start_student
+from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of
 from kdistill.training.fit import pause_steps, train
-from kdistill.version import __version__
 
-SOURCE_MARGIN = 1.25
-"""Augmented views are cropped from images this much larger than the student's input, so that a crop loses no detail."""
 MOST_FITTED = 8192
 """Images of the pool that a hash head is fitted to, at most; they stand in memory."""
 
@@ -66,7 +62,8 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     """Returns the student after its training, which goes on from wherever it was interrupted."""
     training, side, strict = settings.training, settings.student.image_size, settings.run.strict
     data = data_of(settings)
-    pool, targets = answered(settings, workdir, data.pool)
+    learned = answered(settings, workdir, data.pool)
+    pool, targets = learned.images, learned.targets
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
     plain = read_images(pool, side, strict=strict, description="reading the pool")
     pixels = plain.pixels if settings.student.student_weights else None
@@ -78,7 +75,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         sources = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading for crops")
     ordered = learns_orders(settings)
     taught = readable_lists(targets, sources.indices) if ordered else targets[sources.indices]
-    identity = training_identity(settings, student, sources.pixels, taught)
+    identity = training_identity(DISTILL.deciding(settings), student, sources.pixels, taught)
     watch, chief = _watch(settings, data), is_chief(strategy)
     if chief and workdir.checkpoints.exists() and not workdir.history.exists():
         logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
@@ -121,7 +118,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         distiller = build_distiller(settings, student, targets.shape[-1])
         if strategy:
             distiller.build_joint_space(targets.shape[-1])
-        distiller.compile(optimizer_of(training), loss=loss_of(settings))
+        distiller.compile(optimizer_of(training), loss=loss_of(settings, learned.assistant_dim))
         checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
     train(
         distiller,
@@ -134,31 +131,6 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     )
     # All workers copy, since reading a variable may need all of them.
     return copy_of(student, synchronised=False) if strategy else student
-
-
-def training_identity(
-    settings: Settings, student: keras.Model, pixels: np.ndarray, targets: np.ndarray
-) -> dict[str, Any]:
-    """Returns what a training is made from: settings, and digests of the student's start, the images and the targets.
-
-    Args:
-        settings: of the run.
-        student: before distillation.
-        pixels: uint8 [n, L, L, 3], what views are cropped from.
-        targets: of the images, any shape.
-    """
-    start = hashlib.sha256()
-    for weights in student.get_weights():
-        start.update(np.ascontiguousarray(weights).tobytes())
-    return {
-        "settings": DISTILL.deciding(settings),
-        "start": start.hexdigest()[:16],
-        "images": hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16],
-        "targets": hashlib.sha256(repr(targets.shape).encode() + np.ascontiguousarray(targets).tobytes()).hexdigest()[
-            :16
-        ],
-        "version": __version__,
-    }
 
 
 def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None:

@@ -8,6 +8,7 @@ from kdistill import losses, students
 from kdistill.errors import ArgumentError
 from kdistill.hashing.distiller import HashDistiller
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.losses.two_spaces import TwoSpaces
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
@@ -24,9 +25,7 @@ def build_distiller(
     loss, joint = loss_of(settings), settings.joint
     ranks_jointly = bool(getattr(loss, "joint", False))
     if settings.training.freeze_batch_norm:
-        for layer in student.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
+        students.freeze_batch_norm(student)
     interpolation = None
     # The published rivals are defined on the rows of a batch; only the joint losses know which mixtures to mask.
     if joint.mixtures and ranks_jointly:
@@ -61,12 +60,16 @@ def build_distiller(
     )
 
 
-def loss_of(settings: Settings) -> keras.losses.Loss:
-    """Returns the loss that --loss and --loss_options (`name=value,...`) name; ListMLE where orders are learned."""
+def loss_of(settings: Settings, assistant_dim: int | None = None) -> keras.losses.Loss:
+    """Returns the loss that --loss and --loss_options (`name=value,...`) name; ListMLE where orders are learned.
+
+    `assistant_dim` is that of the assistant's answers where the teacher's stand beside them in the targets.
+    """
     options = parse_loss_options(settings.training.loss_options)
     if learns_orders(settings):
         return ListMLEOfOrders(**options)
-    return losses.get(settings.training.loss, **options)
+    loss = losses.get(settings.training.loss, **options)
+    return loss if assistant_dim is None else TwoSpaces(loss, assistant_dim, settings.assistant.assistant_truth)
 
 
 def optimizer_of(settings: TrainingSettings) -> keras.optimizers.Optimizer:

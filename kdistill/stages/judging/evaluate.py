@@ -49,6 +49,11 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
             parameters = getattr(black_box, "parameters", None)
             rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
     rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
+    assistant = _assistant(workdir)
+    if assistant is not None:
+        answers = judge.embed(lambda images, role: _embed(assistant, images, f"assistant, {role}"))
+        about = _row("assistant", judge.scores(answers, teacher), answers, queries, assistant.count_params())
+        rows.append({**about, "further_questions": 0})
     if settings.student.hash_bits:
         codes = _signs(searched.gallery)
         numbers = searched.gallery if searched.queries is None else searched.queries
@@ -78,6 +83,13 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
     figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
+
+
+def _assistant(workdir: Workdir) -> keras.Model | None:
+    """Returns the assistant that taught the student; None where none did."""
+    if not workdir.figures.get("assistant", {}).get("used"):
+        return None
+    return load_keras_file(workdir.needs(workdir.assistant, "assist"))
 
 
 def load_student(workdir: Workdir) -> keras.Model:

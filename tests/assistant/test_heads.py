@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdistill.preferences.ranker import fit_orders, fit_preferences, untaught
+from kdistill.assistant.heads import fit_orders, fit_preferences, untaught
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""The ranker: a larger, temporary student that learns what a comparing teacher says, and then teaches vectors.
+"""Heads: a learned linear projection of an assistant's frozen features, for each kind of answer.
 
-A pretrained backbone, frozen, under a learned linear projection: its features of the pool are computed once, so that
-fitting takes seconds and all answers take part in every step. Its vectors of any unlabelled image then train the real
-student at no further question.
+A pretrained backbone, frozen: its features are computed once, so that fitting takes seconds and all answers take part
+in every step.
 
-Source: Li, Zhang and Zhang, "Intermediate Distillation" (arXiv 2406.12169), for the two stages and ListMLE in the
-first; a frozen backbone, the start at principal directions and the pull back to that start are our reading.
+Source: Li, Zhang and Zhang, "Intermediate Distillation" (arXiv 2406.12169), for a network that learns a teacher's
+orders by ListMLE first and then teaches vectors; a frozen backbone, the start at principal directions, the pull back to
+that start, and the heads for vectors and preferences are our reading.
 """
 
 import dataclasses
@@ -17,13 +17,15 @@ import tensorflow as tf
 
 from kdistill.errors import KdistillError
 from kdistill.layers.geometry import l2_normalise
+from kdistill.losses.softmax_ranking import softmax_ranking
 from kdistill.preferences.losses import order_surprise, preference_surprise
 
 _MAX_ROWS = 20_000  # features that the principal directions are found from
+_MAX_RANKED = 2048  # rows that are ranked against each other in a step
 
 
 @dataclasses.dataclass(frozen=True)
-class Ranker:
+class Head:
     """A projection of pooled features.
 
     Attributes:
@@ -37,11 +39,51 @@ class Ranker:
         return l2_normalise(features @ self.projection).numpy()
 
 
-def untaught(features: np.ndarray, dim: int = 256) -> Ranker:
-    """Returns the ranker before any question: the leading principal directions of features [n, C], not centred."""
+def untaught(features: np.ndarray, dim: int = 256) -> Head:
+    """Returns the head before any question: the leading principal directions of features [n, C], not centred."""
     step = -(-len(features) // _MAX_ROWS)
     _, _, directions = np.linalg.svd(features[::step].astype(np.float64), full_matrices=False)
-    return Ranker(directions[:dim].T.astype(np.float32))
+    return Head(directions[:dim].T.astype(np.float32))
+
+
+def fit_vectors(
+    features: np.ndarray,
+    answers: np.ndarray,
+    *,
+    temperature: float = 0.05,
+    pull: float = 0.01,
+    steps: int = 300,
+    learning_rate: float = 5e-4,
+    seed: int = 0,
+) -> Head:
+    """Fits a head to a teacher's vectors by `softmax_ranking` over all of them.
+
+    Args:
+        features: float32 [n, C], L2-normalised pooled features of the images asked about.
+        answers: float [n, Dt], row by row.
+        temperature: of both sides.
+        pull: weight of the squared distance to the untaught projection (L2-SP, Li et al., ICML 2018).
+        steps: of Adam over all answers at once, or over another _MAX_RANKED of them each.
+        learning_rate: of Adam.
+        seed: of which answers meet where there are more.
+
+    Raises:
+        KdistillError: the loss is not finite.
+    """
+    wanted, count = tf.constant(answers, tf.float32), min(len(features), _MAX_RANKED)
+    stream = np.random.default_rng(seed)
+    chosen = tf.Variable(np.arange(count), dtype=tf.int64)
+
+    def surprise(vectors: tf.Tensor) -> tf.Tensor:
+        return softmax_ranking(
+            tf.gather(wanted, chosen), vectors, teacher_temperature=temperature, student_temperature=temperature
+        )
+
+    def draw() -> None:
+        if count < len(features):
+            chosen.assign(stream.choice(len(features), count, replace=False))
+
+    return _fit(untaught(features), features, surprise, pull, steps, learning_rate, rows=chosen, before=draw)
 
 
 def fit_orders(
@@ -53,8 +95,8 @@ def fit_orders(
     pull: float = 0.01,
     steps: int = 300,
     learning_rate: float = 5e-4,
-) -> Ranker:
-    """Fits the ranker to orders by ListMLE.
+) -> Head:
+    """Fits a head to orders by ListMLE.
 
     Args:
         features: float32 [n, C], L2-normalised pooled features of the pool.
@@ -90,8 +132,8 @@ def fit_preferences(
     pull: float = 0.001,
     steps: int = 300,
     learning_rate: float = 5e-4,
-) -> Ranker:
-    """Fits the ranker to preferences by the pairwise logistic.
+) -> Head:
+    """Fits a head to preferences by the pairwise logistic.
 
     Args:
         features: float32 [n, C], L2-normalised pooled features of the pool.
@@ -123,14 +165,20 @@ def fit_preferences(
 
 
 def _fit(
-    start: Ranker,
+    start: Head,
     features: np.ndarray,
     surprise: Callable[[tf.Tensor], tf.Tensor],
     pull: float,
     steps: int,
     learning_rate: float,
-) -> Ranker:
-    """Returns the ranker after so many steps on `surprise` of its vectors of `features`."""
+    *,
+    rows: tf.Variable | None = None,
+    before: Callable[[], None] = lambda: None,
+) -> Head:
+    """Returns the head after so many steps on `surprise` of its vectors of `features`.
+
+    `rows` are those that take part in a step, all for None; `before` is called before each step.
+    """
     projection = tf.Variable(start.projection)
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build([projection])
@@ -139,14 +187,16 @@ def _fit(
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            vectors = l2_normalise(tf.matmul(inputs, projection))
+            used = inputs if rows is None else tf.gather(inputs, rows)
+            vectors = l2_normalise(tf.matmul(used, projection))
             loss = surprise(vectors) + pull * tf.reduce_sum(tf.square(projection - origin))
         optimizer.apply_gradients([(tape.gradient(loss, projection), projection)])
         return loss
 
     loss = 0.0
     for _ in range(steps):
+        before()
         loss = float(step())
     if not np.isfinite(loss):
-        raise KdistillError(f"the ranker's loss became {loss}: the features or the answers are not finite")
-    return Ranker(projection.numpy())
+        raise KdistillError(f"the loss of the assistant's head became {loss}: features or answers are not finite")
+    return Head(projection.numpy())

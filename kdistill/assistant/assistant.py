@@ -1,0 +1,150 @@
+"""The assistant: a larger network that learns a teacher's answers first, and then answers for images never asked about.
+
+After the teacher assistants of Mirzadeh et al. (AAAI 2020), which stand between a teacher and a student that is much
+smaller; here it is also what the few answers are spread by.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kdistill import students
+from kdistill.assistant.network import build_assistant, pooled_features
+from kdistill.data.pipeline import training_batches
+from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.losses.two_spaces import joined_answers
+from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
+from kdistill.training.distiller import Distiller
+from kdistill.training.fit import pause_steps, train
+
+
+class Assistant:
+    """A network that learns the answers in the joint space and then teaches the student.
+
+    Attributes:
+        network: uint8 [B, S, S, 3] -> float32 [B, Da] of unit length.
+
+    Example:
+        assistant = Assistant.of("efficientnet_lite0.keras", image_size=192)
+        assistant.learn(photos[asked], answers)
+        distiller.fit(photos, assistant.targets(photos, asked, answers))
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        """Takes a network of `build_assistant`."""
+        self.network = network
+
+    @classmethod
+    def of(cls, network: str, **options: Any) -> "Assistant":
+        """Builds the network; see `build_assistant`."""
+        return cls(build_assistant(network, **options))
+
+    @property
+    def image_size(self) -> int:
+        """The side S of its images in pixels."""
+        return students.image_size(self.network)
+
+    def learn(
+        self,
+        pixels: np.ndarray,
+        answers: np.ndarray,
+        *,
+        steps: int = 300,
+        learning_rate: float = 2e-4,
+        batch_size: int = 32,
+        augment: bool = True,
+        seed: int = 0,
+        distiller: Distiller | None = None,
+        loss: Any = "softmax_ranking",
+        folder: Path | None = None,
+        identity: Mapping[str, Any] | None = None,
+        pauses: int = 6,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int = 0,
+    ) -> None:
+        """Learns a teacher's answers, all of the network but its batch normalisation, from principal directions on.
+
+        Args:
+            pixels: uint8 [n, L, L, 3], L at least S: views are cropped from them.
+            answers: float [n, Dt], the teacher's vectors.
+            steps: of training.
+            learning_rate: of Adam at the start; it falls to 0 along a cosine.
+            batch_size: images a step.
+            augment: show it changed views.
+            seed: of order, views and mixtures.
+            distiller: the trainer around `network`, which brings the joint space; None for 64 mixtures and a bank of
+                1,024 rows.
+            loss: of the training, or its name.
+            folder: of checkpoints, from which an interrupted training goes on; None for none.
+            identity: what the training is made from, see `ResumableCheckpoint`.
+            pauses: how often a checkpoint is saved.
+            callbacks: of Keras or one's own.
+            verbose: as in `fit`.
+
+        Raises:
+            KdistillError: a loss that is not finite, or damaged checkpoints.
+        """
+        self._start(pixels)
+        students.freeze_batch_norm(self.network)
+        if distiller is None:
+            distiller = Distiller(self.network, JointSpaceInterpolation(64, seed=seed), EmbeddingBank(1024))
+        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        distiller.compile(keras.optimizers.Adam(schedule), loss=loss)
+
+        def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
+            return training_batches(
+                pixels,
+                np.asarray(answers, np.float32),
+                batch_size=batch_size,
+                image_size=self.image_size,
+                first_step=first,
+                last_step=last,
+                seed=seed,
+                augment=augment,
+                **parts,
+            )
+
+        train(
+            distiller,
+            batches,
+            steps=steps,
+            pauses=pause_steps(steps, pauses),
+            callbacks=[StopOnNaN(), *callbacks],
+            checkpoint=None if folder is None else ResumableCheckpoint(distiller, folder, identity),
+            verbose=verbose,
+        )
+
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns its answers, float32 [n, Da], for uint8 [n, H, W, 3]."""
+        return np.asarray(self.network.predict(_resized(pixels, self.image_size), batch_size=32, verbose=0))
+
+    def targets(self, pixels: np.ndarray, asked: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        """Returns float32 [n, Da + Dt + 1], what `TwoSpaces` teaches a student: its own answers beside the teacher's.
+
+        Args:
+            pixels: uint8 [n, H, W, 3], asked about or not.
+            asked: int [m], which of them the teacher was asked about.
+            answers: float [m, Dt], the teacher's vectors of these.
+        """
+        return joined_answers(self.embed(pixels), answers, asked)
+
+    def _start(self, pixels: np.ndarray) -> None:
+        features = pooled_features(self.network)
+        students.initialise_projection(
+            self.network, features.predict(_resized(pixels, self.image_size), batch_size=32, verbose=0)
+        )
+
+
+def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Returns uint8 [n, size, size, 3]."""
+    if pixels.shape[1:3] == (size, size):
+        return pixels
+    parts = [
+        tf.image.resize(pixels[first : first + 256], (size, size), antialias=True).numpy()
+        for first in range(0, len(pixels), 256)
+    ]
+    return np.clip(np.round(np.concatenate(parts)), 0, 255).astype(np.uint8)

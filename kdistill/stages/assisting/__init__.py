@@ -1,0 +1,1 @@
+"""The stage `assist`: the assistant learns the answers and answers for the whole pool."""
