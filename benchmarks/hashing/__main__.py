@@ -44,11 +44,12 @@ def measure_quality(arguments: argparse.Namespace) -> dict[str, list[float]]:
 
     tf.get_logger().setLevel("ERROR")
     tf.config.experimental.enable_op_determinism()
-    options = {"image_size": None, "steps": None}
     problem = (
         methods_data.generated()
         if arguments.smoke
-        else methods_data.grocery(arguments.data_dir, arguments.student_weights, arguments.workdir, **options)
+        else methods_data.grocery(
+            arguments.data_dir, arguments.student_weights, arguments.workdir, image_size=None, steps=None
+        )
     )
     judged = problem.test if arguments.judge_on == "test" else problem.validation
     names = [f"{bits}{query}" for query in ("", "_asymmetric") for bits in BITS]

@@ -45,7 +45,7 @@ SMOKE_BUDGETS = "8"
 
 def run_plan(
     plan: Plan,
-    results: Results,
+    results: Results[Run],
     execute: Callable[[Run], dict[str, float]],
     max_minutes: float | None = None,
     max_runs: int | None = None,
@@ -76,7 +76,7 @@ def run_plan(
     return True
 
 
-def write_results(plan: Plan, results: Results, stem: Path, problem: str, facts: dict[str, Any]) -> dict[str, Any]:
+def write_results(plan: Plan, results: Results[Run], stem: Path, problem: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Writes table and picture of what is finished; returns the content of the JSON file.
 
     Args:
@@ -134,7 +134,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     rates, pool = rates or problem.learning_rates, len(problem.pool.labels)
     plan = Plan(methods, budgets, seeds, choice_seeds, rates, pool)
     stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
-    results = Results(stem.with_suffix(".csv"), setups(problem))
+    marks = setups(problem)
+    results = Results(stem.with_suffix(".csv"), Run, lambda run: marks.get(run.method, ""))
     finished, started = len(results.maps), time.monotonic()
     try:
         complete = run_plan(

@@ -109,7 +109,15 @@ def cached_pixels(images: ImageSet, size: int, file: Path) -> np.ndarray:
     return pixels
 
 
-def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int | None, steps: int | None) -> Problem:
+def grocery(
+    data_dir: Path,
+    weights: str | None,
+    cache: Path,
+    *,
+    image_size: int | None,
+    steps: int | None,
+    teacher: str = "teacher_expert.npz",
+) -> Problem:
     """Returns the Grocery Store Dataset with its expert teacher (`benchmarks.teachers.expert`).
 
     Args:
@@ -118,6 +126,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
         cache: folder for decoded images.
         image_size: side of the student's input in pixels; None for 96.
         steps: of each training; None for 300.
+        teacher: the table of its vectors.
 
     Raises:
         KdistillError: a missing file, or an image of the pool that train.txt gives no label.
@@ -144,7 +153,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
         "val": read_list(data_dir, "val.txt", labelled=True),
         "test": read_list(data_dir, "test.txt", labelled=True),
     }
-    teacher = open_teacher(str(data_dir / "teacher_expert.npz"))
+    table = open_teacher(str(data_dir / teacher))
 
     def part(role: str) -> Part:
         chosen = images[role]
@@ -152,7 +161,7 @@ def grocery(data_dir: Path, weights: str | None, cache: Path, *, image_size: int
         return Part(
             cached_pixels(chosen, settings.student.image_size, cache / f"{role}-{settings.student.image_size}.npz"),
             np.asarray(chosen.labels),
-            np.concatenate([teacher.embed(batch) for batch in batches]),
+            np.concatenate([table.embed(batch) for batch in batches]),
         )
 
     larger = source_size(settings)

@@ -1,22 +1,21 @@
-"""The file of finished runs of `benchmarks.methods`: one line a run, on disk before the next one starts."""
+"""A file of finished runs: one line a run, on disk before the next one starts."""
 
 import csv
 import dataclasses
 import io
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
 
-from benchmarks.methods.plan import Run
 from kdistill.errors import KdistillError
 
-_RUN_FIELDS = tuple(field.name for field in dataclasses.fields(Run))
-FIELDS = ("setup", *_RUN_FIELDS, "map", "recall_at_1", "seconds")
+RunT = TypeVar("RunT")
 
 
-class Results:
-    """Finished runs in a CSV file with the columns FIELDS.
+class Results(Generic[RunT]):
+    """Finished runs in a CSV file: their setup, the fields of a run, and what came of it.
 
     Lines of another setup (other data, steps or settings) stay in the file and are not counted here.
 
@@ -24,18 +23,21 @@ class Results:
         maps: mAP of each finished run of these setups; not a number where training diverged.
     """
 
-    def __init__(self, path: Path, setups: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, kind: type[RunT], setup_of: Callable[[RunT], str]) -> None:
         """Reads the file, or starts it.
 
         Args:
             path: the file.
-            setups: for each method, what marks its lines.
+            kind: the dataclass of a run; its fields are str, int and float.
+            setup_of: a run -> what marks its line.
 
         Raises:
             KdistillError: it cannot be read or written, or is another kind of file.
         """
-        self.path, self.setups = path, setups
-        self.maps: dict[Run, float] = {}
+        self.path, self.setup_of = path, setup_of
+        self.maps: dict[RunT, float] = {}
+        types = get_type_hints(kind)
+        columns = ("setup", *types, "map", "recall_at_1", "seconds")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = path.read_bytes() if path.exists() else b""
@@ -44,18 +46,19 @@ class Results:
                 # The line that a killed process left behind.
                 os.truncate(path, len(whole))
             if not whole:
-                self._append(FIELDS)
+                self._append(columns)
                 return
         except OSError as error:
             raise KdistillError(f"{path} cannot be used: {error.strerror or error}") from error
         rows = csv.DictReader(io.StringIO(whole.decode("utf-8", "replace")))
-        if tuple(rows.fieldnames or ()) != FIELDS:
-            raise KdistillError(f"{path} is not a file of this benchmark; its first line should be {','.join(FIELDS)}")
+        if tuple(rows.fieldnames or ()) != columns:
+            raise KdistillError(f"{path} is not a file of this benchmark; its first line should be {','.join(columns)}")
         for row in rows:
-            if row["setup"] == setups.get(row["method"]):
-                self.maps[_run(row)] = float(row["map"])
+            run = kind(**{name: convert(row[name]) for name, convert in types.items()})
+            if row["setup"] == setup_of(run):
+                self.maps[run] = float(row["map"])
 
-    def add(self, run: Run, scores: dict[str, float], seconds: float) -> None:
+    def add(self, run: RunT, scores: dict[str, float], seconds: float) -> None:
         """Appends a finished run; when this returns, it is on the disk.
 
         Args:
@@ -69,7 +72,14 @@ class Results:
         values = (scores["map"], scores["recall_at_1"])
         fields = [f"{value:.6f}" if math.isfinite(value) else "nan" for value in values]
         try:
-            self._append((self.setups[run.method], *map(str, dataclasses.astuple(run)), *fields, f"{seconds:.1f}"))
+            self._append(
+                (
+                    self.setup_of(run),
+                    *(str(getattr(run, field.name)) for field in _fields(type(run))),
+                    *fields,
+                    f"{seconds:.1f}",
+                )
+            )
         except OSError as error:
             raise KdistillError(f"{self.path} cannot be written: {error.strerror or error}") from error
         self.maps[run] = float(fields[0])
@@ -86,14 +96,5 @@ class Results:
             os.close(file)
 
 
-def _run(row: dict[str, str]) -> Run:
-    """Returns the run that a line describes."""
-    return Run(
-        method=row["method"],
-        budget=int(row["budget"]),
-        seed=int(row["seed"]),
-        judged_on=row["judged_on"],
-        learning_rate=float(row["learning_rate"]),
-        options=row["options"],
-        weight=float(row["weight"]),
-    )
+def _fields(kind: Any) -> tuple["dataclasses.Field[Any]", ...]:
+    return dataclasses.fields(kind)

@@ -16,6 +16,7 @@ from kdistill import students
 from kdistill.assistant.network import build_assistant, pooled_features
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.two_spaces import joined_answers
 from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
 from kdistill.training.distiller import Distiller
@@ -70,7 +71,7 @@ class Assistant:
 
         Args:
             pixels: uint8 [n, L, L, 3], L at least S: views are cropped from them.
-            answers: float [n, Dt], the teacher's vectors.
+            answers: float [n, Dt], the teacher's vectors; or whatever `loss` learns from, row by row.
             steps: of training.
             learning_rate: of Adam at the start; it falls to 0 along a cosine.
             batch_size: images a step.
@@ -88,7 +89,7 @@ class Assistant:
         Raises:
             KdistillError: a loss that is not finite, or damaged checkpoints.
         """
-        self._start(pixels)
+        self.start(pixels)
         students.freeze_batch_norm(self.network)
         if distiller is None:
             distiller = Distiller(self.network, JointSpaceInterpolation(64, seed=seed), EmbeddingBank(1024))
@@ -98,7 +99,7 @@ class Assistant:
         def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
             return training_batches(
                 pixels,
-                np.asarray(answers, np.float32),
+                answers,
                 batch_size=batch_size,
                 image_size=self.image_size,
                 first_step=first,
@@ -119,8 +120,8 @@ class Assistant:
         )
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns its answers, float32 [n, Da], for uint8 [n, H, W, 3]."""
-        return np.asarray(self.network.predict(_resized(pixels, self.image_size), batch_size=32, verbose=0))
+        """Returns its answers, float32 [n, Da] of unit length, for uint8 [n, H, W, 3]; see `answers_of`."""
+        return answers_of(self.network, _resized(pixels, self.image_size))
 
     def targets(self, pixels: np.ndarray, asked: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Returns float32 [n, Da + Dt + 1], what `TwoSpaces` teaches a student: its own answers beside the teacher's.
@@ -132,11 +133,26 @@ class Assistant:
         """
         return joined_answers(self.embed(pixels), answers, asked)
 
-    def _start(self, pixels: np.ndarray) -> None:
+    def start(self, pixels: np.ndarray) -> None:
+        """Sets the projection to the principal directions of images, uint8 [n, H, W, 3], as it is before it learns."""
         features = pooled_features(self.network)
         students.initialise_projection(
             self.network, features.predict(_resized(pixels, self.image_size), batch_size=32, verbose=0)
         )
+
+
+def answers_of(network: keras.Model, pixels: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Returns what an assistant answers, float32 [n, Da] of unit length: the mean over a photo and its mirror image.
+
+    Its answers are free, so it is asked about both; the student behind it gains by it (docs/assistant.md).
+
+    Args:
+        network: of an assistant.
+        pixels: uint8 [n, S, S, 3].
+        batch_size: images in one call.
+    """
+    plain, mirrored = (network.predict(view, batch_size=batch_size, verbose=0) for view in (pixels, pixels[:, :, ::-1]))
+    return l2_normalise(plain + mirrored).numpy()
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:

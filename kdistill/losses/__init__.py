@@ -15,6 +15,7 @@ from kdistill.losses.rkd import RKD, RKDDistance, rkd, rkd_angle, rkd_distance
 from kdistill.losses.similarity_preserving import SimilarityPreserving, similarity_preserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking, softmax_ranking
 from kdistill.losses.triplet import TripletSemiHard, triplet_semihard
+from kdistill.losses.two_spaces import TwoSpaces, joined_answers
 
 __all__ = [
     "CSD",
@@ -33,11 +34,13 @@ __all__ = [
     "SimilarityPreserving",
     "SoftmaxRanking",
     "TripletSemiHard",
+    "TwoSpaces",
     "contrastive",
     "csd",
     "darkrank",
     "get",
     "gram",
+    "joined_answers",
     "list_mle",
     "names",
     "pairwise_logistic",

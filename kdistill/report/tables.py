@@ -70,6 +70,7 @@ class Column:
 
 MODEL_COLUMNS = (
     Column("queries", "queries spent", count, always=True),
+    Column("further_questions", "further questions", count),
     Column("map", "mAP", ratio, always=True),
     Column("recall_at_1", "recall@1", ratio, always=True),
     Column("recall_at_5", "recall@5", ratio),

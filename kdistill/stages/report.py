@@ -1,6 +1,9 @@
 """The stage `report`: one HTML page from what the other stages measured."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -26,6 +29,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "data": metrics.get("dataset"),
         "teacher": metrics.get("teacher"),
         "queries to the teacher": metrics.get("queries"),
+        "assistant": _assistant(settings, metrics.get("assistant")),
         "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
@@ -42,6 +46,16 @@ def report(settings: Settings, workdir: Workdir) -> Result:
     )
     logging.info("wrote %s", workdir.report)
     return Result(made=[workdir.report])
+
+
+def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | None:
+    if about is None:
+        return None
+    if not about["used"]:
+        return f"not used: {about['why']}"
+    chosen = settings.assistant
+    network = Path(str(chosen.assistant_backbone)).stem
+    return f"{network}, {chosen.assistant_image_size} px: answers for {about['answers']:,} images at no question"
 
 
 def _neighbours(settings: Settings, workdir: Workdir) -> list[NeighbourRow]:

@@ -18,14 +18,16 @@ from benchmarks.methods import train as methods_train
 from benchmarks.methods.__main__ import restart_command, run_plan
 from benchmarks.methods.plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings
 from benchmarks.methods.report import figures_of, markdown_table
-from benchmarks.methods.results import FIELDS, Results
+from benchmarks.methods.results import Results
 from kdistill import losses
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.stages.distilling.trainer import loss_of
 
-SETUPS = dict.fromkeys((*METHODS, *REFERENCES), "a")
+
+def results_in(folder, setup="a"):
+    return Results(folder / "runs.csv", Run, lambda run: setup)
 
 
 def small_plan(**changes):
@@ -122,17 +124,17 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
         return score(run)
 
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan, Results(tmp_path / "runs.csv", SETUPS), execute)
+        run_plan(plan, results_in(tmp_path), execute)
     # The line of a process that was killed while it wrote.
     with (tmp_path / "runs.csv").open("a") as file:
         file.write("a,softmax_ranking,4,0,te")
     again = []
-    results = Results(tmp_path / "runs.csv", SETUPS)
+    results = results_in(tmp_path)
     assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1])
     assert len(ran) == 9
     assert not set(ran) & set(again)
     assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size()
-    assert run_plan(plan, Results(tmp_path / "runs.csv", SETUPS), None)
+    assert run_plan(plan, results_in(tmp_path), None)
     tests = [run for run in again if run.judged_on == "test" and run.method in METHODS]
     assert {(run.learning_rate, run.options) for run in tests if run.method == "contrastive"} == {(1e-3, "margin=1")}
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
@@ -141,13 +143,13 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
 
 
 def test_the_time_limit_stops_between_runs(tmp_path):
-    results = Results(tmp_path / "runs.csv", SETUPS)
+    results = results_in(tmp_path)
     assert not run_plan(small_plan(), results, score, max_minutes=0)
     assert not results.maps
 
 
 def test_a_process_that_did_its_share_goes_on_as_another_with_the_time_left(tmp_path):
-    results = Results(tmp_path / "runs.csv", SETUPS)
+    results = results_in(tmp_path)
     assert not run_plan(small_plan(), results, score, max_runs=3)
     assert len(results.maps) == 3
     command = ["python", "-m", "benchmarks.methods", "--max_minutes=30"]
@@ -157,18 +159,18 @@ def test_a_process_that_did_its_share_goes_on_as_another_with_the_time_left(tmp_
 
 def test_lines_of_another_setup_are_kept_and_not_counted(tmp_path):
     run = Run("teacher", 0, 0)
-    Results(tmp_path / "runs.csv", SETUPS).add(run, {"map": 0.25, "recall_at_1": 0.5}, 1.0)
-    other = Results(tmp_path / "runs.csv", dict.fromkeys(SETUPS, "b"))
+    results_in(tmp_path).add(run, {"map": 0.25, "recall_at_1": 0.5}, 1.0)
+    other = results_in(tmp_path, "b")
     assert not other.maps
     other.add(run, {"map": math.nan, "recall_at_1": math.nan}, 1.0)
-    assert Results(tmp_path / "runs.csv", SETUPS).maps == {run: 0.25}
-    assert math.isnan(Results(tmp_path / "runs.csv", dict.fromkeys(SETUPS, "b")).maps[run])
+    assert results_in(tmp_path).maps == {run: 0.25}
+    assert math.isnan(results_in(tmp_path, "b").maps[run])
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "runs.csv").write_text("name,value\n")
-    with pytest.raises(KdistillError, match=FIELDS[0]):
-        Results(tmp_path / "runs.csv", SETUPS)
+    with pytest.raises(KdistillError, match="setup,method,budget"):
+        results_in(tmp_path)
 
 
 def test_figures_follow_their_formulas():

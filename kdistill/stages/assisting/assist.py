@@ -11,6 +11,7 @@ from absl import logging
 from kdistill import students
 from kdistill.assistant import Assistant
 from kdistill.assistant.agreement import cross_validated_overlap
+from kdistill.assistant.assistant import answers_of
 from kdistill.assistant.heads import Head, fit_orders, fit_preferences, fit_vectors
 from kdistill.assistant.network import pooled_features, with_projection
 from kdistill.data import ImageSet
@@ -127,7 +128,11 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.
         verbose=2,
     )
     embedded = embed_images(
-        assistant.network, pool, image_size=side, strict=strict, description="the assistant answers"
+        lambda pixels: answers_of(assistant.network, pixels),
+        pool,
+        image_size=side,
+        strict=strict,
+        description="the assistant answers",
     )
     return assistant.network, embedded.indices, embedded.embeddings
 

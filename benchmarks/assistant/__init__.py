@@ -1,0 +1,1 @@
+"""What an assistant is worth, for our method and for every rival."""

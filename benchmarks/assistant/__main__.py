@@ -1,0 +1,158 @@
+"""What is an assistant worth, with how many questions, to our method and to every rival?
+
+    python -m benchmarks.assistant --data_dir=DIR --weights_dir=DIR --json=benchmarks/results/methods_assistant.json
+
+DIR holds the Grocery photos (train.txt, pool.txt, val.txt, test.txt, teacher_expert.npz, teacher_lite2.npz), the other
+one the published weights. An assistant is never of the teacher's own network. The test images judge; learning rates and
+options are chosen on the validation images with seeds of their own. Parts (--parts):
+
+    headline   the default behind EfficientNet-Lite0 at 192 pixels: 66, 165 and 330 questions, 96 pixels
+    untaught   the control: the same assistant without a single question
+    large      the student of configs/grocery.flags: 330 questions, 128 pixels
+    lite2      teacher_lite2.npz, behind MobileNetV2 1.0
+    mixing     the assistant's own training with and without mixtures, rates chosen for both, five seeds
+    rivals     every label-free rival behind the same assistants, tuned by as many trials as the default, 300 steps
+    labels     the same network taught by the labels of the same images (contrastive), and the student behind it
+
+Each finished run is a line of methods_assistant.csv in --results, so that the same command goes on after a kill or
+--max_minutes and repeats nothing; the assistants' answers are kept in --workdir. Figures, in points of mAP, mean over
+seeds with `..._std` beside: `assistant_map_66`, `_165`, `_330` (the student behind the assistant),
+`assistant_itself_66`, ...; `untaught_map`; `grocery_map`; `lite2_map`, `lite2_share` (of the teacher, percent);
+`mixing_gain_66`, `_165`; `gain_over_best_rival_66`, ...; `gain_over_labels_66`, ...; `gain_over_untaught_66`, ...
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.assistant.plan import PARTS, SMOKE, Run, Sizes, wanted
+from benchmarks.assistant.report import figures_of, tables_of
+from benchmarks.methods.results import Results
+from kdistill.console.progress import progress_bar
+from kdistill.console.quiet import quiet
+from kdistill.errors import ArgumentError, run_command
+from kdistill.files.whole import write_json, write_whole
+
+if TYPE_CHECKING:
+    from benchmarks.assistant.arenas import Arena
+
+RESULTS = Path("benchmarks/results")
+RUNS_A_PROCESS = 20
+"""TensorFlow keeps the graphs of every training, so the command starts itself anew."""
+
+
+def main() -> None:
+    """Parses the command line, runs what is left, writes."""
+    arguments = _parser().parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    parts = arguments.parts.split(",")
+    unknown = next((part for part in parts if part not in PARTS), None)
+    if unknown is not None:
+        raise ArgumentError(f"there is no part {unknown!r}; choose of {', '.join(PARTS)}")
+    if arguments.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            _benchmark(arguments, parts, arguments.results or Path(folder), Path(folder), smoke=True)
+        return
+    if arguments.data_dir is None or arguments.weights_dir is None:
+        raise ArgumentError("--data_dir and --weights_dir are needed: the folders of the photos and of the weights")
+    _benchmark(arguments, parts, arguments.results or RESULTS, arguments.workdir, smoke=False)
+
+
+def _benchmark(arguments: argparse.Namespace, parts: list[str], results: Path, workdir: Path, smoke: bool) -> None:
+    with quiet():
+        import tensorflow as tf
+
+        from benchmarks.assistant import arenas
+        from benchmarks.assistant.train import execute, setup_of
+        from kdistill.evaluation import evaluate_leave_one_out
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.experimental.enable_op_determinism()
+    workdir.mkdir(parents=True, exist_ok=True)
+    sizes = SMOKE if smoke else Sizes()
+    opened: dict[str, Arena] = {}
+
+    def arena_of(name: str) -> "Arena":
+        if name not in opened:
+            opened.clear()  # one problem's images at a time
+            opened[name] = (
+                arenas.generated()
+                if smoke
+                else arenas.arena(name, arguments.data_dir, arguments.weights_dir, arguments.workdir)
+            )
+        return opened[name]
+
+    marks: dict[str, str] = {}
+    teachers: dict[str, float] = {}
+    for name in arenas.ARENAS:
+        problem = arena_of(name)
+        marks[name] = setup_of(problem, sizes.assistant_steps)
+        test = problem.problem.test
+        teachers[name] = evaluate_leave_one_out(test.teacher, test.labels).as_dict()["map"]
+    done = Results(results / "methods_assistant.csv", Run, lambda run: marks.get(run.problem, ""))
+    complete = _run(
+        parts, done, lambda run: execute(arena_of(run.problem), run, workdir, sizes.assistant_steps), sizes, arguments
+    )
+    figures = figures_of(done.maps, teachers, sizes)
+    write_whole(results / "methods_assistant.md", tables_of(done.maps, sizes))
+    print((results / "methods_assistant.md").read_text())
+    print(json.dumps(figures, indent=2))
+    if arguments.json:
+        write_json(arguments.json, {"figures": figures, "complete": complete, "setups": marks})
+    if not complete:
+        print("not all runs are done; start the same command again to continue", file=sys.stderr)
+
+
+def _run(
+    parts: list[str],
+    results: Results[Run],
+    execute: Callable[[Run], dict[str, float]],
+    sizes: Sizes,
+    arguments: argparse.Namespace,
+) -> bool:
+    """Does what is left; returns whether all of it is done. After a share of runs the process starts itself anew."""
+    started, count = time.monotonic(), 0
+    left = [
+        run for part in parts for group in wanted(part, results.maps, sizes) for run in group if run not in results.maps
+    ]
+    with progress_bar(total=len(left), description="runs", unit="run") as bar:
+        for part in parts:
+            for group in wanted(part, results.maps, sizes):
+                for run in (run for run in group if run not in results.maps):
+                    elapsed = time.monotonic() - started
+                    if arguments.max_minutes is not None and elapsed > 60 * arguments.max_minutes:
+                        return False
+                    if count == RUNS_A_PROCESS:
+                        minutes = None if arguments.max_minutes is None else arguments.max_minutes - elapsed / 60
+                        limit = [] if minutes is None else [f"--max_minutes={max(0.0, minutes):.3f}"]
+                        sys.stderr.flush()
+                        os.execv(sys.executable, [*sys.orig_argv, *limit])
+                    bar.set_postfix_str(f"{run.problem} {run.assistant} {run.method} {run.budget} seed {run.seed}")
+                    begun = time.monotonic()
+                    results.add(run, execute(run), time.monotonic() - begun)
+                    count += 1
+                    bar.update()
+    return True
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", type=Path, help="folder of the grocery photos")
+    parser.add_argument("--weights_dir", type=Path, help="folder of the published weights")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
+    parser.add_argument("--max_minutes", type=float, help="start no run later than this")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/assistant"), help="images and answers are kept here")
+    parser.add_argument("--results", type=Path, help=f"folder of the files; {RESULTS}")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--smoke", action="store_true", help="generated images, a few steps: shows that it runs")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
