@@ -10,6 +10,7 @@ import tensorflow as tf
 from kdistill import losses, students
 from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.evaluation.held_out import held_out_agreement
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN, read_history
 from kdistill.training.distiller import Distiller
@@ -161,6 +162,22 @@ def test_retrieval_evaluation_feeds_callbacks_after_it(shapes):
     assert 0 < logs["val_map"] <= 1
     with pytest.raises(KdistillError, match="together"):
         RetrievalEvaluation(pixels, labels, pixels)
+    with pytest.raises(KdistillError, match="give one of them"):
+        RetrievalEvaluation(pixels)
+
+
+def test_retrieval_evaluation_without_labels_follows_the_teacher(shapes):
+    pixels, _, teacher = shapes
+    student = _student()
+    distiller = _compiled(student)
+    evaluation = RetrievalEvaluation(pixels, teacher=teacher)
+    history = distiller.fit(pixels, teacher, batch_size=40, epochs=8, callbacks=[evaluation], verbose=0).history
+    assert history["val_overlap_at_10"][-1] > history["val_overlap_at_10"][0]
+    found = held_out_agreement(student(pixels).numpy(), teacher).as_dict()
+    assert history["val_overlap_at_10"][-1] == pytest.approx(found["overlap_at_10"], abs=1e-6)
+    assert history["val_first_in_10"][-1] == pytest.approx(found["first_in_10"], abs=1e-6)
+    with pytest.raises(KdistillError, match="leave-one-out"):
+        RetrievalEvaluation(pixels, queries=pixels, query_labels=np.zeros(len(pixels)), teacher=teacher)
 
 
 @pytest.mark.long

@@ -7,38 +7,52 @@ from kdistill import students
 from kdistill.data.images import resize
 from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
+from kdistill.evaluation.held_out import held_out_agreement
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
-    """Adds `val_map` and `val_recall_at_1` to the logs at the end of an epoch.
+    """Adds `val_map` and `val_recall_at_1` to the logs at the end of an epoch, or `val_overlap_at_10` without labels.
 
-    With queries it searches the gallery for them, without it searches the gallery leave-one-out. Place it before
-    EarlyStopping, ModelCheckpoint and TensorBoard, so that they find the values (`mode="max"`).
+    With queries it searches the gallery for them, without it searches the gallery leave-one-out. Without labels it
+    compares neighbours with those by the teacher's answers for the gallery, photos that the student must not learn
+    from; `val_first_in_10` and `val_kendall_tau_10` stand beside. Place it before EarlyStopping, ModelCheckpoint and
+    TensorBoard, so that they find the values (`mode="max"`).
     """
 
     def __init__(
         self,
         gallery: np.ndarray,
-        gallery_labels: np.ndarray,
+        gallery_labels: np.ndarray | None = None,
         queries: np.ndarray | None = None,
         query_labels: np.ndarray | None = None,
         every: int = 1,
         batch_size: int = 64,
+        *,
+        teacher: np.ndarray | None = None,
     ) -> None:
         """Keeps images uint8 [n, H, W, 3], resized to the student's input, and labels int [n].
 
         Args:
             gallery: the images that are searched.
-            gallery_labels: int [G].
+            gallery_labels: int [G]; None where `teacher` judges.
             queries: the images that search, or None for leave-one-out.
             query_labels: int [Q].
             every: evaluate at every so many epochs, and at the last.
             batch_size: images a forward pass.
+            teacher: float [G, Dt], the teacher's answers for the gallery.
+
+        Raises:
+            KdistillError: neither labels nor answers, both, or queries without labels.
         """
         super().__init__()
+        if (gallery_labels is None) == (teacher is None):
+            raise KdistillError("RetrievalEvaluation judges by labels or by the teacher's answers: give one of them")
+        if teacher is not None and queries is not None:
+            raise KdistillError("by the teacher's answers RetrievalEvaluation judges a gallery leave-one-out")
         if (queries is None) != (query_labels is None):
             raise KdistillError("RetrievalEvaluation takes queries and query_labels together, or neither")
-        self.gallery, self.gallery_labels = gallery, np.asarray(gallery_labels)
+        self.gallery, self.teacher = gallery, teacher
+        self.gallery_labels = None if gallery_labels is None else np.asarray(gallery_labels)
         self.queries, self.query_labels = queries, query_labels
         self.every, self.batch_size = every, batch_size
 
@@ -48,6 +62,12 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             return
         student = getattr(self.model, "student", self.model)
         gallery = self._embed(student, self.gallery)
+        if self.gallery_labels is None:
+            assert self.teacher is not None
+            found = held_out_agreement(gallery, self.teacher).as_dict()
+            if logs is not None:
+                logs.update({f"val_{name}": found[name] for name in ("overlap_at_10", "first_in_10", "kendall_tau_10")})
+            return
         if self.queries is None or self.query_labels is None:
             scores = evaluate_leave_one_out(gallery, self.gallery_labels)
         else:
