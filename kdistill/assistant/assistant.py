@@ -32,7 +32,7 @@ class Assistant:
     Example:
         assistant = Assistant.of("efficientnet_lite0.keras", image_size=192)
         assistant.learn(photos[asked], answers)
-        distiller.fit(photos, assistant.targets(photos, asked, answers))
+        distiller.fit(photos, assistant.embed(photos))
     """
 
     def __init__(self, network: keras.Model) -> None:

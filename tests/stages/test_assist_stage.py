@@ -62,6 +62,7 @@ def settings_of(photos, workdir, **changes) -> Settings:
         "assistant_dim": 8,
         "assistant_steps": 6,
         "assistant_if_better": False,
+        "assistant_truth": 0.5,
     }
     return Settings.of(**(values | changes))
 

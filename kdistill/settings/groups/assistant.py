@@ -34,8 +34,9 @@ class AssistantSettings:
         2e-4, "whole: learning rate at the start; it falls to 0 along a cosine.", above=0, high=1e6
     )
     assistant_truth: float = setting(
-        0.5,
-        "Weight of the teacher's own ranking of the images that were asked about, beside the assistant's of all.",
+        0.0,
+        "Weight of the teacher's own ranking of the images that were asked about, beside the assistant's of all; at 0 "
+        "the assistant, which has learned it, teaches alone.",
         low=0,
         high=1e6,
     )
