@@ -66,7 +66,7 @@ def assistant_answers(arena: Arena, run: Run, folder: Path, assistant_steps: int
     if not file.exists():
         network = _assistant(arena, run, seed, assistant_steps).network
         # It answers for the pool as in the main job; as a row of the table it is judged as any other network.
-        found = {"pool": answers_of(network, arena.seen["pool"])}
+        found = {"pool": answers_of(network, arena.sources)}
         found |= {role: network.predict(arena.seen[role], batch_size=32, verbose=0) for role in ("val", "test")}
         with whole_file(file) as temporary:
             np.savez(temporary, **found)  # type: ignore[arg-type]

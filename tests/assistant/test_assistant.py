@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kdistill import students
 from kdistill.assistant import Assistant, build_assistant
+from kdistill.assistant.assistant import answers_of
 from kdistill.assistant.network import pooled_features, with_projection
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
@@ -112,6 +114,18 @@ def test_it_learns_and_goes_on_after_an_interruption(photos, tmp_path):
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, -2)
     assert (cosines.argmax(axis=1) % 6 == np.arange(24) % 6).mean() > 0.9
+
+
+def test_an_answer_is_the_mean_over_four_views():
+    network = build_assistant("small_cnn", image_size=32, embedding_dim=8)
+    photos = np.random.default_rng(3).integers(0, 256, (3, 40, 40, 3)).astype(np.uint8)
+    whole = np.stack([tf.image.resize(photo, (32, 32), antialias=True).numpy().round() for photo in photos])
+    views = [whole, photos[:, 4:36, 4:36].astype(np.float32)]
+    views += [view[:, :, ::-1] for view in views]
+    total = sum(network.predict(view.astype(np.uint8), verbose=0) for view in views)
+    expected = total / np.linalg.norm(total, axis=1, keepdims=True)
+    np.testing.assert_allclose(answers_of(network, photos), expected, atol=1e-5)
+    np.testing.assert_allclose(Assistant(network).embed(photos), expected, atol=1e-5)
 
 
 def test_a_student_learns_from_both(photos):

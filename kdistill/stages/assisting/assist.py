@@ -130,7 +130,7 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.
     embedded = embed_images(
         lambda pixels: answers_of(assistant.network, pixels),
         pool,
-        image_size=side,
+        image_size=round(side * SOURCE_MARGIN),
         strict=strict,
         description="the assistant answers",
     )
