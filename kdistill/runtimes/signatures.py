@@ -1,0 +1,34 @@
+"""Which signature of a SavedModel or TFLite file is run."""
+
+from collections.abc import Mapping, Sequence
+
+
+def choose_signature(
+    signatures: Mapping[str, Sequence[str]], output: str | None, usual: Sequence[str]
+) -> tuple[str | None, str | None]:
+    """Returns (signature, name of the wanted output within it).
+
+    `SIGNATURE:NAME` names both, `SIGNATURE:` (or a name that is a signature's and no output's) the signature alone, and
+    an output's name the only signature that has it. Otherwise the first of the usual names counts, or the only one.
+
+    Args:
+        signatures: name -> names of its outputs.
+        output: what the caller wants, or None.
+        usual: names of signatures, the first of which that is there counts.
+
+    Returns:
+        None as the signature where there is none, or several of which none is known.
+    """
+    if output is not None:
+        key, colon, name = output.partition(":")
+        if colon and key in signatures:
+            return key, name or None
+        having = [key for key, names in signatures.items() if output in names]
+        if output in signatures and not having:
+            return output, None
+        if len(having) == 1:
+            return having[0], output
+    known = [key for key in usual if key in signatures]
+    if not known and len(signatures) == 1:
+        known = list(signatures)
+    return (known[0] if known else None), output
