@@ -121,8 +121,9 @@ def finished(
     source: ImageInput,
     model: str,
     choice: Choice,
-    outputs: tuple[str, int],
+    output: str,
     *,
+    told: bool,
     rank: int | None,
     certain: bool = True,
     callers: int = 1,
@@ -137,7 +138,8 @@ def finished(
         source: what it takes.
         model: its name in errors.
         choice: what the caller chose.
-        outputs: name of the output that counts, and how many there are.
+        output: name of the output that counts.
+        told: whether it is one of several, so that its name belongs to the identity of the answers.
         rank: of that output, or None where the file does not say.
         certain: whether the file said all of the input; a trial shows at once what does not fit.
         callers, parameters, names, scales_itself: see `ImageModel`.
@@ -146,7 +148,6 @@ def finished(
         KdistillError: the output is nothing that can be pooled to one vector an image, or the trial failed.
         ArgumentError: a pooling that does not suit the output.
     """
-    name, count = outputs
 
     def raw(images: np.ndarray) -> np.ndarray:
         if source.channels_first:
@@ -154,7 +155,7 @@ def finished(
         answer = np.asarray(call(images))
         if not answer.ndim or len(answer) != len(images):
             raise KdistillError(
-                f"{model}: the output {name!r} has shape {list(answer.shape)} for {len(images)} images; "
+                f"{model}: the output {output!r} has shape {list(answer.shape)} for {len(images)} images; "
                 "name another with --teacher_output"
             )
         return answer
@@ -171,15 +172,14 @@ def finished(
                 f"{error} (tried with a blank image of side {source.side}; --teacher_image_size names another side, "
                 "--teacher_output another output)"
             ) from error
-    pooling = pooling_of(shape, choice.pooling, model, name, channels_first=source.channels_first)
+    pooling = pooling_of(shape, choice.pooling, model, output, channels_first=source.channels_first)
 
     def whole(images: np.ndarray) -> np.ndarray:
         return as_vectors(raw(images), model, pooling)
 
-    told = [] if count == 1 or name == "embedding" else [name]
-    told += [pooling.kind] if pooling else []
+    chosen = [*([output] if told else []), *([pooling.kind] if pooling else [])]
     run = in_batches(whole, source.batch)
-    return ImageModel(source, run, callers, parameters, names, "/".join(told), scales_itself)
+    return ImageModel(source, run, callers, parameters, names, "/".join(chosen), scales_itself)
 
 
 def _blank_files(count: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from kdistill.runtimes.image_model import (
 from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
 from kdistill.runtimes.keras_config import scales_itself
 from kdistill.runtimes.keras_files import load_keras_file
-from kdistill.runtimes.outputs import pick_output
+from kdistill.runtimes.outputs import is_told, pick_output
 from kdistill.runtimes.signatures import choose_signature
 
 _USUAL = ("serving_default", "default", "image_feature_vector")
@@ -75,7 +75,8 @@ def open_keras_model(network: Any, model: str, choice: Choice = Choice()) -> Ima
         source,
         model,
         choice,
-        (name, len(names)),
+        name,
+        told=is_told(name, names),
         rank=outputs[chosen][1].shape.rank,
         certain=says_all(tensor),
         parameters=int(network.count_params()),
@@ -100,7 +101,7 @@ def open_saved_model(path: Path | str, model: str, choice: Choice = Choice()) ->
     # The loader raises many kinds of errors on a damaged folder; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"{path} cannot be loaded as a SavedModel: {first_line(error)}") from error
-    key, wanted = choose_signature(signatures, choice.output, _USUAL)
+    key, wanted, signature = choose_signature(signatures, choice.output, _USUAL)
     if key is None:
         known = f"its signatures are {', '.join(signatures)}" if signatures else "it has no signature"
         raise KdistillError(
@@ -120,7 +121,7 @@ def open_saved_model(path: Path | str, model: str, choice: Choice = Choice()) ->
         source = read_image_input(model, tensor.shape, tensor.dtype, name=tensor.name, side=choice.side)
     others = [other for other in tensors if other is not tensor]
     further = further_inputs(model, others, source.side)
-    output = pick_output(list(outputs), model, wanted)
+    output = pick_output(sorted(outputs), model, wanted)
 
     def run(images: Any) -> Any:
         fed = {name: tf.constant(value) for name, value in further(len(images)).items()}
@@ -132,7 +133,8 @@ def open_saved_model(path: Path | str, model: str, choice: Choice = Choice()) ->
         source,
         model,
         choice,
-        (output, len(outputs)),
+        f"{signature}{output}",
+        told=is_told(output, list(outputs), signature),
         rank=outputs[output].shape.rank,
         certain=not others and (source.encoded or says_all(tensor)),
     )

@@ -15,7 +15,7 @@ from kdistill.runtimes.image_model import (
     finished,
 )
 from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
-from kdistill.runtimes.outputs import pick_output
+from kdistill.runtimes.outputs import is_told, pick_output
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -41,7 +41,7 @@ def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # its errors come as exceptions, which are told once
     try:
         model = source if isinstance(source, bytes) else str(source)
         if isinstance(model, str) and not is_text(model):
@@ -99,7 +99,8 @@ def open_onnx_model(
         source,
         model,
         choice,
-        (output, len(shapes)),
+        output,
+        told=is_told(output, list(shapes)),
         rank=len(shapes[output]) or None,
         certain=says_all(tensor) and not others,
         callers=callers,

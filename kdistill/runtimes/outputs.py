@@ -53,6 +53,14 @@ def pick_output(names: Sequence[str], model: str, wanted: str | None = None) -> 
     )
 
 
+def is_told(name: str, names: Sequence[str], signature: str = "") -> bool:
+    """Whether the output that counts is one of several, so that another one could have been meant.
+
+    `embedding` is none of several: it counted before others did, and answers that were paid for stay valid.
+    """
+    return bool(signature) or (len(names) > 1 and name != "embedding")
+
+
 def pooling_of(
     shape: Sequence[int], wanted: str, model: str, output: str, *, channels_first: bool = False
 ) -> Pooling | None:

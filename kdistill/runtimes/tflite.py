@@ -24,7 +24,7 @@ from kdistill.runtimes.image_model import (
     finished,
 )
 from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
-from kdistill.runtimes.outputs import pick_output
+from kdistill.runtimes.outputs import is_told, pick_output
 from kdistill.runtimes.pool import Pool
 from kdistill.runtimes.signatures import choose_signature
 
@@ -119,8 +119,9 @@ def open_tflite_model(
     )
     with pool.borrow() as first:
         tensors = [_tensor(name, details) for name, details in first.inputs.items()]
-        chosen = pick_output(list(first.outputs), model, first.wanted)
-        result, count = first.outputs[chosen], len(first.outputs)
+        names, signature = list(first.outputs), first.signature
+        chosen = pick_output(names, model, first.wanted)
+        result = first.outputs[chosen]
     tensor = image_tensor(model, tensors)
     source = read_image_input(
         model, tensor.shape, tensor.dtype, tensor.quantization, name=tensor.name, side=choice.side
@@ -141,7 +142,8 @@ def open_tflite_model(
         source,
         model,
         choice,
-        (chosen, count),
+        f"{signature}{chosen}",
+        told=is_told(chosen, names, signature),
         rank=len(result["shape"]) or None,
         certain=says_all(tensor) and not others,
         callers=pool.most,
@@ -167,10 +169,10 @@ class _Callable:
     def __init__(self, interpreter: Interpreter, output: str | None) -> None:
         """Takes the signature that the name of the wanted output speaks of, else the usual one."""
         signatures = interpreter.get_signature_list()
-        key, self.wanted = choose_signature(
+        # Of several signatures one must be known by its name.
+        key, self.wanted, self.signature = choose_signature(
             {name: tuple(one["outputs"]) for name, one in signatures.items()}, output, ("embed", "serving_default")
         )
-        # Of several signatures one must be known by its name.
         if key is not None:
             runner = interpreter.get_signature_runner(key)
             self.inputs, self.outputs = runner.get_input_details(), runner.get_output_details()
