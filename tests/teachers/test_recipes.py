@@ -1,5 +1,6 @@
 """What a model is shown equals, to 1e-5, what the published image processors make of a photo, computed naively."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -244,6 +245,21 @@ def test_kernels_by_pillows_number(tmp_path, number, name):
 def test_the_centre_of_what_is_larger_smaller_and_odd():
     for photo, side in itertools.product(PHOTOS, (9, 10, 24, 31, 64)):
         np.testing.assert_array_equal(centre_crop(photo, side), naive_crop(photo, side))
+
+
+@pytest.mark.parametrize("shape", [(37, 53), (53, 38), (7, 301), (24, 24)])
+def test_a_long_strip_is_not_made_whole(monkeypatch, shape):
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for recipe in (clip_recipe(24), dataclasses.replace(clip_recipe(24), shortest=20)):
+        whole = recipe.apply(photo)
+        with monkeypatch.context() as context:
+            context.setattr("kdistill.teachers.providers.recipe.LARGE_PIXELS", 1)
+            part = recipe.apply(photo)
+        # Which axis comes first may differ, and with it where bytes are rounded and clipped in between.
+        np.testing.assert_allclose(part * STD, whole * STD, atol=8 / 255)
+        assert np.abs(part - whole).mean() < 0.01
+    strip = np.full((1, 300_000, 3), 77, np.uint8)
+    np.testing.assert_allclose(clip_recipe(24).apply(strip)[3, 5], (77 / 255 - np.array(MEAN)) / STD, atol=1e-5)
 
 
 def test_clip_by_name_is_its_published_configuration(tmp_path):

@@ -13,6 +13,9 @@ import PIL.Image
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+LARGE_PIXELS = 32 * 10**6
+"""Above so many pixels after the resize only those of the centre crop are made: a long strip would fill the memory."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -70,7 +73,11 @@ class Recipe:
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """Returns float32 [S, S, 3] of uint8 RGB [H, W, 3] of any size."""
-        image = _resized(pixels, self._resized_to(*pixels.shape[:2]), self.kernel, smooth=self.smooth)
+        height, width = self._resized_to(*pixels.shape[:2])
+        if self.crop is not None and height * width > LARGE_PIXELS:
+            image = _resized_middle(pixels, (height, width), self.crop, self.kernel)
+        else:
+            image = _resized(pixels, (height, width), self.kernel, smooth=self.smooth)
         if self.crop is not None:
             image = centre_crop(image, self.crop)
         if self.reverse:
@@ -120,3 +127,16 @@ def _resized(pixels: np.ndarray, size: tuple[int, int], kernel: int, *, smooth: 
         bands = [PIL.Image.fromarray(pixels[..., band].astype(np.float32)) for band in range(3)]
         return np.stack([np.asarray(band.resize(size[::-1], PIL.Image.Resampling(kernel))) for band in bands], -1)
     return np.asarray(PIL.Image.fromarray(pixels).resize(size[::-1], PIL.Image.Resampling(kernel)))
+
+
+def _resized_middle(pixels: np.ndarray, size: tuple[int, int], side: int, kernel: int) -> np.ndarray:
+    """Returns the middle, at most side x side, of what `_resized` would make, without making the rest."""
+    lengths, edges = [], []
+    for old, new in zip(pixels.shape[:2], size, strict=True):
+        first, length = max(0, (new - side) // 2), min(side, new)
+        lengths.append(length)
+        edges.append((first * old / new, min(old, (first + length) * old / new)))
+    (top, bottom), (left, right) = edges
+    image = PIL.Image.fromarray(pixels)
+    cut = image.resize((lengths[1], lengths[0]), PIL.Image.Resampling(kernel), box=(left, top, right, bottom))
+    return np.asarray(cut)
