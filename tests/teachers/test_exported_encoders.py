@@ -282,3 +282,48 @@ def test_which_model_of_a_folder(tmp_path):
     (tmp_path / "onnx" / "model_fp16.onnx").unlink()
     with pytest.raises(KdistillError, match=r"a folder without saved_model.pb, .* and without onnx/model.onnx"):
         open_teacher(tmp_path, scaling="unit")
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        ({"image_size": SIDE}, True),
+        ({"model_type": "clip", "vision_config": {"image_size": SIDE}}, True),
+        ({"image_size": [SIDE, SIDE]}, False),
+        ({"image_size": 0, "vision_config": []}, False),
+        ([SIDE], False),
+    ],
+)
+def test_an_open_side_stands_in_the_models_own_configuration(tmp_path, config, found):
+    path = write_encoder(tmp_path / "onnx" / "model.onnx", ALL)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if found:
+        assert open_teacher(path, scaling="clip").view.startswith(f"pillow-bicubic-shortest{SIDE}-crop{SIDE}/")
+        assert open_teacher(path, scaling="unit", image_size=12).view.startswith("pillow-bilinear-12/unit")
+    else:
+        with pytest.raises(KdistillError, match=r"its size is open .* --teacher_image_size"):
+            open_teacher(path, scaling="clip")
+
+
+def test_recipes_by_path_and_configurations_that_contradict(tmp_path):
+    path = write_encoder(tmp_path / "in" / "model.onnx", ALL)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps(CONFIG))
+    teacher = open_teacher(path, scaling=str(recipe))
+    np.testing.assert_allclose(teacher.embed(IMAGES), COMPUTED["cls"](NORMALISED), atol=1e-4)
+    assert open_teacher(path, scaling=recipe).view == teacher.view
+    with pytest.raises(
+        ArgumentError, match=r"recipe.json makes images of side 8, so --teacher_image_size=12 does not fit"
+    ):
+        open_teacher(path, scaling=str(recipe), image_size=12)
+    with pytest.raises(KdistillError, match=r"nothing.json"):
+        open_teacher(path, scaling=str(tmp_path / "nothing.json"))
+    fixed = write_encoder(tmp_path / "fixed" / "model.onnx", ALL, axes=("batch", 3, 12, 12))
+    with pytest.raises(
+        KdistillError, match=r"takes images of side 12, and .*recipe.json makes images of side 8; .*scaling"
+    ):
+        open_teacher(fixed, scaling=str(recipe))
+    (tmp_path / "fixed" / "preprocessor_config.json").write_text("{")
+    with pytest.raises(KdistillError, match=r"preprocessor_config.json cannot be read as JSON"):
+        open_teacher(fixed)
+    assert open_teacher(fixed, scaling="unit").view == "pillow-bilinear-12/unit/pooler_output"  # it is not needed

@@ -1,5 +1,6 @@
 """A teacher that is a model which runs here: a `.keras`, `.tflite` or `.onnx` file, a SavedModel, a model in memory."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,13 @@ import numpy as np
 from absl import logging
 
 from kdistill.data.images import Image
-from kdistill.errors import ArgumentError
+from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.folders import model_in
 from kdistill.runtimes.image_model import Choice, ImageModel, in_batches
 from kdistill.runtimes.opening import open_image_model
 from kdistill.teachers.providers import fingerprint
 from kdistill.teachers.providers.preprocessing import choose_view, stated_recipe
-from kdistill.teachers.providers.processor_config import find_configuration, read_recipe
+from kdistill.teachers.providers.processor_config import declared_side, find_configuration, read_recipe
 from kdistill.teachers.providers.recipe import Recipe
 
 _TOGETHER = 8
@@ -126,12 +127,20 @@ def open_model_teacher(
             "not fit; leave it out, or name another way of showing photos with --teacher_scaling"
         )
     side = stated[0].side if stated else image_size
-    if side is None and configuration is not None:
-        side = read_recipe(configuration).side
+    if side is None:
+        side = _side_beside(file, configuration)
     name = fingerprint.file_name(file)
     model = open_image_model(file, label, choice=Choice(output, pooling, side))
     _check_side(model, image_size, label)
     return ModelTeacher(model, label, name=name, scaling=scaling, stated=stated)
+
+
+def _side_beside(file: Path, configuration: Path | None) -> int | None:
+    if configuration is not None:
+        # Photos are shown another way, so a configuration that cannot be followed matters only for an open side.
+        with contextlib.suppress(KdistillError):
+            return read_recipe(configuration).side
+    return declared_side(file)
 
 
 def keras_teacher(

@@ -83,13 +83,34 @@ def find_configuration(model: Path) -> Path | None:
 
     A `processor_config.json` that says nothing of images is none.
     """
-    near = model if model.is_dir() else model.absolute().parent
-    for folder in (near, near.absolute().parent):
+    for folder in _near(model):
         for name in NAMES:
             path = folder / name
             if path.is_file() and (name == NAMES[0] or _speaks_of_images(path)):
                 return path
     return None
+
+
+def declared_side(model: Path) -> int | None:
+    """Returns `image_size` of the `config.json` beside a model or one folder up, or that of its `vision_config`.
+
+    None where there is no such file, or none that says so.
+    """
+    for folder in _near(model):
+        try:
+            config = _load(folder / "config.json")
+        except KdistillError:
+            continue
+        for part in (config, config.get("vision_config") if isinstance(config, dict) else None):
+            side = part.get("image_size") if isinstance(part, dict) else None
+            if isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _MAX_SIDE:
+                return side
+    return None
+
+
+def _near(model: Path) -> tuple[Path, Path]:
+    near = model.absolute() if model.is_dir() else model.absolute().parent
+    return near, near.parent
 
 
 def read_recipe(path: Path) -> Recipe:
