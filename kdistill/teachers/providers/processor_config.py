@@ -5,7 +5,6 @@ crop unless `crop_size` is given, times 1/255, mean and deviation where they are
 here is refused by its name.
 """
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -15,56 +14,15 @@ import PIL.Image
 
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
-from kdistill.teachers.providers.recipe import CLIP_MEAN, CLIP_STD, Recipe
+from kdistill.teachers.providers.processors import PROCESSORS, Processor
+from kdistill.teachers.providers.recipe import Recipe
 
 NAMES = ("preprocessor_config.json", "processor_config.json")
 _MAX_BYTES = 2**20
 _MAX_SIDE = 2**14
 
-_HALF = (0.5, 0.5, 0.5)
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _WHOLE_FROM = 384
 """From this side on processors with `crop_pct` squash the image and cut nothing."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Processor:
-    """What a processor does where its configuration is silent.
-
-    Attributes:
-        square: whether a size that is a number is that of a square, else of the shorter edge.
-        kernel: of the resize, as Pillow numbers them.
-        crops: whether there is a centre crop.
-        mean, std: of the colours, or None where there is no such step.
-        crop_pct: the part of the shorter edge that is kept.
-        smooth: whether it resizes floats.
-    """
-
-    square: bool = True
-    kernel: int = 3
-    crops: bool = False
-    mean: tuple[float, float, float] | None = _HALF
-    std: tuple[float, float, float] | None = _HALF
-    crop_pct: float | None = None
-    smooth: bool = False
-
-
-_CLIP = _Processor(square=False, crops=True, mean=CLIP_MEAN, std=CLIP_STD)
-_MOBILENET = _Processor(square=False, kernel=2, crops=True)
-_PROCESSORS = {
-    "Beit": _Processor(crops=True),
-    "Bit": _CLIP,
-    "Blip": _Processor(mean=CLIP_MEAN, std=CLIP_STD),
-    "ChineseCLIP": _CLIP,
-    "CLIP": _CLIP,
-    "ConvNext": _Processor(square=False, crop_pct=224 / 256),
-    "DeiT": _Processor(crops=True),
-    "DINOv3ViT": _Processor(kernel=2, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, smooth=True),
-    "MobileNetV1": _MOBILENET,
-    "MobileNetV2": _MOBILENET,
-    "Siglip": _Processor(),
-    "ViT": _Processor(kernel=2),
-}
 
 _USED = {
     *("size", "resample", "do_resize", "do_center_crop", "crop_size", "crop_pct", "do_rescale", "rescale_factor"),
@@ -174,20 +132,20 @@ class _Reader:
             smooth=given.smooth and factor is not None,
         )
 
-    def _known_processor(self) -> tuple[str, _Processor]:
+    def _known_processor(self) -> tuple[str, Processor]:
         name = self._config.get("image_processor_type", self._config.get("feature_extractor_type"))
         if name is None:
             crops = "crop_size" in self._config
-            return "", _Processor(square=not crops, kernel=2, crops=crops, mean=None, std=None)
+            return "", Processor(square=not crops, kernel=2, crops=crops, mean=None, std=None)
         stem = str(name)
         for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
             stem = stem.removesuffix(ending)
-        if stem not in _PROCESSORS:
+        if stem not in PROCESSORS:
             raise KdistillError(
                 f"{self._path} asks for the processor {_short(name)}, which is not known here; known: "
-                f"{', '.join(_PROCESSORS)}{_HELP}"
+                f"{', '.join(PROCESSORS)}{_HELP}"
             )
-        return stem, _PROCESSORS[stem]
+        return stem, PROCESSORS[stem]
 
     def _geometry(self) -> tuple[int | None, tuple[int, int] | None, int | None]:
         """Returns (shortest, size, crop) of a recipe."""
