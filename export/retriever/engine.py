@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kdistill.errors import KdistillError
-from kdistill.runtimes.image_model import read_image_input
+from kdistill.runtimes.inputs import read_image_input
 from kdistill.runtimes.onnx import open_onnx
 from kdistill.runtimes.tflite import tensor_input, tflite_pool
 

@@ -1,20 +1,45 @@
-"""What all runtimes give: an open model as a function from pixels to vectors, and its one image input, read once."""
+"""What all runtimes give: an open model as a function from images to vectors."""
 
 import dataclasses
+import io
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+import PIL.Image
 
-from kdistill.errors import KdistillError
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.runtimes.outputs import POOLINGS, as_vectors, pooling_of
 
 LARGE_FILE_BYTES = 32 * 2**20
 """From this size on a network's weights outgrow a core's cache, and copies of them for each thread the memory: one call
 at a time then uses all threads, where smaller files run one call a core."""
 
 Run = Callable[[np.ndarray], np.ndarray]
-"""From images [n, S, S, 3] of the input's type to float32 [n, D]."""
+"""From images [n, S, S, 3] of the input's type (or [n] encoded ones, as bytes) to float32 [n, D]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What the caller says of a model's file where the file leaves it open.
+
+    Attributes:
+        output: name of the output that counts; None for the first that is known (see `outputs.pick_output`).
+            `SIGNATURE:NAME` where a file has several signatures.
+        pooling: of tokens and maps, one of outputs.POOLINGS.
+        side: S, where height and width are open in the file.
+    """
+
+    output: str | None = None
+    pooling: str = "auto"
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for a pooling or side that no model can have."""
+        if self.pooling not in POOLINGS:
+            raise ArgumentError(f"unknown teacher pooling {self.pooling!r}; known: {', '.join(POOLINGS)}")
+        if self.side is not None and self.side < 1:
+            raise ArgumentError(f"the teacher's image size must be at least 1, not {self.side}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +47,12 @@ class ImageInput:
     """The one image input of a model.
 
     Attributes:
-        side: S, of the square in pixels.
+        side: S, of the square in pixels; 0 for an input of encoded images, which have any size.
         dtype: of its values.
         batch: the fixed number of images of one call, or None where it is open.
         channels_first: whether the model takes [n, 3, S, S].
         quantization: (scale, zero point) of an 8-bit input, real = scale * (value - zero point); scale 0 means none.
+        encoded: whether it takes the bytes of image files, which the model decodes itself.
     """
 
     side: int
@@ -34,6 +60,7 @@ class ImageInput:
     batch: int | None = None
     channels_first: bool = False
     quantization: tuple[float, int] = (0.0, 0)
+    encoded: bool = False
 
     @property
     def takes_bytes(self) -> bool:
@@ -51,6 +78,8 @@ class ImageModel:
         callers: how many threads should call it at a time to keep all cores busy.
         parameters: how many weights it has, where the format tells.
         names: of its input and its output; None where the format has none.
+        choice: what was chosen among its outputs and how it is pooled, such as "last_hidden_state/mean"; "" for a model
+            that has one output or an `embedding`, and one vector an image.
         scales_itself: whether its own first layers bring pixels 0..255 to the scale that it was trained with.
     """
 
@@ -59,93 +88,13 @@ class ImageModel:
     callers: int = 1
     parameters: int | None = None
     names: tuple[str, str] | None = None
+    choice: str = ""
     scales_itself: bool = False
 
 
 def calls_at_once(num_threads: int) -> int:
     """Returns how many calls of `num_threads` each fill the cores of this machine, at least 1."""
     return max(1, (os.cpu_count() or 1) // max(1, num_threads))
-
-
-def read_image_input(
-    model: str, shape: Sequence[Any], dtype: Any, quantization: tuple[float, int] = (0.0, 0)
-) -> ImageInput:
-    """Returns the input of a model from what its file says of it.
-
-    Args:
-        model: the model's name in errors.
-        shape: lengths of the axes; whatever is no positive integer (None, -1, 0, a name) is a placeholder of an open
-            length and never a value.
-        dtype: whatever numpy takes for a type.
-        quantization: of an 8-bit input.
-
-    Raises:
-        KdistillError: not [batch, S, S, 3] or [batch, 3, S, S], not a square, of an open size, or no numbers.
-    """
-    lengths = [_length(axis) for axis in shape]
-    if len(lengths) != 4 or 3 not in (lengths[1], lengths[3]):
-        raise KdistillError(
-            f"{model} must have one input of shape [batch, S, S, 3] or [batch, 3, S, S], it has "
-            f"{_shown(shape)}; wrap any other in a function"
-        )
-    channels_first = lengths[3] != 3
-    height, width = lengths[2:] if channels_first else lengths[1:3]
-    if height is None or width is None or height == width == 1:
-        raise KdistillError(
-            f"{model}: the input must be a square of fixed size, its size is open ({_shown(shape)}); "
-            "export the model with a fixed height and width, or wrap it in a function that resizes"
-        )
-    if height != width:
-        raise KdistillError(
-            f"{model}: the input must be a square of fixed size, it is {height} x {width}; wrap the model in a function"
-        )
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        kind = np.dtype(object)
-    if kind.kind not in "fiu" or (kind.itemsize == 1 and kind.kind == "i" and quantization[0] == 0):
-        raise KdistillError(
-            f"{model}: the input takes {dtype}, in which pixels cannot be given; wrap the model in a function"
-        )
-    return ImageInput(height, kind, lengths[0], channels_first, (float(quantization[0]), int(quantization[1])))
-
-
-def only_input(model: str, inputs: Sequence[Any]) -> Any:
-    """Returns the only one of a model's inputs; raises KdistillError where there are more or none."""
-    if len(inputs) != 1:
-        raise KdistillError(
-            f"{model} must have one input of shape [batch, S, S, 3] or [batch, 3, S, S], it has {len(inputs)} inputs; "
-            "wrap any other in a function"
-        )
-    return inputs[0]
-
-
-def pick_output(names: Sequence[str], model: str) -> str:
-    """Returns the only output's name, or `embedding` where that is one of several.
-
-    Raises:
-        KdistillError: several outputs and none of that name.
-    """
-    if len(names) == 1 or "embedding" in names:
-        return names[0] if len(names) == 1 else "embedding"
-    raise KdistillError(
-        f"{model}: has {len(names)} outputs ({', '.join(names)}) and none is called 'embedding'; "
-        "wrap the model in a function"
-    )
-
-
-def as_vectors(output: np.ndarray, model: str) -> np.ndarray:
-    """Returns float32 [n, D] from a model's output [n, D], [n, 1, 1, D] or [n, D, 1, 1].
-
-    Raises:
-        KdistillError: more than one axis besides the batch is longer than 1.
-    """
-    if not output.ndim or len([length for length in output.shape[1:] if length != 1]) > 1:
-        raise KdistillError(
-            f"{model}: the output has shape {list(output.shape)}, not one vector an image; "
-            "pool it, or wrap the model in a function"
-        )
-    return np.asarray(output, np.float32).reshape(len(output), -1)
 
 
 def in_batches(run: Run, fixed: int | None) -> Run:
@@ -157,31 +106,86 @@ def in_batches(run: Run, fixed: int | None) -> Run:
         answers = []
         for first in range(0, len(rows), fixed):
             part = rows[first : first + fixed]
-            filled = np.pad(part, [(0, fixed - len(part)), *[(0, 0)] * (rows.ndim - 1)])
+            if rows.dtype == object:  # encoded images, for which nothing is no value
+                filled = np.concatenate([part, np.repeat(part[-1:], fixed - len(part))])
+            else:
+                filled = np.pad(part, [(0, fixed - len(part)), *[(0, 0)] * (rows.ndim - 1)])
             answers.append(run(filled)[: len(part)])
         return np.concatenate(answers)
 
     return padded
 
 
-def image_run(run: Run, source: ImageInput, model: str) -> Run:
-    """Returns a runtime's own call, which takes the model's layout and batch and gives its raw output, as a `Run`."""
+def finished(
+    call: Callable[[np.ndarray], np.ndarray],
+    source: ImageInput,
+    model: str,
+    choice: Choice,
+    output: str,
+    *,
+    told: bool,
+    rank: int | None,
+    certain: bool = True,
+    callers: int = 1,
+    parameters: int | None = None,
+    names: tuple[str, str] | None = None,
+    scales_itself: bool = False,
+) -> ImageModel:
+    """Makes an `ImageModel` of a runtime's own call; where the file does not tell all, one blank image is tried.
 
-    def whole(images: np.ndarray) -> np.ndarray:
+    Args:
+        call: from images in the model's layout and batch to its raw output.
+        source: what it takes.
+        model: its name in errors.
+        choice: what the caller chose.
+        output: name of the output that counts.
+        told: whether it is one of several, so that its name belongs to the identity of the answers.
+        rank: of that output, or None where the file does not say.
+        certain: whether the file said all of the input; a trial shows at once what does not fit.
+        callers, parameters, names, scales_itself: see `ImageModel`.
+
+    Raises:
+        KdistillError: the output is nothing that can be pooled to one vector an image, or the trial failed.
+        ArgumentError: a pooling that does not suit the output.
+    """
+
+    def raw(images: np.ndarray) -> np.ndarray:
         if source.channels_first:
             images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        answer = as_vectors(run(images), model)
-        if len(answer) != len(images):
-            raise KdistillError(f"{model} gave {len(answer)} vectors for {len(images)} images")
+        answer = np.asarray(call(images))
+        if not answer.ndim or len(answer) != len(images):
+            raise KdistillError(
+                f"{model}: the output {output!r} has shape {list(answer.shape)} for {len(images)} images; "
+                "name another with --teacher_output"
+            )
         return answer
 
-    return in_batches(whole, source.batch)
+    shape: tuple[int, ...] = (1, 1)
+    if rank != 2 or not certain:
+        blank = np.zeros((source.batch or 1, source.side, source.side, 3), source.dtype)
+        try:
+            shape = raw(_blank_files(source.batch or 1) if source.encoded else blank).shape
+        except KdistillError as error:
+            if certain:
+                raise
+            raise KdistillError(
+                f"{error} (tried with a blank image of side {source.side}; --teacher_image_size names another side, "
+                "--teacher_output another output)"
+            ) from error
+    pooling = pooling_of(shape, choice.pooling, model, output, channels_first=source.channels_first)
+
+    def whole(images: np.ndarray) -> np.ndarray:
+        return as_vectors(raw(images), model, pooling)
+
+    chosen = [*([output] if told else []), *([pooling.kind] if pooling else [])]
+    run = in_batches(whole, source.batch)
+    return ImageModel(source, run, callers, parameters, names, "/".join(chosen), scales_itself)
 
 
-def _length(axis: Any) -> int | None:
-    known = isinstance(axis, int | np.integer) and not isinstance(axis, bool) and axis > 0
-    return int(axis) if known else None
-
-
-def _shown(shape: Sequence[Any]) -> str:
-    return " x ".join("?" if _length(axis) is None else str(axis) for axis in shape) or "a scalar"
+def _blank_files(count: int) -> np.ndarray:
+    """Returns object [count] of bytes: PNG files of a grey square."""
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, format="PNG")
+    files = np.empty(count, object)
+    files[:] = buffer.getvalue()
+    return files

@@ -10,16 +10,21 @@ import numpy as np
 from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError, first_line
 from kdistill.runtimes.image_model import (
+    Choice,
+    ImageInput,
     ImageModel,
     Run,
-    image_run,
+    finished,
     in_batches,
-    only_input,
-    pick_output,
-    read_image_input,
 )
+from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
 from kdistill.runtimes.keras_config import scales_itself
 from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.outputs import is_told, pick_output
+from kdistill.runtimes.signatures import choose_signature
+
+_USUAL = ("serving_default", "default", "image_feature_vector")
+"""Signatures that are taken where several are there: TensorFlow's own name, and those of the older hub modules."""
 
 
 def start_tensorflow(num_threads: int) -> None:
@@ -32,69 +37,112 @@ def start_tensorflow(num_threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def open_keras_file(path: Path | str, model: str) -> ImageModel:
+def open_keras_file(path: Path | str, model: str, choice: Choice = Choice()) -> ImageModel:  # noqa: B008 (frozen)
     """Opens a `.keras` file as `open_keras_model` does; `model` is its name in errors."""
-    return open_keras_model(load_keras_file(path), model)
+    return open_keras_model(load_keras_file(path), model, choice)
 
 
-def open_keras_model(network: Any, model: str) -> ImageModel:
-    """Returns a built keras.Model from one image to one vector, ready to run.
+def open_keras_model(network: Any, model: str, choice: Choice = Choice()) -> ImageModel:  # noqa: B008 (frozen)
+    """Returns a built keras.Model with one image input, ready to run.
 
-    Of several outputs, in a dictionary, list or tuple, the one called `embedding` counts: by its key, or by the name of
-    the layer that gives it.
+    Outputs in a dictionary, list or tuple are known by their key, or by the name of the layer that gives them.
 
     Raises:
         KdistillError: other inputs, or outputs among which none is named so.
+        ArgumentError: a choice that the model does not offer.
     """
     import tensorflow as tf
 
     inputs = getattr(network, "inputs", None)
     if not inputs:
         raise KdistillError(f"{model} is not built, so its input is not known; wrap it in a function")
-    tensor = only_input(model, inputs)
-    dtype = tf.as_dtype(tensor.dtype)
-    source = read_image_input(model, tensor.shape, dtype.as_numpy_dtype)
-    signature = [tf.TensorSpec([source.batch, *tensor.shape[1:]], dtype)]
+    if len(inputs) != 1:
+        raise KdistillError(f"{model} must have one input, it has {len(inputs)} inputs; wrap it in a function")
+    dtype = tf.as_dtype(inputs[0].dtype)
+    tensor = Tensor(inputs[0].name, list(inputs[0].shape), dtype.as_numpy_dtype)
+    source = read_image_input(model, tensor.shape, tensor.dtype, name=tensor.name, side=choice.side)
+    signature = [tf.TensorSpec([source.batch, *inputs[0].shape[1:]], dtype)]
     graph = tf.function(lambda images: network(images, training=False), input_signature=signature)
-    names = [name for name, _ in _named(graph.get_concrete_function().structured_outputs)]
+    outputs = [*_named(graph.get_concrete_function().structured_outputs)]
+    names = [name for name, _ in outputs]
     layers = list(getattr(network, "output_names", ()))
     if len(layers) == len(names) and not any(names):
         names = layers
-    chosen = names.index(pick_output(names, model))
-    return ImageModel(
+    name = pick_output(names, model, choice.output)
+    chosen = names.index(name)
+    return finished(
+        _runner(lambda images: [*_named(graph(images))][chosen][1], model),
         source,
-        image_run(_runner(lambda images: [*_named(graph(images))][chosen][1], model), source, model),
+        model,
+        choice,
+        name,
+        told=is_told(name, names),
+        rank=outputs[chosen][1].shape.rank,
+        certain=says_all(tensor),
         parameters=int(network.count_params()),
         scales_itself=scales_itself(network),
     )
 
 
-def open_saved_model(path: Path | str, model: str) -> ImageModel:
-    """Opens a SavedModel folder by its signature `serving_default`; `model` is its name in errors.
+def open_saved_model(path: Path | str, model: str, choice: Choice = Choice()) -> ImageModel:  # noqa: B008 (frozen)
+    """Opens a SavedModel folder by one of its signatures; `model` is its name in errors.
+
+    The image input takes numbers, or encoded images (text [n], the bytes of their files).
 
     Raises:
-        KdistillError: damaged, without the signature, or with other inputs.
+        KdistillError: damaged, without a signature that is known, or with other inputs.
+        ArgumentError: a choice that it does not offer.
     """
     import tensorflow as tf
 
     try:
         loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
-        arguments, outputs = signature.structured_input_signature[1], signature.structured_outputs
+        signatures = {key: tuple(one.structured_outputs) for key, one in loaded.signatures.items()}
     # The loader raises many kinds of errors on a damaged folder; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"{path} cannot be loaded as a SavedModel: {first_line(error)}") from error
-    argument = only_input(model, list(arguments))
-    spec = arguments[argument]
-    shape = [] if spec.shape.rank is None else spec.shape.as_list()
-    source = read_image_input(model, shape, spec.dtype.as_numpy_dtype)
-    output = pick_output(list(outputs), model)
+    key, wanted, signature = choose_signature(signatures, choice.output, _USUAL)
+    if key is None:
+        known = f"its signatures are {', '.join(signatures)}" if signatures else "it has no signature"
+        raise KdistillError(
+            f"{path} cannot be loaded as a SavedModel: it has no signature serving_default, {known}; "
+            "name one with --teacher_output=SIGNATURE: or wrap the model in a function"
+        )
+    arguments = loaded.signatures[key].structured_input_signature[1]
+    outputs = loaded.signatures[key].structured_outputs
+    tensors = [_tensor(name, spec) for name, spec in arguments.items()]
+    texts = [tensor for tensor in tensors if tensor.dtype == object and len(tensor.shape) == 1]
+    if len(tensors) == len(texts) == 1:
+        tensor = texts[0]
+        batch = tensor.shape[0]
+        source = ImageInput(0, np.dtype(object), batch, encoded=True)
+    else:
+        tensor = image_tensor(model, tensors)
+        source = read_image_input(model, tensor.shape, tensor.dtype, name=tensor.name, side=choice.side)
+    others = [other for other in tensors if other is not tensor]
+    further = further_inputs(model, others, source.side)
+    output = pick_output(sorted(outputs), model, wanted)
 
     def run(images: Any) -> Any:
+        fed = {name: tf.constant(value) for name, value in further(len(images)).items()}
         # Named here, so that the loaded object, which owns the variables, lives as long as the function.
-        return loaded.signatures["serving_default"](**{argument: images})[output]
+        return loaded.signatures[key](**{tensor.name: images}, **fed)[output]
 
-    return ImageModel(source, image_run(_runner(run, model), source, model))
+    return finished(
+        _runner(run, model),
+        source,
+        model,
+        choice,
+        f"{signature}{output}",
+        told=is_told(output, list(outputs), signature),
+        rank=outputs[output].shape.rank,
+        certain=not others and (source.encoded or says_all(tensor)),
+    )
+
+
+def _tensor(name: str, spec: Any) -> Tensor:
+    shape = [] if spec.shape.rank is None else spec.shape.as_list()
+    return Tensor(name, shape, spec.dtype.as_numpy_dtype)
 
 
 def as_function(model: Any) -> Run:

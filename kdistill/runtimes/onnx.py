@@ -9,13 +9,13 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.files.whole import is_text
 from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
+    Choice,
     ImageModel,
     calls_at_once,
-    image_run,
-    only_input,
-    pick_output,
-    read_image_input,
+    finished,
 )
+from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
+from kdistill.runtimes.outputs import is_told, pick_output
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -25,6 +25,7 @@ _TYPES = {
     "tensor(int8)": "int8",
     "tensor(int32)": "int32",
     "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
 }
 
 
@@ -40,7 +41,7 @@ def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3  # errors only
+    options.log_severity_level = 4  # its errors come as exceptions, which are told once
     try:
         model = source if isinstance(source, bytes) else str(source)
         if isinstance(model, str) and not is_text(model):
@@ -52,33 +53,59 @@ def open_onnx(source: Path | str | bytes, *, num_threads: int = 2) -> Any:
         raise KdistillError(f"{name} cannot be loaded as ONNX: {first_line(error)}") from error
 
 
-def open_onnx_model(path: Path | str, model: str, *, num_threads: int = 1, callers: int | None = None) -> ImageModel:
-    """Opens a file from one image to one vector; which axis holds the colours is read from the input's shape.
+def open_onnx_model(
+    path: Path | str,
+    model: str,
+    *,
+    num_threads: int = 1,
+    callers: int | None = None,
+    choice: Choice = Choice(),  # noqa: B008 (frozen)
+) -> ImageModel:
+    """Opens a file with one image input; which axis holds the colours is read from its shape, or from axes' names.
 
     Args:
         path: the `.onnx` file.
         model: its name in errors.
         num_threads: that one call uses.
         callers: calls at a time; None for as many as fill the cores. Large files run one call on all threads.
+        choice: among its outputs, and what the file leaves open.
 
     Raises:
         KdistillError: damaged, or not of this form.
+        ArgumentError: a choice that the file does not offer.
     """
     callers = callers or calls_at_once(num_threads)
     if Path(path).is_file() and _bytes(Path(path)) >= LARGE_FILE_BYTES:
         num_threads, callers = num_threads * callers, 1
     session = open_onnx(path, num_threads=num_threads)
-    tensor = only_input(model, session.get_inputs())
-    source = read_image_input(model, tensor.shape, _TYPES.get(tensor.type, tensor.type))
-    output = pick_output([value.name for value in session.get_outputs()], model)
+    tensors = [Tensor(value.name, value.shape, _TYPES.get(value.type, value.type)) for value in session.get_inputs()]
+    tensor = image_tensor(model, tensors)
+    source = read_image_input(
+        model, tensor.shape, tensor.dtype, name=tensor.name, side=choice.side, channels_first=True
+    )
+    others = [other for other in tensors if other is not tensor]
+    further = further_inputs(model, others, source.side)
+    shapes = {value.name: value.shape for value in session.get_outputs()}
+    output = pick_output(list(shapes), model, choice.output)
 
     def run(images: np.ndarray) -> np.ndarray:
         try:
-            return session.run([output], {tensor.name: images})[0]
+            return session.run([output], {tensor.name: images, **further(len(images))})[0]
         except Exception as error:
             raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
 
-    return ImageModel(source, image_run(run, source, model), callers, names=(tensor.name, output))
+    return finished(
+        run,
+        source,
+        model,
+        choice,
+        output,
+        told=is_told(output, list(shapes)),
+        rank=len(shapes[output]) or None,
+        certain=says_all(tensor) and not others,
+        callers=callers,
+        names=(tensor.name, output),
+    )
 
 
 def external_files(path: Path | str) -> list[Path]:

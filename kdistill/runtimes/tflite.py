@@ -17,20 +17,21 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.files.whole import is_text, read_bounded
 from kdistill.runtimes.image_model import (
     LARGE_FILE_BYTES,
+    Choice,
     ImageInput,
     ImageModel,
     calls_at_once,
-    image_run,
-    only_input,
-    pick_output,
-    read_image_input,
+    finished,
 )
+from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
+from kdistill.runtimes.outputs import is_told, pick_output
 from kdistill.runtimes.pool import Pool
+from kdistill.runtimes.signatures import choose_signature
 
 MAX_FILE_BYTES = 2**31
 """What a flatbuffer can hold."""
 
-Call = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+Call = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 Item = TypeVar("Item")
 
 
@@ -89,8 +90,15 @@ def tflite_pool(
     return Pool(opened, most)
 
 
-def open_tflite_model(path: Path | str, model: str, *, num_threads: int = 1, callers: int | None = None) -> ImageModel:
-    """Opens a file from one image to one vector, or the signature `embed` of a retriever.
+def open_tflite_model(
+    path: Path | str,
+    model: str,
+    *,
+    num_threads: int = 1,
+    callers: int | None = None,
+    choice: Choice = Choice(),  # noqa: B008 (frozen)
+) -> ImageModel:
+    """Opens a file with one image input, or the signature `embed` of a retriever.
 
     Inputs and outputs are known by the names of the signature where the file has one, else by those of the tensors.
 
@@ -98,63 +106,94 @@ def open_tflite_model(path: Path | str, model: str, *, num_threads: int = 1, cal
         path: the `.tflite` file.
         model: its name in errors.
         num_threads, callers: see `tflite_pool`; a large file's one call uses them all together.
+        choice: among its outputs (`SIGNATURE:NAME` for those of another signature), and what the file leaves open.
 
     Raises:
         KdistillError: damaged, or not of this form.
+        ArgumentError: a choice that the file does not offer.
     """
     if Path(path).is_file() and Path(path).stat().st_size >= LARGE_FILE_BYTES:
         num_threads, callers = num_threads * (callers or calls_at_once(num_threads)), 1
-    pool = tflite_pool(path, _Callable, num_threads=num_threads, callers=callers)
+    pool = tflite_pool(
+        path, lambda interpreter: _Callable(interpreter, choice.output), num_threads=num_threads, callers=callers
+    )
     with pool.borrow() as first:
-        name = only_input(model, list(first.inputs))
-        tensor = first.inputs[name]
-        chosen = pick_output(list(first.outputs), model)
+        tensors = [_tensor(name, details) for name, details in first.inputs.items()]
+        names, signature = list(first.outputs), first.signature
+        chosen = pick_output(names, model, first.wanted)
         result = first.outputs[chosen]
-    source = tensor_input(tensor, model)
+    tensor = image_tensor(model, tensors)
+    source = read_image_input(
+        model, tensor.shape, tensor.dtype, tensor.quantization, name=tensor.name, side=choice.side
+    )
+    others = [other for other in tensors if other is not tensor]
+    further = further_inputs(model, others, source.side)
 
     def run(images: np.ndarray) -> np.ndarray:
         with pool.borrow() as interpreter:
             try:
-                answer = interpreter.call(images)[chosen]
+                answer = interpreter.call({tensor.name: images, **further(len(images))})[chosen]
             except (ValueError, RuntimeError) as error:
                 raise KdistillError(f"{model} cannot be run: {first_line(error)}") from error
         return _dequantised(answer, *result["quantization"])
 
-    return ImageModel(source, image_run(run, source, model), pool.most, names=(name, chosen))
+    return finished(
+        run,
+        source,
+        model,
+        choice,
+        f"{signature}{chosen}",
+        told=is_told(chosen, names, signature),
+        rank=len(result["shape"]) or None,
+        certain=says_all(tensor) and not others,
+        callers=pool.most,
+        names=(tensor.name, chosen),
+    )
 
 
 def tensor_input(tensor: Mapping[str, Any], model: str) -> ImageInput:
     """Returns the image input that the details of a tensor describe; errors as in `read_image_input`."""
+    described = _tensor("", tensor)
+    return read_image_input(model, described.shape, described.dtype, described.quantization)
+
+
+def _tensor(name: str, details: Mapping[str, Any]) -> Tensor:
     # Where an axis is open, `shape` holds a 1 for it; a file without such axes may have no `shape_signature`.
-    shape = tensor["shape_signature"] if len(tensor["shape_signature"]) else tensor["shape"]
-    return read_image_input(model, list(shape), tensor["dtype"], tensor["quantization"])
+    shape = details["shape_signature"] if len(details["shape_signature"]) else details["shape"]
+    return Tensor(name, list(shape), details["dtype"], details["quantization"])
 
 
 class _Callable:
-    """One interpreter as a function of its one input; `inputs` and `outputs` are name -> details of the tensor."""
+    """One interpreter as a function of its inputs by name; `inputs` and `outputs` are name -> details of the tensor."""
 
-    def __init__(self, interpreter: Interpreter) -> None:
-        keys = interpreter.get_signature_list()
-        known = [key for key in ("embed", "serving_default", *keys) if key in keys]
+    def __init__(self, interpreter: Interpreter, output: str | None) -> None:
+        """Takes the signature that the name of the wanted output speaks of, else the usual one."""
+        signatures = interpreter.get_signature_list()
         # Of several signatures one must be known by its name.
-        if known and (len(keys) == 1 or known[0] in ("embed", "serving_default")):
-            runner = interpreter.get_signature_runner(known[0])
+        key, self.wanted, self.signature = choose_signature(
+            {name: tuple(one["outputs"]) for name, one in signatures.items()}, output, ("embed", "serving_default")
+        )
+        if key is not None:
+            runner = interpreter.get_signature_runner(key)
             self.inputs, self.outputs = runner.get_input_details(), runner.get_output_details()
-            self.call: Call = lambda images: runner(**{next(iter(self.inputs)): images})
+            self.call: Call = lambda values: runner(**values)
         else:
             self.inputs = {tensor["name"]: tensor for tensor in interpreter.get_input_details()}
             self.outputs = {tensor["name"]: tensor for tensor in interpreter.get_output_details()}
-            self.call = lambda images: _invoke(interpreter, self.inputs, self.outputs, images)
+            self.call = lambda values: _invoke(interpreter, self.inputs, self.outputs, values)
 
 
 def _invoke(
-    interpreter: Interpreter, inputs: dict[str, Any], outputs: dict[str, Any], images: np.ndarray
+    interpreter: Interpreter, inputs: dict[str, Any], outputs: dict[str, Any], values: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    (source,) = inputs.values()
-    if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
-        interpreter.resize_tensor_input(source["index"], images.shape)
+    shapes = {tensor["name"]: tuple(tensor["shape"]) for tensor in interpreter.get_input_details()}
+    changed = [name for name, value in values.items() if shapes[name] != value.shape]
+    for name in changed:
+        interpreter.resize_tensor_input(inputs[name]["index"], values[name].shape)
+    if changed:
         interpreter.allocate_tensors()
-    interpreter.set_tensor(source["index"], images)
+    for name, value in values.items():
+        interpreter.set_tensor(inputs[name]["index"], value)
     interpreter.invoke()
     return {name: interpreter.get_tensor(tensor["index"]) for name, tensor in outputs.items()}
 

@@ -17,6 +17,9 @@ def open_teacher(
     spec: Any,
     *,
     scaling: str = "auto",
+    output: str | None = None,
+    pooling: str = "auto",
+    image_size: int | None = None,
     headers: Sequence[str] = (),
     timeout: float = 60.0,
     retries: int = 5,
@@ -25,29 +28,36 @@ def open_teacher(
 
     Args:
         spec: the path of a table (`.npz`, `.npy`, `.parquet`) or model (`.keras`, `.tflite`, `.onnx`, a SavedModel
-            folder), an http(s) address, "package.module:function", a Keras model, a function of a sequence of
-            Image, or an object that is a teacher already.
-        scaling: of the pixels that a model is shown, a key of preprocessing.SCALINGS, or "auto" for what the model's
-            own configuration says; others ignore it.
+            folder, a folder as it is downloaded), an http(s) address, "package.module:function", a Keras model, a
+            function of a sequence of Image, or an object that is a teacher already.
+        scaling: how a model is shown photos: a key of preprocessing.SCALINGS, "clip", the path of a recipe (a JSON
+            file as `preprocessor_config.json`), or "auto" for what the configuration beside the model says, else the
+            model itself; others ignore it, and the three below.
+        output: name of a model's output that counts; None for the first that is known (see runtimes.outputs).
+        pooling: of a model's tokens or maps: "auto", "cls" or "mean" (see runtimes.outputs).
+        image_size: side of a model's input where neither its file nor the configuration beside it says.
         headers: "Header=VARIABLE": HTTP headers whose values stand in environment variables.
         timeout: seconds that an HTTP teacher may take for one batch.
         retries: times that an HTTP teacher is asked again after 429, 500, 503, 529 or without a connection.
 
     Raises:
-        ArgumentError: nothing of the kind, an unknown scaling, or "auto" for a model that does not say its own.
+        ArgumentError: nothing of the kind, an unknown scaling, "auto" for a model that does not say its own, or a
+            choice that the model does not offer.
         KdistillError: missing or damaged.
     """
+    scaling = str(scaling)
     check_scaling(scaling)
+    choice: dict[str, Any] = {"scaling": scaling, "output": output, "pooling": pooling, "image_size": image_size}
     if isinstance(spec, Path):
         spec = str(spec)
     if isinstance(spec, str):
         if spec.startswith(("http://", "https://")):
             return HttpTeacher(spec, headers=headers, timeout=timeout, retries=retries)
-        return _open_path(spec, scaling)
+        return _open_path(spec, choice)
     if _is_keras_model(spec):
         from kdistill.teachers.providers.model import keras_teacher
 
-        return keras_teacher(spec, scaling=scaling)
+        return keras_teacher(spec, **choice)
     if isinstance(spec, Teacher):
         return spec
     if callable(spec):
@@ -55,7 +65,7 @@ def open_teacher(
     raise ArgumentError(f"{type(spec).__name__} cannot serve as a teacher: it is no path, address, model or function")
 
 
-def _open_path(spec: str, scaling: str) -> Teacher:
+def _open_path(spec: str, choice: dict[str, Any]) -> Teacher:
     path = Path(spec)
     if not path.exists():
         module, colon, function = spec.partition(":")
@@ -67,10 +77,10 @@ def _open_path(spec: str, scaling: str) -> Teacher:
     if path.is_dir() or path.suffix in SUFFIXES:
         from kdistill.teachers.providers.model import open_model_teacher
 
-        return open_model_teacher(path, scaling=scaling)
+        return open_model_teacher(path, **choice)
     raise ArgumentError(
         f"the teacher {spec} is of no known kind; known: .npz, .npy, .parquet, .keras, .tflite, .onnx, "
-        "a SavedModel folder, an http(s) address, package.module:function"
+        "a folder with a model, an http(s) address, package.module:function"
     )
 
 

@@ -170,9 +170,9 @@ def test_outputs_that_are_maps_and_inputs_that_are_not_square_are_refused(paths,
     import keras
 
     image = keras.Input((SIZE, SIZE, 3))
-    maps = open_teacher(keras.Model(image, keras.layers.Conv2D(4, 3)(image)), scaling="none")
+    boxes = keras.Model(image, keras.layers.Reshape((2, 3, 4, 5))(keras.layers.Conv2D(120, SIZE)(image)))
     with pytest.raises(KdistillError, match="not one vector an image"):
-        maps.embed(images)
+        open_teacher(boxes, scaling="none")
     with pytest.raises(KdistillError, match=r"square of fixed size, it is 6 x 9"):
         open_teacher(paths / "oblong.onnx")
     with pytest.raises(KdistillError, match=r"its size is open \(\? x \? x \? x 3\)"):
