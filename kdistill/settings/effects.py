@@ -128,9 +128,11 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     kind = teacher_kind(settings.teacher.teacher)
     if kind != "model":
-        yield ("teacher_scaling",), "teacher", ""
+        yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
+    if kind not in ("model", "backbone"):
+        yield ("teacher_image_size",), "teacher", ""
     if kind != "backbone":
-        yield ("teacher_backbone", "teacher_alpha", "teacher_image_size"), "teacher", ""
+        yield ("teacher_backbone", "teacher_alpha"), "teacher", ""
     elif BACKBONES[settings.teacher.teacher_backbone].fixed_width:
         yield ("teacher_alpha",), "teacher_backbone", ""
     if kind != "service":

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.teachers import AUTO, DEFAULT_SIDE, SCALINGS, is_recipe
 from kdistill.settings.effects import has_assistant, teacher_kind
 from kdistill.settings.network_checks import check_network
 from kdistill.settings.settings import Settings
@@ -33,8 +34,20 @@ def check_teacher(settings: Settings) -> None:
         )
     if kind == "backbone":
         check_network(
-            "teacher_", teacher.teacher_backbone, teacher.teacher_alpha, teacher.teacher_image_size, teacher.teacher
+            "teacher_",
+            teacher.teacher_backbone,
+            teacher.teacher_alpha,
+            teacher.teacher_image_size or DEFAULT_SIDE,
+            teacher.teacher,
         )
+    if not is_recipe(teacher.teacher_scaling):
+        raise ArgumentError(
+            f"--teacher_scaling={teacher.teacher_scaling} is unknown; choose one of {AUTO}, {', '.join(SCALINGS)}, or "
+            "the path of a JSON file such as preprocessor_config.json"
+        )
+    recipe = teacher.teacher_scaling if kind == "model" and teacher.teacher_scaling.endswith(".json") else None
+    if recipe is not None and not Path(recipe).is_file():
+        raise ArgumentError(f"--teacher_scaling={recipe} does not exist")
 
 
 def _check_service(settings: Settings) -> None:

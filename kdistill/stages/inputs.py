@@ -17,6 +17,7 @@ from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
 from kdistill.settings.effects import chooses, teacher_kind, without_effect
 from kdistill.stages.sources import data_of
+from kdistill.teachers.providers.processor_config import configurations
 
 _FOLDER = "record"  # in the work folder
 
@@ -143,9 +144,12 @@ def _contents_of(settings: Settings, names: Sequence[str]) -> str:
 
 
 def _teacher(inputs: Inputs) -> str:
-    teacher = inputs.settings.teacher.teacher
-    named = teacher_kind(teacher) in ("backbone", "table", "model") and teacher != "imagenet"
-    return model_digest(teacher)[:16] if named else ""
+    teacher, scaling = inputs.settings.teacher.teacher, inputs.settings.teacher.teacher_scaling
+    kind = teacher_kind(teacher)
+    if kind not in ("backbone", "table", "model") or teacher == "imagenet":
+        return ""
+    files = configurations(Path(teacher), scaling) if kind == "model" else []
+    return hashlib.sha256("".join([model_digest(teacher), *map(content_of, files)]).encode()).hexdigest()[:16]
 
 
 _IMAGES: Mapping[str, Callable[[Inputs], ImageSet | None]] = {

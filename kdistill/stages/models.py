@@ -14,6 +14,7 @@ from kdistill import students
 from kdistill.assistant import build_assistant
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
+from kdistill.facts.teachers import DEFAULT_SIDE
 from kdistill.files import made_from
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
@@ -35,7 +36,7 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool
         backbone = students.build(
             settings.teacher_backbone,
             alpha=settings.teacher_alpha,
-            image_size=settings.teacher_image_size,
+            image_size=settings.teacher_image_size or DEFAULT_SIDE,
             embedding_dim=None,
             weights=settings.teacher,
         )
@@ -44,6 +45,9 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool
         return open_teacher(
             settings.teacher,
             scaling=settings.teacher_scaling,
+            output=settings.teacher_output,
+            pooling=settings.teacher_pooling,
+            image_size=settings.teacher_image_size,
             headers=settings.teacher_headers,
             timeout=settings.teacher_timeout,
             retries=settings.teacher_retries,

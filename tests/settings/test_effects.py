@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from kdistill.errors import ArgumentError
-from kdistill.settings import FIELDS, Settings
+from kdistill.settings import FIELDS, GROUP_OF, Settings, groups
 from kdistill.settings.checks import check_effects
 from kdistill.settings.effects import without_effect
 from kdistill.settings.flagfile import flag_lines
+from kdistill.settings.setting import values_of
 
 IDLE = [
     ({}, "data_dir", "dataset"),
@@ -17,6 +18,9 @@ IDLE = [
     ({"dataset": "folder"}, "val_file", "dataset"),
     ({"teacher": "t.npz"}, "teacher_scaling", "teacher"),
     ({"teacher": "t.onnx"}, "teacher_alpha", "teacher"),
+    ({"teacher": "t.npz"}, "teacher_image_size", "teacher"),
+    ({"teacher": "imagenet"}, "teacher_pooling", "teacher"),
+    ({"teacher": "m:f"}, "teacher_output", "teacher"),
     ({"teacher": "imagenet", "teacher_backbone": "resnet50_v2"}, "teacher_alpha", "teacher_backbone"),
     ({"teacher": "m:f"}, "teacher_retries", "teacher"),
     ({}, "candidates", "teacher_answers"),
@@ -72,6 +76,9 @@ def test_what_has_no_effect_names_both(values, name, cause):
         ({"loss_options": "similarity=dot"}, "renormalise"),
         ({"loss_options": "student_temperature=0.1, similarity = dot"}, "renormalise"),
         ({"dataset": "lists"}, "pool_file"),
+        ({"teacher": "t.onnx"}, "teacher_image_size"),
+        ({"teacher": "imagenet"}, "teacher_image_size"),
+        ({"teacher": "folder/clip"}, "teacher_pooling"),
         ({"whiten": "pca", "whiten_dir": "photos"}, "max_megapixels"),
         ({"teacher": "folder/saved"}, "teacher_scaling"),
         ({"teacher": "https://host/embed"}, "teacher_timeout"),
@@ -111,6 +118,7 @@ def test_a_written_flagfile_holds_what_has_an_effect_and_no_more():
 def test_no_shipped_flagfile_gives_what_has_no_effect(flagfile):
     lines = [line for line in flagfile.read_text().splitlines() if line.startswith("--")]
     given = dict(line.removeprefix("--").split("=", 1) for line in lines)
-    kinds = {bool: lambda text: text == "true", int: int, float: float, str: str, type(None): str}
-    values = {name: kinds[type(FIELDS[name].default)](value) for name, value in given.items()}
+    kinds = {bool: lambda text: text == "true", int: int, float: float, str: str}
+    taken = {name: values_of(dict(groups())[GROUP_OF[name]], name).kind for name in given}
+    values = {name: kinds[taken[name]](value) for name, value in given.items()}
     check_effects(Settings.of(**values), list(given))

@@ -3,11 +3,12 @@
 import pytest
 
 from kdistill.errors import ArgumentError
-from kdistill.facts import joint_space, students
+from kdistill.facts import joint_space, students, teachers
+from kdistill.runtimes.outputs import POOLINGS
 from kdistill.settings import FIELDS, GROUP_OF, Settings, groups
 from kdistill.settings.setting import values_of
 from kdistill.teachers import SCALINGS, STRATEGIES
-from kdistill.teachers.providers.preprocessing import AUTO
+from kdistill.teachers.providers.preprocessing import AUTO, CLIP
 
 CHOICES = {
     "backbone": tuple(students.BACKBONES),
@@ -20,7 +21,7 @@ CHOICES = {
     "strategy": joint_space.STRATEGIES,
     "joint_space": joint_space.JOINT_SPACES,
     "channel_importance": joint_space.IMPORTANCES,
-    "teacher_scaling": (AUTO, *SCALINGS),
+    "teacher_pooling": POOLINGS,
     "selection": tuple(STRATEGIES),
 }
 
@@ -28,6 +29,11 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 def test_what_can_be_chosen_is_what_there_is(name):
     assert set(values_of(dict(groups())[GROUP_OF[name]], name).choices) == set(CHOICES[name])
+
+
+def test_the_names_of_scalings_are_those_that_there_are():
+    assert teachers.AUTO == AUTO
+    assert set(teachers.SCALINGS) == {*SCALINGS, CLIP}
 
 
 def test_every_setting_stands_once_with_help_and_a_default_of_its_own_kind():

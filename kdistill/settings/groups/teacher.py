@@ -23,17 +23,33 @@ class TeacherSettings:
         "two images matches a query better).",
         common=True,
     )
-    teacher_scaling: Literal["auto", "symmetric", "unit", "none", "torch"] = setting(
+    teacher_scaling: str = setting(
         "auto",
-        "What pixels a model teacher takes: symmetric (-1 to 1), unit (0 to 1), none (0 to 255), torch, or auto (what "
-        "the model itself says; where it says nothing, nothing is guessed).",
+        "How a model teacher is shown photos: auto (the configuration beside it, else what the model itself says; "
+        "nothing is guessed), none (0 to 255), unit (0 to 1), symmetric (-1 to 1), torch, clip, or the path of a JSON "
+        "file such as preprocessor_config.json.",
         common=True,
+    )
+    teacher_output: str | None = setting(
+        None,
+        "Output of a model teacher that counts, by name (SIGNATURE:NAME where there are several signatures); without it "
+        "the only one, else the first of embedding, image_embeds, pooler_output, last_hidden_state.",
+    )
+    teacher_pooling: Literal["auto", "cls", "mean"] = setting(
+        "auto",
+        "How a model teacher's tokens become one vector: cls (the first), mean, or auto (the first where there is a "
+        "class token, else the mean); maps are averaged.",
     )
     teacher_backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"] = (
         setting("mobilenet_v2", "Backbone of a teacher that is imagenet or a .weights.h5 file.")
     )
     teacher_alpha: float = setting(1.0, "Width multiplier of that backbone.", above=0)
-    teacher_image_size: int = setting(224, "Side in pixels of that backbone's input.", low=8, high=4096)
+    teacher_image_size: int | None = setting(
+        None,
+        "Side in pixels of the teacher's input where its file leaves it open; of a backbone 224 unless given.",
+        low=8,
+        high=4096,
+    )
     teacher_headers: tuple[str, ...] = setting(
         (),
         "http: headers as Header=VARIABLE, the value standing in that environment variable (a bare Authorization key "

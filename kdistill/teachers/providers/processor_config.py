@@ -14,6 +14,7 @@ import PIL.Image
 
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
+from kdistill.runtimes.folders import model_in
 from kdistill.teachers.providers.processors import PROCESSORS, Processor
 from kdistill.teachers.providers.recipe import Recipe
 
@@ -64,6 +65,20 @@ def declared_side(model: Path) -> int | None:
             if isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _MAX_SIDE:
                 return side
     return None
+
+
+def configurations(path: Path, scaling: str) -> list[Path]:
+    """Returns the files besides a model's own that decide how it is shown photos, as far as they are there.
+
+    Args:
+        path: of the model's file or folder.
+        scaling: as `--teacher_scaling` takes it.
+    """
+    model = model_in(path, str(path))
+    beside = find_configuration(model)
+    found = [Path(scaling)] if scaling.lower().endswith(".json") else []
+    found += [] if beside is None else [beside]
+    return [file for file in (*found, *(folder / "config.json" for folder in _near(model))) if file.is_file()]
 
 
 def _near(model: Path) -> tuple[Path, Path]:
