@@ -209,7 +209,7 @@ class Plan:
         return [Run("teacher", 0, 0), *(Run("untouched", 0, seed) for seed in range(self.seeds))]
 
     def grid(self, method: str, learning_rates: Sequence[float] | None = None) -> list[list[Run]]:
-        """Returns each combination of a rate (the plan's or these) and a strength, as a run for each seed of the choice."""
+        """Returns each combination of a rate (the plan's or these) and a strength: a run for each seed of the choice."""
         budget = min(CHOICE_BUDGET, self.pool)
         return [
             [
