@@ -20,7 +20,7 @@ REFERENCES = ("teacher", "untouched")
 
 
 IMAGES_A_CLASS = 4
-"""Of the supervised methods: a random batch of 32 has hardly a pair of one class among 81."""
+"""Of the supervised methods: of 330 grocery photos a random batch of 32 has 6 pairs of one class, such a batch 41."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Plan:
         return [Run("teacher", 0, 0), *(Run("untouched", 0, seed) for seed in range(self.seeds))]
 
     def grid(self, method: str, learning_rates: Sequence[float] | None = None) -> list[list[Run]]:
-        """Returns each combination of a rate (the plan's or these) and a strength: a run for each seed of the choice."""
+        """Returns each combination of a rate (these, or the plan's) and a strength, one run a seed of the choice."""
         budget = min(CHOICE_BUDGET, self.pool)
         return [
             [
