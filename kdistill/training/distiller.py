@@ -244,7 +244,7 @@ class Distiller(keras.Model):
             ids: integers [B], the numbers of the images; None takes equal vectors for the same image.
 
         Raises:
-            ArgumentError: targets that the loss cannot learn from.
+            ArgumentError: targets that the loss cannot learn from, or labels without ids where a bank takes part.
         """
         targets = self._checked(tf.convert_to_tensor(targets))
         embeddings = tf.cast(embeddings, tf.float32)
@@ -255,7 +255,7 @@ class Distiller(keras.Model):
         bank = self.bank if self._takes_bank() and training else None
         everywhere: tuple[tf.Tensor, ...] = (embeddings, targets)
         if bank is not None:
-            if ids is None and bank.keeps_labels:
+            if ids is None and getattr(self.ranking_loss, "needs_labels", False):
                 raise ArgumentError(
                     f"{self.ranking_loss.name} learns from labels, by which a bank cannot tell one image from another; "
                     "give (labels, ids) as targets, or leave out the bank"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.training.soundness import random_batch
 from kdistill import losses
 from kdistill.errors import ArgumentError
 
@@ -136,6 +137,22 @@ def test_an_empty_bank_changes_nothing(name):
     empty = np.concatenate([~np.eye(BATCH, dtype=bool), np.zeros((BATCH, PAST), bool)], axis=1)
     expected = float(loss.call(targets[:BATCH], STUDENT[:BATCH]))
     assert float(loss.call(targets, STUDENT, mask=empty)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", BANKED)
+def test_losses_and_gradients_are_finite_whatever_rows_and_mask_are(name):
+    random, loss = np.random.default_rng(7), losses.get(name)
+    for _ in range(30):
+        teacher, student, labels = random_batch(random)
+        anchors = int(random.integers(1, len(labels) + 1))
+        mask = (random.random((anchors, len(labels))) < 0.6) & ~np.eye(anchors, len(labels), dtype=bool)
+        rows = tf.constant(student)
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            total = loss.call(labels if loss.needs_labels else teacher, rows, mask=mask)
+        assert np.isfinite(total)
+        assert total > -1e-4
+        assert np.isfinite(tf.convert_to_tensor(tape.gradient(total, rows))).all()
 
 
 @pytest.mark.parametrize("name", ["csd", "seed"])
