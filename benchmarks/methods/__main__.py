@@ -6,7 +6,8 @@
 The main job's own training runs in this process, on images decoded once. For every method the images (a nested random
 choice by seed), steps, batches, augmentation, BatchNorm policy and start of the projection are the same. Learning rate
 and strength (a temperature, a margin, or the weight of the loss) are chosen from a grid of nine for each method, once,
-at 330 images on the validation images; the test images only judge what was chosen.
+at 330 images on the validation images; while the best rate is the largest or the smallest that was tried, up to nine
+further trials follow, at twice or half of it. The test images only judge what was chosen.
 
 Each finished run is a line of methods_PROBLEM.csv in --results, so that the same command continues after a kill, after
 --max_minutes, or for more seeds, and repeats nothing. Table (.md) and picture (.png) beside it show what is finished.
@@ -23,7 +24,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.methods.plan import METHODS, Plan, Run, chosen_settings, runs_left
+from benchmarks.methods.plan import (
+    FURTHER_TRIALS,
+    METHODS,
+    Plan,
+    Run,
+    chosen_settings,
+    finished_trials,
+    rate_beyond,
+    runs_left,
+)
 from benchmarks.methods.results import Results
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
@@ -41,6 +51,7 @@ RUNS_A_PROCESS = 25
 
 SMOKE_METHODS = "softmax_ranking,regression"
 SMOKE_BUDGETS = "8"
+SMOKE_FURTHER_TRIALS = 3
 
 
 def run_plan(
@@ -61,10 +72,11 @@ def run_plan(
     """
     started = time.monotonic()
     chosen = chosen_settings(plan, results.maps)
-    runs = [*plan.references(), *(run for name in plan.methods for trial in plan.trials(name) for run in trial)]
+    trials = [trial for name in plan.methods for trial in plan.trials(name, results.maps)]
+    runs = [*plan.references(), *(run for trial in trials for run in trial)]
     runs += [run for run, _ in chosen.values() for run in plan.tests(run)]
     done = sum(run in results.maps for run in runs)
-    with progress_bar(total=plan.size(), initial=done, description="runs", unit="run") as bar:
+    with progress_bar(total=plan.size(results.maps), initial=done, description="runs", unit="run") as bar:
         for count, run in enumerate(runs_left(plan, results.maps)):
             late = max_minutes is not None and time.monotonic() - started > 60 * max_minutes
             if late or count == max_runs:
@@ -72,6 +84,8 @@ def run_plan(
             bar.set_postfix_str(f"{run.method} {run.budget}")
             start = time.monotonic()
             results.add(run, execute(run), time.monotonic() - start)
+            # What a trial shows may call for further ones.
+            bar.total = plan.size(results.maps)
             bar.update()
     return True
 
@@ -99,6 +113,8 @@ def write_results(plan: Plan, results: Results[Run], stem: Path, problem: str, f
             "options": run.options,
             "weight": run.weight,
             "validation_map": value,
+            "trials": len(finished_trials(plan, name, results.maps)),
+            "rate_lies_inside": rate_beyond(finished_trials(plan, name, results.maps), results.maps) is None,
         }
         for name, (run, value) in chosen_settings(plan, results.maps).items()
     }
@@ -113,6 +129,7 @@ def main() -> None:
         _benchmark(arguments)
         return
     arguments.only, arguments.budgets, arguments.seeds = SMOKE_METHODS, SMOKE_BUDGETS, 1
+    arguments.further_trials = SMOKE_FURTHER_TRIALS
     with tempfile.TemporaryDirectory() as folder:
         arguments.results = arguments.results or Path(folder)
         _benchmark(arguments)
@@ -132,7 +149,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     rates = _numbers("--learning_rates", arguments.learning_rates) if arguments.learning_rates else None
     problem = _problem(arguments)
     rates, pool = rates or problem.learning_rates, len(problem.pool.labels)
-    plan = Plan(methods, budgets, seeds, choice_seeds, rates, pool)
+    further = arguments.further_trials
+    plan = Plan(methods, budgets, seeds, choice_seeds, rates, pool, further)
     stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
     marks = setups(problem)
     results = Results(stem.with_suffix(".csv"), Run, lambda run: marks.get(run.method, ""))
@@ -148,7 +166,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
             sys.stderr.flush()
             os.execv(sys.executable, restart_command(sys.orig_argv, arguments.max_minutes, time.monotonic() - started))
     # What other commands on the same file have finished is shown too.
-    shown = Plan(tuple(METHODS), budgets, seeds, choice_seeds, rates, pool)
+    shown = Plan(tuple(METHODS), budgets, seeds, choice_seeds, rates, pool, further)
     facts = {"seeds": seeds, "settings": problem.training_settings(), "complete": complete}
     content = write_results(shown, results, stem, problem.name, facts)
     print(stem.with_suffix(".md").read_text())
@@ -198,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="of each test")
     parser.add_argument("--choice_seeds", type=int, default=1, help="of each combination of the grid")
     parser.add_argument("--learning_rates", help="of the grid; grocery 1e-4,2e-4,4e-4, omniglot 1e-3,2e-3,4e-3")
+    parser.add_argument(
+        "--further_trials", type=int, default=FURTHER_TRIALS, help="of each method at most, beyond the grid"
+    )
     parser.add_argument("--steps", type=int, help="of each training; grocery 300, omniglot 600")
     parser.add_argument("--image_size", type=int, help="side of the student's input; grocery 96, omniglot 32")
     parser.add_argument("--max_minutes", type=float, help="start no run later than this")

@@ -1,7 +1,7 @@
 """What `benchmarks.methods` compares: methods, the grid that each is tuned over, and the runs that follow."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kdistill.errors import ArgumentError, KdistillError
 
@@ -11,8 +11,16 @@ CHOICE_BUDGET = 330
 CHOICE_SEED = 1000
 """Seeds of the choice count from here, those of the test from 0: no run that was chosen by is judged."""
 
+FURTHER_TRIALS = 9
+"""How many trials beyond its grid every method is allowed, as many as the grid has: learning rates twice the largest or
+half the smallest, each with every strength, while the best rate is the largest or the smallest that was tried."""
+
 REFERENCES = ("teacher", "untouched")
 """Rows that are not trained: the teacher itself, and the student before any training."""
+
+
+IMAGES_A_CLASS = 4
+"""Of the supervised methods: of 330 grocery photos a random batch of 32 has 6 pairs of one class, such a batch 41."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +53,10 @@ class Method:
         loss: its name in `kdistill.losses`.
         strengths: three values each, so that all are tuned over equally many combinations.
         mixing: whether mixtures are ranked too, as many and as the library's default says.
-        bank: whether past rows are ranked too, as many as the library's default says; no rival has a bank.
+        bank: whether past rows are ranked too, as many as the library's default says.
+        whole_gallery: whether its bank has room for two passes over the images, so that nearly every teacher vector
+            that was paid for is in it: for losses that compare with the teacher's vectors alone, which do not age.
+        images_a_class: how many images of each class stand in a batch; 1 for batches of any images.
     """
 
     name: str
@@ -55,6 +66,8 @@ class Method:
     strengths: tuple[Strength, ...]
     mixing: bool = False
     bank: bool = True
+    whole_gallery: bool = False
+    images_a_class: int = 1
 
 
 METHODS: dict[str, Method] = {
@@ -74,17 +87,33 @@ METHODS: dict[str, Method] = {
         Method("pairwise_logistic", "pairwise, mixtures", "joint", "pairwise_logistic", _TEMPERATURES, True),
         Method("rkd_distance", "RKD distance, mixtures", "joint", "rkd_distance", _WEIGHTS, True),
         Method("gram", "Gram, mixtures", "joint", "gram", _WEIGHTS, True),
-        Method("regression", "regression", "rival", "regression", _WEIGHTS),
-        Method("rkd", "RKD", "rival", "rkd", _values("angle_weight=0", "angle_weight=2", "angle_weight=8")),
-        Method("pkt", "PKT", "rival", "pkt", _WEIGHTS),
-        Method("similarity_preserving", "similarity-preserving", "rival", "similarity_preserving", _WEIGHTS),
-        Method("darkrank", "DarkRank", "rival", "darkrank", _values("alpha=1", "alpha=3", "alpha=9")),
+        Method("regression", "regression", "rival", "regression", _WEIGHTS, bank=False),
+        Method("rkd", "RKD", "rival", "rkd", _values("angle_weight=0", "angle_weight=2", "angle_weight=8"), bank=False),
+        Method("pkt", "PKT", "rival", "pkt", _WEIGHTS, bank=False),
+        Method(
+            "similarity_preserving",
+            "similarity-preserving",
+            "rival",
+            "similarity_preserving",
+            _WEIGHTS,
+            bank=False,
+        ),
+        Method("darkrank", "DarkRank, bank", "rival", "darkrank", _values("alpha=1", "alpha=3", "alpha=9")),
         Method(
             "csd",
-            "CSD",
+            "CSD, bank",
             "rival",
             "csd",
             _values("student_temperature=0.05", "student_temperature=0.2", "student_temperature=1"),
+            whole_gallery=True,
+        ),
+        Method(
+            "seed",
+            "SEED, bank",
+            "rival",
+            "seed",
+            _values("student_temperature=0.05", "student_temperature=0.2", "student_temperature=1"),
+            whole_gallery=True,
         ),
         Method(
             "raml",
@@ -92,20 +121,23 @@ METHODS: dict[str, Method] = {
             "rival",
             "raml",
             _values("", "cross_weight=10,self_weight=10", "cross_weight=100,self_weight=100"),
+            bank=False,
         ),
         Method(
             "contrastive",
-            "contrastive (labels)",
+            "contrastive (labels), bank",
             "supervised",
             "contrastive",
             _values("margin=0.7", "margin=0.85", "margin=1"),
+            images_a_class=IMAGES_A_CLASS,
         ),
         Method(
             "triplet_semihard",
-            "triplet (labels)",
+            "triplet (labels), bank",
             "supervised",
             "triplet_semihard",
             _values("margin=0.1", "margin=0.2", "margin=0.4"),
+            images_a_class=IMAGES_A_CLASS,
         ),
     )
 }
@@ -145,6 +177,7 @@ class Plan:
         choice_seeds: how many seeds each combination of the grid has.
         learning_rates: of the grid.
         pool: images that there are; supervised methods also get the labels of all of them.
+        further_trials: of each method at most, beyond the grid; see FURTHER_TRIALS.
     """
 
     methods: tuple[str, ...]
@@ -153,6 +186,7 @@ class Plan:
     choice_seeds: int
     learning_rates: tuple[float, ...]
     pool: int
+    further_trials: int = FURTHER_TRIALS
 
     def __post_init__(self) -> None:
         """Checks the names and numbers.
@@ -165,6 +199,8 @@ class Plan:
             raise ArgumentError(f"method {unknown[0]!r} is unknown; choose of {', '.join(METHODS)}")
         if not self.budgets or not 2 <= min(self.budgets) <= max(self.budgets) <= self.pool:
             raise ArgumentError(f"budgets lie between 2 and the {self.pool} images of the pool; got {self.budgets}")
+        if self.further_trials < 0:
+            raise ArgumentError(f"further trials are 0 or more; {self.further_trials} were given")
         if self.seeds < 1 or self.choice_seeds < 1:
             raise ArgumentError(f"at least 1 seed is needed; {self.seeds} and {self.choice_seeds} were given")
 
@@ -172,17 +208,34 @@ class Plan:
         """Returns the runs without training; the teacher does not depend on a seed."""
         return [Run("teacher", 0, 0), *(Run("untouched", 0, seed) for seed in range(self.seeds))]
 
-    def trials(self, method: str) -> list[list[Run]]:
-        """Returns each combination of the grid as its runs, one a seed of the choice."""
+    def grid(self, method: str, learning_rates: Sequence[float] | None = None) -> list[list[Run]]:
+        """Returns each combination of a rate (these, or the plan's) and a strength, one run a seed of the choice."""
         budget = min(CHOICE_BUDGET, self.pool)
         return [
             [
                 Run(method, budget, CHOICE_SEED + seed, "validation", rate, strength.options, strength.weight)
                 for seed in range(self.choice_seeds)
             ]
-            for rate in self.learning_rates
+            for rate in (self.learning_rates if learning_rates is None else learning_rates)
             for strength in METHODS[method].strengths
         ]
+
+    def trials(self, method: str, maps: Mapping[Run, float]) -> list[list[Run]]:
+        """Returns the grid, and the further trials that the finished ones call for, down to the first unfinished rate.
+
+        Args:
+            method: its name.
+            maps: of finished runs.
+        """
+        trials = self.grid(method)
+        most = len(trials) + self.further_trials
+        while all(run in maps for trial in trials for run in trial):
+            rate = rate_beyond(trials, maps)
+            further = [] if rate is None else self.grid(method, [rate])
+            if not further or len(trials) + len(further) > most:
+                break
+            trials += further
+        return trials
 
     def budgets_of(self, method: str) -> list[int]:
         """Returns the budgets that a method is tested at."""
@@ -197,13 +250,28 @@ class Plan:
             for budget in self.budgets_of(chosen.method)
         ]
 
-    def size(self) -> int:
-        """Returns how many runs there are."""
-        choice = sum(len(trial) for method in self.methods for trial in self.trials(method))
+    def size(self, maps: Mapping[Run, float]) -> int:
+        """Returns how many runs there are, as far as finished ones (`maps`) tell."""
+        choice = sum(len(trial) for method in self.methods for trial in self.trials(method, maps))
         return len(self.references()) + choice + self.seeds * sum(len(self.budgets_of(name)) for name in self.methods)
 
 
-def choose(trials: Sequence[Sequence[Run]], maps: dict[Run, float]) -> tuple[Run, float]:
+def rate_beyond(trials: Sequence[Sequence[Run]], maps: Mapping[Run, float]) -> float | None:
+    """Returns the learning rate to try next, twice the largest or half the smallest; None if the best lies inside.
+
+    Where all trials diverged, the rates were too high.
+    """
+    rates = [trial[0].learning_rate for trial in trials]
+    try:
+        best = choose(trials, maps)[0].learning_rate
+    except KdistillError:
+        return min(rates) / 2
+    if best == max(rates):
+        return best * 2
+    return best / 2 if best == min(rates) else None
+
+
+def choose(trials: Sequence[Sequence[Run]], maps: Mapping[Run, float]) -> tuple[Run, float]:
     """Returns the first run of the trial with the highest mean mAP, and that mean.
 
     A trial with a run that diverged (mAP not a number) is out.
@@ -219,24 +287,27 @@ def choose(trials: Sequence[Sequence[Run]], maps: dict[Run, float]) -> tuple[Run
     return trials[best][0], means[best]
 
 
-def chosen_settings(plan: Plan, maps: dict[Run, float]) -> dict[str, tuple[Run, float]]:
-    """Returns what `choose` gives for each method whose grid is complete."""
-    grids = {method: plan.trials(method) for method in plan.methods}
-    return {
-        method: choose(trials, maps)
-        for method, trials in grids.items()
-        if all(run in maps for trial in trials for run in trial)
-    }
+def finished_trials(plan: Plan, method: str, maps: Mapping[Run, float]) -> list[list[Run]]:
+    """Returns the trials of a method of which every run is finished; none before its grid is complete."""
+    finished = [trial for trial in plan.trials(method, maps) if all(run in maps for run in trial)]
+    return finished if len(finished) >= len(plan.grid(method)) else []
 
 
-def runs_left(plan: Plan, maps: dict[Run, float]) -> Iterator[Run]:
+def chosen_settings(plan: Plan, maps: Mapping[Run, float]) -> dict[str, tuple[Run, float]]:
+    """Returns what `choose` gives of the `finished_trials` of each method that has some."""
+    finished = {method: finished_trials(plan, method, maps) for method in plan.methods}
+    return {method: choose(trials, maps) for method, trials in finished.items() if trials}
+
+
+def runs_left(plan: Plan, maps: Mapping[Run, float]) -> Iterator[Run]:
     """Yields the runs that are not in `maps`, which the caller fills meanwhile: references, choice, then tests.
 
     Tests come seed by seed and budget by budget, so that a benchmark that is stopped early compares all methods.
     """
     yield from (run for run in plan.references() if run not in maps)
     for method in plan.methods:
-        yield from (run for trial in plan.trials(method) for run in trial if run not in maps)
+        while left := [run for trial in plan.trials(method, maps) for run in trial if run not in maps]:
+            yield from left
     chosen = chosen_settings(plan, maps)
     tests = [run for method in plan.methods for run in plan.tests(chosen[method][0])]
     yield from (run for run in sorted(tests, key=lambda run: (run.seed, run.budget)) if run not in maps)

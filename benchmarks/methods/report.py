@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.methods.plan import METHODS, Plan, Run, chosen_settings
+from benchmarks.methods.plan import METHODS, Plan, Run, chosen_settings, finished_trials
 
 Maps = dict[tuple[str, int], dict[int, float]]
 """(method, budget) -> seed -> mAP on the test images."""
@@ -84,15 +84,20 @@ def _put(figures: dict[str, float], name: str, budget: int | None, values: list[
 
 
 def markdown_table(plan: Plan, finished: dict[Run, float], title: str) -> str:
-    """Returns the results as a Markdown table: mean ± standard deviation of the mAP in points, and what was chosen."""
+    """Returns the results as a Markdown table: mean ± standard deviation of the mAP in points, and what was chosen.
+
+    The last column counts the trials that it was chosen among, with a + where more are still to come.
+    """
     maps = test_maps(plan, finished)
     chosen = chosen_settings(plan, finished)
     budgets = sorted({budget for _, budget in maps if budget})
     lines = [
         title,
         "",
-        "| method | " + " | ".join(f"{budget:,} images" for budget in budgets) + " | learning rate | strength |",
-        "|---|" + "---:|" * (len(budgets) + 1) + "---|",
+        "| method | "
+        + " | ".join(f"{budget:,} images" for budget in budgets)
+        + " | learning rate | strength | trials |",
+        "|---|" + "---:|" * (len(budgets) + 1) + "---|---:|",
     ]
     for name in plan.methods:
         if name not in chosen:
@@ -100,10 +105,13 @@ def markdown_table(plan: Plan, finished: dict[Run, float], title: str) -> str:
         run, _ = chosen[name]
         strength = run.options or (f"weight={run.weight:g}" if run.weight != 1 else "as published")
         cells = [_points(maps.get((name, budget), {})) for budget in budgets]
-        lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} | {run.learning_rate:g} | {strength} |")
+        done = len(finished_trials(plan, name, finished))
+        trials = f"{done}+" if done < len(plan.trials(name, finished)) else f"{done}"
+        cells += [f"{run.learning_rate:g}", strength, trials]
+        lines.append(f"| {METHODS[name].title} | {' | '.join(cells)} |")
     for name, text in (("untouched", "untouched student"), ("teacher", "teacher")):
         if (name, 0) in maps:
-            lines.append(f"| {text} | {' | '.join([_points(maps[name, 0])] * len(budgets))} | | |")
+            lines.append(f"| {text} | {' | '.join([_points(maps[name, 0])] * len(budgets))} | | | |")
     return "\n".join(lines) + "\n"
 
 

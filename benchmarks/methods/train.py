@@ -1,6 +1,7 @@
 """One run of `benchmarks.methods`: the main job's own training and evaluation, on images in memory."""
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks.methods.plan import METHODS, REFERENCES, Run
 from kdistill import losses, students
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
+from kdistill.layers import EmbeddingBank
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
@@ -28,7 +30,8 @@ class WeightedLoss(keras.losses.Loss):
         """Wraps one of `kdistill.losses`."""
         super().__init__(name=loss.name, reduction="sum_over_batch_size")
         self.loss, self.weight = loss, weight
-        self.joint = getattr(loss, "joint", False)
+        for name in ("joint", "banks", "needs_labels"):
+            setattr(self, name, getattr(loss, name, False))
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the float32 scalar."""
@@ -60,8 +63,12 @@ def setups(problem: Problem) -> dict[str, str]:
         if not method.bank:
             ignored |= _BANK
         if not loss.joint:
-            ignored |= _JOINT | _BANK
-        found[name] = problem.setup(ignored, loss=method.loss, options=loss.options)
+            ignored |= _JOINT
+        # What only some methods have is named for these alone, so that finished runs of the others still count.
+        special: dict[str, Any] = {"whole_gallery": True} if method.whole_gallery else {}
+        if method.images_a_class > 1:
+            special["images_a_class"] = method.images_a_class
+        found[name] = problem.setup(ignored, loss=method.loss, options=loss.options, **special)
     return found
 
 
@@ -75,8 +82,13 @@ def settings_of(problem: Problem, run: Run) -> Settings:
         loss_options=run.options,
         learning_rate=run.learning_rate,
         mixtures=problem.settings.joint.mixtures if method.mixing else 0,
-        bank_size=problem.settings.joint.bank_size if method.bank else 0,
+        bank_size=_bank_size(problem.settings, run) if method.bank else 0,
     )
+
+
+def _bank_size(settings: Settings, run: Run) -> int:
+    size = settings.joint.bank_size
+    return max(size, 2 * run.budget) if METHODS[run.method].whole_gallery else size
 
 
 def chosen_images(problem: Problem, run: Run) -> np.ndarray:
@@ -96,21 +108,27 @@ def train(problem: Problem, run: Run) -> keras.Model:
     )
     loss = loss_of(settings)
     distiller = build_distiller(settings, student, problem.pool.teacher.shape[1])
+    if getattr(loss, "banks", False) and settings.joint.bank_size:
+        distiller.bank = EmbeddingBank(settings.joint.bank_size)
     distiller.compile(optimizer_of(settings.training), loss=WeightedLoss(loss, run.weight))
-    supervised = getattr(loss, "needs_labels", False)
-    views, rows = shared_views(problem, run.budget, run.seed)
-    targets = (problem.pool.labels if supervised else problem.pool.teacher)[rows]
+    views, rows = shared_views(problem, run.budget, run.seed, METHODS[run.method].images_a_class)
+    targets: Any = problem.pool.teacher[rows]
+    specs: Any = _batch_spec(targets)
+    if getattr(loss, "needs_labels", False):
+        # The bank tells images of one class apart by their places in the pool.
+        labels = problem.pool.labels[rows]
+        targets, specs = list(zip(labels, rows, strict=True)), (_batch_spec(labels), _batch_spec(rows))
     batches = tf.data.Dataset.from_generator(
         lambda: zip(views, targets, strict=True),
-        output_signature=(_batch_spec(views), _batch_spec(targets)),
+        output_signature=(_batch_spec(views), specs),
     )
     distiller.fit(batches, epochs=1, steps_per_epoch=settings.training.steps, shuffle=False, verbose=0)
     return student
 
 
 @functools.lru_cache(maxsize=1)
-def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the main job's batches, kept for the next method, since all see the same.
+def shared_views(problem: Problem, budget: int, seed: int, images_a_class: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the main job's batches, kept for the next method, since all without labels see the same.
 
     Returns:
         uint8 [steps, B, S, S, 3], the views, and int64 [steps, B], their positions in the pool.
@@ -126,6 +144,8 @@ def shared_views(problem: Problem, budget: int, seed: int) -> tuple[np.ndarray, 
         last_step=settings.training.steps,
         seed=settings.run.seed,
         augment=settings.training.augment,
+        labels=problem.pool.labels[chosen] if images_a_class > 1 else None,
+        images_a_class=images_a_class,
     )
     views, numbered = zip(*batches.as_numpy_iterator(), strict=True)
     return np.stack(views), np.stack([rows for rows, _ in numbered])

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from kdistill.data.class_batches import ClassBatches
 from kdistill.errors import ArgumentError
 
 RESIZE_METHODS = ("bilinear", "bicubic", "area", "lanczos3")
@@ -22,6 +23,8 @@ def training_batches(
     augment: bool,
     replicas: int = 1,
     part: range = range(1),
+    labels: np.ndarray | None = None,
+    images_a_class: int = 1,
 ) -> tf.data.Dataset:
     """Returns batches for the steps first_step .. last_step - 1: (images uint8 [B, S, S, 3], (targets [B, ...], ids)).
 
@@ -30,6 +33,9 @@ def training_batches(
     Every pass over the images is a fresh permutation without its last, short batch: all batches have the same size and
     none holds an image twice. Fewer images than `batch_size` give batches of all images. Two runs with the same seed
     see the same batches, whichever step they start from.
+
+    With `labels`, each batch holds several images a class (`ClassBatches`); a pass then leaves out what is over where K
+    does not divide the images of a class, others in each pass.
 
     Args:
         pixels: uint8 [n, H, W, 3].
@@ -43,14 +49,22 @@ def training_batches(
         replicas: R, in how many equal parts each batch is cut for training on several replicas.
         part: which of the R parts to give, one after the other as batches [B / R, ...]; together the parts are exactly
             the images, views and order of the whole batch.
+        labels: [n], of every image, for batches of P classes with K images each; None for batches of any images.
+        images_a_class: K.
 
     Raises:
-        ArgumentError: a batch that R does not divide.
+        ArgumentError: a batch that R or K does not divide, or a K without a label for each image.
     """
-    batch_size = min(batch_size, len(pixels))
+    classes = None
+    if labels is not None or images_a_class != 1:
+        if labels is None or len(labels) != len(pixels):
+            given = "none" if labels is None else len(labels)
+            raise ArgumentError(f"several images a class need a label for each of {len(pixels)} images; {given} given")
+        classes = ClassBatches(labels, images_a_class, batch_size)
+    batch_size = min(batch_size, len(pixels)) if classes is None else classes.batch_size
     if batch_size % replicas:
         raise ArgumentError(f"a batch of {batch_size} images cannot be cut into {replicas} equal parts, one a replica")
-    rows = _rows(len(pixels), batch_size, first_step, last_step, seed)
+    rows = _rows(len(pixels), batch_size, first_step, last_step, seed, classes)
     # A view depends on its place in the whole training, wherever it is made.
     positions = np.arange(first_step * batch_size, last_step * batch_size, dtype=np.int32)
     rows, positions = (
@@ -140,12 +154,19 @@ def _to_uint8(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(values), 0.0, 255.0), tf.uint8)
 
 
-def _rows(count: int, batch_size: int, first_step: int, last_step: int, seed: int) -> np.ndarray:
+def _rows(
+    count: int, batch_size: int, first_step: int, last_step: int, seed: int, classes: ClassBatches | None = None
+) -> np.ndarray:
     """Returns int64 [last_step - first_step, batch_size]: which images each step takes."""
-    steps_a_pass = count // batch_size
+    steps_a_pass = count // batch_size if classes is None else classes.steps_a_pass
+
+    def order(number: int) -> np.ndarray:
+        random = np.random.default_rng((seed, number))
+        if classes is not None:
+            return classes.rows_of_pass(random)
+        return random.permutation(count)[: steps_a_pass * batch_size]
+
     passes = range(first_step // steps_a_pass, -(-last_step // steps_a_pass))
-    used = steps_a_pass * batch_size
-    order = [np.random.default_rng((seed, number)).permutation(count)[:used] for number in passes]
-    steps = np.concatenate([np.empty(0, np.int64), *order]).reshape(-1, batch_size)
+    steps = np.concatenate([np.empty(0, np.int64), *map(order, passes)]).reshape(-1, batch_size)
     start = first_step - (passes.start * steps_a_pass)
     return steps[start : start + last_step - first_step]

@@ -23,12 +23,14 @@ class LossFacts:
 
     Attributes:
         joint: ranks over the joint space: mixtures and the bank take part.
+        banks: past rows of a bank take part, but no mixtures; False for joint losses, which have the bank anyway.
         needs_labels: learns from class labels int [B] instead of the teacher's vectors.
         needs_equal_dims: the student needs the teacher's dimension, or a projection to it.
         options: of its `__init__`, in their order.
     """
 
     joint: bool = False
+    banks: bool = False
     needs_labels: bool = False
     needs_equal_dims: bool = False
     options: tuple[Option, ...] = ()
@@ -58,14 +60,16 @@ LOSSES: Mapping[str, LossFacts] = {
     "pkt": LossFacts(),
     "similarity_preserving": LossFacts(),
     "darkrank": LossFacts(
+        banks=True,
         options=(
             Option("alpha", 3.0, above=0),
             Option("beta", 3.0, least=1),
             Option("top_k", 4, least=2),
             Option("form", "hard", choices=DARKRANK_FORMS),
-        )
+        ),
     ),
     "csd": LossFacts(
+        banks=True,
         needs_equal_dims=True,
         options=(
             Option("top_k", 32, least=2),
@@ -73,12 +77,17 @@ LOSSES: Mapping[str, LossFacts] = {
             Option("student_temperature", 1.0, above=0),
         ),
     ),
+    "seed": LossFacts(
+        banks=True,
+        needs_equal_dims=True,
+        options=(Option("teacher_temperature", 0.01, above=0), Option("student_temperature", 0.2, above=0)),
+    ),
     "raml": LossFacts(
         needs_equal_dims=True,
         options=(Option("cross_weight", 1.0, least=0), Option("self_weight", 1.0, least=0)),
     ),
-    "contrastive": LossFacts(needs_labels=True, options=(Option("margin", 0.7, above=0),)),
-    "triplet_semihard": LossFacts(needs_labels=True, options=(Option("margin", 0.2, above=0),)),
+    "contrastive": LossFacts(banks=True, needs_labels=True, options=(Option("margin", 0.7, above=0),)),
+    "triplet_semihard": LossFacts(banks=True, needs_labels=True, options=(Option("margin", 0.2, above=0),)),
 }
 """The losses that can be chosen: those of the joint space first, supervised references last."""
 

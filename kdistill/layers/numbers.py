@@ -20,6 +20,21 @@ def numbers_of(vectors: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(bits * factors, axis=-1)
 
 
+def numbers_of_labels(labels: tf.Tensor) -> tf.Tensor:
+    """Returns int64 [B]: equal exactly where labels [B] or [B, 1] are equal (words: by a hash of 63 bits).
+
+    What a bank keeps of a label: whole numbers stay as they are, and a fraction is told by its bits as float64.
+    """
+    labels = tf.reshape(labels, [-1])
+    if labels.dtype == tf.string:
+        return tf.strings.to_hash_bucket_fast(labels, 2**63 - 1)
+    if labels.dtype.is_floating:
+        exact = tf.cast(labels, tf.float64)
+        # -0 equals 0 and has other bits.
+        return tf.bitcast(tf.where(exact == 0.0, tf.zeros_like(exact), exact), tf.int64)
+    return tf.cast(labels, tf.int64)
+
+
 def is_count(value: Any) -> bool:
     """Says whether a value is a whole number of at least 1."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

@@ -12,6 +12,7 @@ from kdistill.losses.pkt import PKT, pkt
 from kdistill.losses.registry import get, names
 from kdistill.losses.regression import Regression, regression
 from kdistill.losses.rkd import RKD, RKDDistance, rkd, rkd_angle, rkd_distance
+from kdistill.losses.seed import SEED, seed
 from kdistill.losses.similarity_preserving import SimilarityPreserving, similarity_preserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking, softmax_ranking
 from kdistill.losses.triplet import TripletSemiHard, triplet_semihard
@@ -22,6 +23,7 @@ __all__ = [
     "PKT",
     "RAML",
     "RKD",
+    "SEED",
     "AddonsLoss",
     "Contrastive",
     "DarkRank",
@@ -50,6 +52,7 @@ __all__ = [
     "rkd",
     "rkd_angle",
     "rkd_distance",
+    "seed",
     "similarity_preserving",
     "softmax_ranking",
     "triplet_semihard",

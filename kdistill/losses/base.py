@@ -26,7 +26,8 @@ class DistillationLoss(keras.losses.Loss):
         function: the pure function f(y_true, y_pred, *, mask=None, **options) -> float32 scalar.
         needs_labels: y_true is int [B] class labels instead of the teacher's vectors [N, Dt].
         needs_equal_dims: y_true and y_pred must have the same last dimension.
-        joint: `mask` is the bool [A, N] of `pair_mask`, and rows may be mixtures.
+        joint: `mask` is the bool [A, N] of `pair_mask`, and rows may be mixtures or past rows of a bank.
+        banks: the same mask, and rows may be past rows of a bank but no mixtures.
     """
 
     known_as: ClassVar[str] = ""
@@ -34,6 +35,7 @@ class DistillationLoss(keras.losses.Loss):
     needs_labels: bool = False
     needs_equal_dims: bool = False
     joint: bool = False
+    banks: bool = False
 
     def __init_subclass__(cls, *, known_as: str = "", **kwargs: Any) -> None:
         """Takes what the facts say about the loss of that name."""
@@ -41,7 +43,8 @@ class DistillationLoss(keras.losses.Loss):
         if known_as:
             facts = facts_of(known_as)
             cls.known_as = known_as
-            cls.joint, cls.needs_labels, cls.needs_equal_dims = facts.joint, facts.needs_labels, facts.needs_equal_dims
+            cls.joint, cls.banks = facts.joint, facts.banks
+            cls.needs_labels, cls.needs_equal_dims = facts.needs_labels, facts.needs_equal_dims
 
     def __init__(self, options: dict[str, Any], *, name: str, **kwargs: Any) -> None:
         """Keeps the options.
@@ -86,6 +89,11 @@ def anchors_and_mask(rows: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor
         count = tf.shape(rows)[0]
         return count, ~tf.eye(count, dtype=tf.bool)
     return tf.shape(mask)[0], mask
+
+
+def with_own(mask: tf.Tensor) -> tf.Tensor:
+    """Returns the bool [A, N] mask with each anchor's own row beside the others that it may be compared with."""
+    return mask | tf.eye(tf.shape(mask)[0], tf.shape(mask)[1], dtype=tf.bool)
 
 
 def masked_sum(values: tf.Tensor, mask: tf.Tensor, axis: int | None = None) -> tf.Tensor:

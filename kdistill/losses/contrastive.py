@@ -16,21 +16,24 @@ def contrastive(
 
     Hadsell, Chopra, LeCun (CVPR 2006), equation 4, in the form of Radenovic et al. (TPAMI 2018): a sum over pairs,
     d the Euclidean distance of unit vectors, margin 0.7 for small networks and 0.85 for ResNets. There the pairs were
-    mined; here they are all pairs of the batch.
+    mined; here they are all pairs of the batch. With past rows behind those of the batch, also all pairs of a row of
+    the batch with a past one: the cross-batch memory of Wang et al. (CVPR 2020), who let it start once the network
+    drifts slowly; here it starts with the training.
 
     Args:
-        y_true: int [B], class labels.
-        y_pred: [B, Ds], the student's rows, meant to be of unit norm.
-        mask: bool [B, B], symmetric, pairs that count; None for all.
+        y_true: int [N], class labels.
+        y_pred: [N, Ds], the student's rows, meant to be of unit norm.
+        mask: bool [A, N], pairs of the first A rows with all; symmetric among the first A. None for all pairs.
         margin: distance beyond which a pair of different labels costs nothing.
     """
-    _, mask = anchors_and_mask(y_pred, mask)
+    anchors, mask = anchors_and_mask(y_pred, mask)
     labels = tf.reshape(y_true, [-1])
-    same = labels[:, None] == labels[None, :]
-    squared = squared_distances(y_pred, y_pred)
+    same = labels[:anchors, None] == labels[None, :]
+    squared = squared_distances(y_pred[:anchors], y_pred)
     shortfall = tf.nn.relu(margin - safe_sqrt(squared))
-    # Every unordered pair stands twice in the matrix.
-    return 0.25 * masked_sum(tf.where(same, squared, tf.square(shortfall)), mask)
+    # An unordered pair of two anchors stands twice in the matrix, one with a past row once.
+    weights = tf.where(tf.range(tf.shape(labels)[0]) < anchors, 0.25, 0.5)
+    return masked_sum(weights * tf.where(same, squared, tf.square(shortfall)), mask)
 
 
 @keras.saving.register_keras_serializable(package="kdistill")

@@ -6,7 +6,15 @@ import keras
 import tensorflow as tf
 
 from kdistill.layers.geometry import similarities
-from kdistill.losses.base import NEVER, DistillationLoss, check_equal_dims, masked_mean, masked_sum
+from kdistill.losses.base import (
+    NEVER,
+    DistillationLoss,
+    anchors_and_mask,
+    check_equal_dims,
+    masked_mean,
+    masked_sum,
+    with_own,
+)
 
 
 def csd(
@@ -24,13 +32,15 @@ def csd(
 
     Wu et al., "Contextual Similarity Distillation for Asymmetric Image Retrieval" (CVPR 2022). The gallery is the
     teacher's on both sides, so dimensions must be equal, and a row's own teacher vector is its first neighbour. There
-    the neighbours come from a large training gallery; here they come from the batch. The temperatures are those of a
-    public re-implementation: we have not read them in the paper.
+    the neighbours come from a large training gallery; here they come from the rows given: the batch, and behind it a
+    bank, which with room for two passes over the images holds nearly all teacher vectors there are. The temperatures
+    are those of a public re-implementation: we have not read them in the paper.
 
     Args:
         y_true: [N, D], the teacher's rows.
         y_pred: [N, D], the student's rows.
-        mask: bool [A, N], gallery rows for each of the first A rows; None for all, the row itself too.
+        mask: bool [A, N], other gallery rows for each of the first A rows, whose own vector belongs to its gallery in
+            any case; None for all others. Rows without any other do not count.
         top_k: neighbours that count; all of them where there are fewer.
         teacher_temperature: of p, above 0.
         student_temperature: of q, above 0.
@@ -39,11 +49,9 @@ def csd(
         ArgumentError: the dimensions differ.
     """
     check_equal_dims("csd", y_true, y_pred)
-    if mask is None:
-        mask = tf.fill((tf.shape(y_pred)[0], tf.shape(y_true)[0]), True)
-    anchors = tf.shape(mask)[0]
+    anchors, mask = anchors_and_mask(y_pred, mask)
     padding = [[0, 0], [0, top_k]]
-    teacher = tf.where(mask, tf.stop_gradient(similarities(y_true[:anchors], y_true, "cosine")), NEVER)
+    teacher = tf.where(with_own(mask), tf.stop_gradient(similarities(y_true[:anchors], y_true, "cosine")), NEVER)
     best, order = tf.math.top_k(tf.pad(teacher, padding, constant_values=NEVER), top_k)
     listed = best > NEVER / 2
     student = tf.pad(similarities(y_pred[:anchors], tf.stop_gradient(y_true), "cosine"), padding)
@@ -51,7 +59,7 @@ def csd(
     log_p = tf.nn.log_softmax(tf.where(listed, best / teacher_temperature, NEVER))
     log_q = tf.nn.log_softmax(tf.where(listed, chosen / student_temperature, NEVER))
     divergence = masked_sum(tf.exp(log_p) * (log_p - log_q), listed, axis=1)
-    return masked_mean(divergence, tf.reduce_any(listed, axis=1))
+    return masked_mean(divergence, tf.reduce_any(mask, axis=1))
 
 
 @keras.saving.register_keras_serializable(package="kdistill")

@@ -27,7 +27,8 @@ def darkrank(
     its scores: each place is a softmax over the rows of the list not yet placed. "hard" is the negative log-probability
     of the teacher's order under the student's scores, "soft" the KL divergence between the two distributions over all
     orders. Chen, Wang, Zhang, "DarkRank" (AAAI 2018), equations 5 to 8; alpha 3, beta 3 and lists of 4 are theirs. The
-    list here is the nearest rows of the batch.
+    list here is the nearest of the rows given. The equations speak of a query and a list of candidates, wherever these
+    come from, so past rows of a bank may be candidates; theirs come from the batch.
 
     Args:
         y_true: [N, Dt], the teacher's rows.

@@ -17,6 +17,7 @@ from kdistill.losses.pairwise_logistic import PairwiseLogistic
 from kdistill.losses.pkt import PKT
 from kdistill.losses.regression import Regression
 from kdistill.losses.rkd import RKD, RKDDistance
+from kdistill.losses.seed import SEED
 from kdistill.losses.similarity_preserving import SimilarityPreserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking
 from kdistill.losses.triplet import TripletSemiHard
@@ -33,6 +34,7 @@ _CLASSES: tuple[type[DistillationLoss], ...] = (
     SimilarityPreserving,
     DarkRank,
     CSD,
+    SEED,
     RAML,
     Contrastive,
     TripletSemiHard,

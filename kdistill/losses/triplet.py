@@ -18,18 +18,19 @@ def triplet_semihard(
 
     n is the nearest row of another class that is farther than p; where none is, the farthest one. Schroff et al.,
     "FaceNet" (CVPR 2015), section 3.2, on Euclidean distances (theirs are squared). Pairs whose anchor sees no other
-    class do not count. Negatives are found by sorting, so nothing is cubic in the batch.
+    class do not count. Negatives are found by sorting, so nothing is cubic in the batch. With past rows behind those of
+    the batch, positives and negatives come from these too: the cross-batch memory of Wang et al. (CVPR 2020).
 
     Args:
-        y_true: int [B], class labels.
-        y_pred: [B, Ds], the student's rows, meant to be of unit norm.
-        mask: bool [B, B], pairs that may be used; None for all.
+        y_true: int [N], class labels.
+        y_pred: [N, Ds], the student's rows, meant to be of unit norm.
+        mask: bool [A, N], pairs that may be used, with the first A rows as anchors; None for all.
         margin: by how much farther a negative should be.
     """
-    _, mask = anchors_and_mask(y_pred, mask)
+    anchors, mask = anchors_and_mask(y_pred, mask)
     labels = tf.reshape(y_true, [-1])
-    same = labels[:, None] == labels[None, :]
-    distances = safe_sqrt(squared_distances(y_pred, y_pred))
+    same = labels[:anchors, None] == labels[None, :]
+    distances = safe_sqrt(squared_distances(y_pred[:anchors], y_pred))
     negative_distances = tf.where(mask & ~same, distances, _FAR)
     nearest_first = tf.sort(negative_distances, axis=1)
     # How many negatives are not farther than p: the next one is semi-hard, unless all are nearer.

@@ -14,7 +14,7 @@ from kdistill.errors import ArgumentError
 from kdistill.facts.joint_space import JOINT_SPACES
 from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
-from kdistill.layers.numbers import is_count, numbers_of
+from kdistill.layers.numbers import is_count, numbers_of, numbers_of_labels
 from kdistill.layers.pairs import pair_mask
 from kdistill.training.batches import as_labels, as_vectors, check_arrays, parts_of
 from kdistill.training.distribution import gather_rows
@@ -68,7 +68,8 @@ class Distiller(keras.Model):
             student: uint8 or float [B, H, W, 3] -> float32 [B, Ds].
             interpolation: makes the M mixtures; None trains on the original rows only. Labels cannot be mixed.
             bank: keeps past rows of the training as more to rank against, for losses that rank over the joint space
-                (`joint`); None keeps none.
+                (`joint`) or take past rows without mixtures (`banks`); None keeps none. With labels as targets it needs
+                ids, since two images may have the same label.
             anchors: the rows that rank: "originals", "mixtures" or "both".
             rank_against: the rows that are ranked: "originals", "mixtures" or "both".
             rank_parents: whether a mixture and its own two parents may be ranked against each other.
@@ -105,15 +106,16 @@ class Distiller(keras.Model):
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.built = True
 
-    def build_joint_space(self, teacher_dim: int) -> None:
+    def build_joint_space(self, teacher_dim: int | None) -> None:
         """Creates the weights of interpolation and bank, which otherwise come with the first batch.
 
         Needed in a strategy's scope: a replica's step must not create variables.
 
         Args:
-            teacher_dim: Dt.
+            teacher_dim: Dt; None where the targets are labels.
         """
-        shapes = (None, self.projection_dim or self.student.output_shape[-1]), (None, teacher_dim)
+        targets = (None,) if teacher_dim is None else (None, teacher_dim)
+        shapes = (None, self.projection_dim or self.student.output_shape[-1]), targets
         for part in (self.interpolation, self.bank):
             if part is not None and not part.built:
                 part.build(shapes)
@@ -160,6 +162,8 @@ class Distiller(keras.Model):
             raise ArgumentError(
                 f"{ranking_loss.name} learns from class labels, which cannot be mixed; leave out mixtures"
             )
+        if self.interpolation is not None and self.bank is not None and getattr(ranking_loss, "banks", False):
+            raise ArgumentError(f"{ranking_loss.name} ranks past rows but no mixtures; leave out mixtures or the bank")
         if steps_per_execution is not None and not is_count(steps_per_execution):
             raise ArgumentError(f"steps_per_execution must be a whole number above 0; it is {steps_per_execution!r}")
         self.run_options = RunOptions(bool(run_eagerly), int(steps_per_execution or 1), jit_compile)
@@ -240,7 +244,7 @@ class Distiller(keras.Model):
             ids: integers [B], the numbers of the images; None takes equal vectors for the same image.
 
         Raises:
-            ArgumentError: targets that the loss cannot learn from.
+            ArgumentError: targets that the loss cannot learn from, or labels without ids where a bank takes part.
         """
         targets = self._checked(tf.convert_to_tensor(targets))
         embeddings = tf.cast(embeddings, tf.float32)
@@ -248,9 +252,14 @@ class Distiller(keras.Model):
             embeddings = self.projection(embeddings)
         joint = getattr(self.ranking_loss, "joint", False)
         shared = self.joint_space == "global"
-        bank = self.bank if joint and training else None
+        bank = self.bank if self._takes_bank() and training else None
         everywhere: tuple[tf.Tensor, ...] = (embeddings, targets)
         if bank is not None:
+            if ids is None and getattr(self.ranking_loss, "needs_labels", False):
+                raise ArgumentError(
+                    f"{self.ranking_loss.name} learns from labels, by which a bank cannot tell one image from another; "
+                    "give (labels, ids) as targets, or leave out the bank"
+                )
             everywhere += (numbers_of(targets) if ids is None else tf.cast(tf.reshape(ids, [-1]), tf.int64),)
         own = everywhere
         if shared or bank is not None:
@@ -261,7 +270,7 @@ class Distiller(keras.Model):
         rows, answers, parents = embeddings, targets, tf.zeros((0, 2), tf.int32)
         if self.interpolation is not None:
             rows, answers, parents = self.interpolation((embeddings, targets), shared=shared, evaluating=not training)
-        if not joint:
+        if not joint and bank is None:
             # Ours give the mean themselves; Keras 2 refuses to take it under a strategy.
             ours = isinstance(self.ranking_loss, losses.DistillationLoss)
             return self.ranking_loss.call(answers, rows) if ours else tf.reduce_mean(self.ranking_loss(answers, rows))
@@ -273,23 +282,33 @@ class Distiller(keras.Model):
         mask = pair_mask(
             parents,
             tf.shape(embeddings)[0],
-            anchors=self.anchors,
-            gallery=self.rank_against,
+            # Which of originals and mixtures rank and are ranked: only joint losses have both.
+            anchors=self.anchors if joint else "originals",
+            gallery=self.rank_against if joint else "both",
             rank_parents=self.rank_parents,
             bank=fresh,
         )
         return self.ranking_loss.call(answers, rows, mask=mask)
 
+    def _takes_bank(self) -> bool:
+        """Says whether there is a bank whose rows the loss takes."""
+        return self.bank is not None and any(getattr(self.ranking_loss, name, False) for name in ("joint", "banks"))
+
     def _checked(self, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the targets as the loss takes them: vectors as float32, labels as they are."""
+        """Returns the targets as the loss takes them: vectors as float32, labels as they are or as numbers."""
         name = getattr(self.ranking_loss, "name", None) or "the loss"
-        if getattr(self.ranking_loss, "joint", False) or self.interpolation is not None:
+        if getattr(self.ranking_loss, "needs_labels", False):
+            targets = as_labels(targets, name)
+            if not self._takes_bank():
+                return targets
+            with tf.init_scope():
+                self.build_joint_space(None)
+            return numbers_of_labels(targets)
+        if getattr(self.ranking_loss, "joint", False) or self.interpolation is not None or self._takes_bank():
             targets = as_vectors(targets, name)
             with tf.init_scope():  # also inside a loop in a graph, where no variable can be created
                 self.build_joint_space(int(targets.shape[-1]))
             return targets
-        if getattr(self.ranking_loss, "needs_labels", False):
-            return as_labels(targets, name)
         return tf.cast(targets, tf.float32) if targets.dtype.is_floating else targets
 
     def batch_loss(self, data: Any) -> tf.Tensor:

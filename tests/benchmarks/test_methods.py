@@ -16,7 +16,7 @@ import tensorflow as tf
 from benchmarks.methods import data as methods_data
 from benchmarks.methods import train as methods_train
 from benchmarks.methods.__main__ import restart_command, run_plan
-from benchmarks.methods.plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings
+from benchmarks.methods.plan import METHODS, REFERENCES, Plan, Run, choose, chosen_settings, rate_beyond
 from benchmarks.methods.report import figures_of, markdown_table
 from benchmarks.methods.results import Results
 from kdistill import losses
@@ -59,9 +59,10 @@ def test_the_smoke_form_writes_csv_table_picture_and_figures(tmp_path):
     assert figures["margin_rival_8"] == pytest.approx(figures["map_softmax_ranking_8"] - figures["map_regression_8"])
     assert all(0 <= value <= 1 for name, value in figures.items() if name.startswith("map_"))
     rows = list(csv.DictReader((tmp_path / "methods_generated.csv").read_text().splitlines()))
-    # Two references, three strengths of two methods, and one test of each.
-    assert len(rows) == 2 + 2 * 3 + 2
-    assert {row["judged_on"] for row in rows[2:8]} == {"validation"}
+    # Two references, three strengths of two methods at one rate and at another one, and one test of each.
+    assert len(rows) == 2 + 2 * 6 + 2
+    assert {row["judged_on"] for row in rows[2:14]} == {"validation"}
+    assert {chosen["trials"] for chosen in content["chosen"].values()} == {6}
     assert "| regression |" in (tmp_path / "methods_generated.md").read_text()
     with PIL.Image.open(tmp_path / "methods_generated.png") as picture:
         assert picture.width > 500
@@ -69,13 +70,15 @@ def test_the_smoke_form_writes_csv_table_picture_and_figures(tmp_path):
 
 def test_every_method_has_a_grid_of_equal_size_whose_options_its_loss_takes():
     plan = small_plan(methods=tuple(METHODS))
-    assert {len(plan.trials(name)) for name in METHODS} == {6}
+    assert {len(plan.grid(name)) for name in METHODS} == {6}
     for method in METHODS.values():
         assert len(set(method.strengths)) == 3
         for strength in method.strengths:
             loss = losses.get(method.loss, **parse_loss_options(strength.options))
             assert method.mixing <= loss.joint
-            assert loss.needs_labels == (method.kind == "supervised")
+            assert method.bank <= (loss.joint or loss.banks)
+            assert method.whole_gallery <= (loss.banks and loss.needs_equal_dims)
+            assert loss.needs_labels == (method.kind == "supervised") == (method.images_a_class == 4)
 
 
 def test_every_loss_of_the_library_is_compared():
@@ -84,8 +87,8 @@ def test_every_loss_of_the_library_is_compared():
 
 def test_choosing_uses_validation_images_and_seeds_of_its_own():
     plan = small_plan(choice_seeds=2)
-    trials = [run for name in plan.methods for trial in plan.trials(name) for run in trial]
-    tests = [run for name in plan.methods for run in plan.tests(plan.trials(name)[0][0])]
+    trials = [run for name in plan.methods for trial in plan.grid(name) for run in trial]
+    tests = [run for name in plan.methods for run in plan.tests(plan.grid(name)[0][0])]
     assert {run.judged_on for run in trials} == {"validation"}
     assert {run.judged_on for run in tests} == {"test"}
     assert not {run.seed for run in trials} & {run.seed for run in tests}
@@ -97,7 +100,9 @@ def test_supervised_methods_are_tested_on_all_images_too():
     assert plan.budgets_of("contrastive") == [4, 8, 16]
 
 
-@pytest.mark.parametrize("changes", [{"methods": ("nothing",)}, {"budgets": (17,)}, {"budgets": ()}, {"seeds": 0}])
+@pytest.mark.parametrize(
+    "changes", [{"methods": ("nothing",)}, {"budgets": (17,)}, {"budgets": ()}, {"seeds": 0}, {"further_trials": -1}]
+)
 def test_a_plan_that_cannot_be_is_refused(changes):
     with pytest.raises(ArgumentError):
         small_plan(**changes)
@@ -111,6 +116,50 @@ def test_the_highest_mean_is_chosen_and_a_diverged_trial_is_not():
     assert (run.learning_rate, mean) == (2e-4, pytest.approx(0.655))
     with pytest.raises(KdistillError, match="diverged"):
         choose(trials, dict.fromkeys(maps, math.nan))
+
+
+@pytest.mark.parametrize(
+    ("best", "cap", "tried"),
+    [
+        (2e-4, 9, []),
+        (4e-4, 9, [8e-4]),
+        (1e-4, 9, [5e-5]),
+        (8e-4, 9, [8e-4, 16e-4]),
+        (1e-5, 9, [5e-5, 2.5e-5, 1.25e-5]),
+        (1.0, 9, [8e-4, 16e-4, 32e-4]),
+        (1.0, 8, [8e-4, 16e-4]),
+        (1.0, 2, []),
+        (1.0, 0, []),
+    ],
+)
+def test_trials_go_on_while_the_best_rate_is_the_largest_or_the_smallest(best, cap, tried):
+    plan = small_plan(methods=("pkt",), learning_rates=(1e-4, 2e-4, 4e-4), further_trials=cap, choice_seeds=2)
+    maps = {}
+
+    def run_all(trials):
+        for run in (run for trial in trials for run in trial if run not in maps):
+            # The nearer to the best rate, the better; the last strength is the best one.
+            maps[run] = 0.5 - 0.01 * abs(math.log(run.learning_rate / best)) + 1e-4 * (run.weight > 100)
+
+    while any(run not in maps for trial in plan.trials("pkt", maps) for run in trial):
+        before = len(maps)
+        run_all(plan.trials("pkt", maps))
+        assert len(maps) > before
+    rates = [trial[0].learning_rate for trial in plan.trials("pkt", maps)]
+    assert rates == pytest.approx([rate for rate in (1e-4, 2e-4, 4e-4, *tried) for _ in range(3)])
+    chosen, _ = chosen_settings(plan, maps)["pkt"]
+    assert chosen.learning_rate == min(rates, key=lambda rate: abs(math.log(rate / best)))
+    assert len(maps) == 2 * (9 + 3 * len(tried))
+    assert plan.size(maps) == len(plan.references()) + len(maps) + 4
+
+
+def test_one_rate_is_both_ends_and_rates_at_which_all_diverge_were_too_high():
+    trials = [[Run("pkt", 4, 0, "validation", rate)] for rate in (1e-3, 2e-3)]
+    (low,), (high,) = trials
+    assert rate_beyond(trials[:1], {low: 0.5}) == 2e-3
+    assert rate_beyond(trials, {low: 0.5, high: 0.4}) == 5e-4
+    assert rate_beyond(trials, {low: math.nan, high: math.nan}) == 5e-4
+    assert rate_beyond(trials, {low: 0.5, high: math.nan}) == 5e-4
 
 
 def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
@@ -133,12 +182,12 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
     assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1])
     assert len(ran) == 9
     assert not set(ran) & set(again)
-    assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size()
+    assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size(results.maps)
     assert run_plan(plan, results_in(tmp_path), None)
     tests = [run for run in again if run.judged_on == "test" and run.method in METHODS]
     assert {(run.learning_rate, run.options) for run in tests if run.method == "contrastive"} == {(1e-3, "margin=1")}
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
-    assert len(rows) == plan.size()
+    assert len(rows) == plan.size(results.maps)
     assert all(None not in row and None not in row.values() for row in rows)
 
 
@@ -196,11 +245,11 @@ def test_figures_follow_their_formulas():
 
 def test_the_table_shows_unfinished_methods_as_missing():
     plan = small_plan()
-    finished = {run: score(run)["map"] for trial in plan.trials("softmax_ranking") for run in trial}
+    finished = {run: score(run)["map"] for trial in plan.grid("softmax_ranking") for run in trial}
     chosen, _ = chosen_settings(plan, finished)["softmax_ranking"]
     finished |= {run: 0.5 + 0.1 * run.seed for run in plan.tests(chosen) if run.budget == 4}
     table = markdown_table(plan, finished, "title")
-    assert "| softmax ranking, mixtures | 55.0 ± 7.1 | 0.001 | student_temperature=0.1 |" in table
+    assert "| softmax ranking, mixtures | 55.0 ± 7.1 | 0.001 | student_temperature=0.1 | 6+ |" in table
     assert "contrastive" not in table
 
 
@@ -231,6 +280,35 @@ def test_a_weighted_loss_is_the_loss_times_its_weight():
         assert float(weighted(answers, rows)) == pytest.approx(100 * float(loss(answers, rows)), rel=1e-5)
 
 
+@pytest.mark.parametrize("method", [method for method in METHODS.values() if losses.get(method.loss).banks])
+def test_rivals_that_rank_or_contrast_have_a_bank(method, generated):
+    settings = methods_train.settings_of(generated, Run(method.name, 12, 1, "test", 1e-3))
+    default = generated.settings.joint.bank_size
+    assert settings.joint.bank_size == default > 24
+    few = dataclasses.replace(generated, settings=generated.settings.changed(bank_size=16))
+    settings = methods_train.settings_of(few, Run(method.name, 12, 1, "test", 1e-3))
+    # Where a loss compares with teacher vectors alone, there is room for two passes over the images.
+    assert settings.joint.bank_size == (24 if method.name in ("csd", "seed") else 16)
+
+
+def test_supervised_methods_see_several_images_a_class(generated):
+    views, rows = methods_train.shared_views(generated, 16, 2, 4)
+    assert views.shape == (2, 4, 16, 16, 3)
+    assert all(len(set(batch)) == 1 for batch in generated.pool.labels[rows])
+    _, others = methods_train.shared_views(generated, 16, 2, 1)
+    assert any(len(set(batch)) > 1 for batch in generated.pool.labels[others])
+
+
+@pytest.mark.parametrize("name", ["contrastive", "seed"])
+def test_past_rows_take_part_in_the_training_of_rivals(name, generated, monkeypatch):
+    students = []
+    for bank in (True, False):
+        monkeypatch.setitem(METHODS, name, dataclasses.replace(METHODS[name], bank=bank))
+        students.append(methods_train.train(generated, Run(name, 8, 0, "test", 1e-3)))
+    embeddings = [student(generated.test.pixels).numpy() for student in students]
+    assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-6
+
+
 def test_equal_runs_give_equal_results_and_labels_train_too(generated):
     run = Run("contrastive", 8, 0, "test", 1e-3, "margin=0.7")
     first, second = (methods_train.execute(generated, run) for _ in range(2))
@@ -248,7 +326,8 @@ def test_setups_change_with_what_a_method_depends_on(generated):
     assert not changed(seed=5, learning_rate=1.0, loss="pkt", data_dir="elsewhere")
     assert changed(steps=3) == {*METHODS, *REFERENCES}
     assert changed(mixing_alpha=0.9) == mixing
-    assert changed(bank_size=64) == {*mixing, "softmax_ranking_unmixed"}
+    banks = {*mixing, "softmax_ranking_unmixed", "darkrank", "csd", "seed", "contrastive", "triplet_semihard"}
+    assert changed(bank_size=64) == banks
     moved = dataclasses.replace(generated, pool=generated.validation)
     assert moved.setup() != generated.setup()
 

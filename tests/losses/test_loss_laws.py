@@ -14,7 +14,7 @@ JOINT = [name for name in losses.names() if losses.get(name).joint]
 ROTATION_FREE = [name for name in FROM_TEACHER if not losses.get(name).needs_equal_dims]
 SCALE_FREE = [name for name in FROM_TEACHER if name != "similarity_preserving"]
 EQUAL_TEMPERATURES = {"teacher_temperature": 0.2, "student_temperature": 0.2}
-MATCHING = {"softmax_ranking": EQUAL_TEMPERATURES, "csd": EQUAL_TEMPERATURES, "darkrank": {"form": "soft"}}
+MATCHING = {name: EQUAL_TEMPERATURES for name in ("softmax_ranking", "csd", "seed")} | {"darkrank": {"form": "soft"}}
 LEAST_WHEN_MATCHED = [name for name in FROM_TEACHER if name not in ("list_mle", "pairwise_logistic")]
 
 seeds = st.integers(0, 2**32 - 1)

@@ -23,11 +23,12 @@ NEEDS = {
     "rkd": set(),
     "pkt": set(),
     "similarity_preserving": set(),
-    "darkrank": set(),
-    "csd": {"needs_equal_dims"},
+    "darkrank": {"banks"},
+    "csd": {"banks", "needs_equal_dims"},
+    "seed": {"banks", "needs_equal_dims"},
     "raml": {"needs_equal_dims"},
-    "contrastive": {"needs_labels"},
-    "triplet_semihard": {"needs_labels"},
+    "contrastive": {"banks", "needs_labels"},
+    "triplet_semihard": {"banks", "needs_labels"},
 }
 
 
@@ -36,7 +37,7 @@ def targets(loss):
 
 
 def test_every_name_gives_a_loss_that_says_what_it_needs():
-    attributes = ("joint", "needs_labels", "needs_equal_dims")
+    attributes = ("joint", "banks", "needs_labels", "needs_equal_dims")
     assert {
         name: {attribute for attribute in attributes if getattr(losses.get(name), attribute)} for name in losses.names()
     } == NEEDS
@@ -96,6 +97,7 @@ print(json.dumps(values))
         ("darkrank", {"beta": 0.5}, "at least 1"),
         ("darkrank", {"form": "soft", "top_k": 8}, "at most 6"),
         ("csd", {"top_k": 1}, "at least 2"),
+        ("seed", {"teacher_temperature": 0}, "must be above 0"),
         ("contrastive", {"margin": -1.0}, "must be above 0"),
         ("gram", {"similarity": 1}, "similarity takes a word; 1 was given"),
         ("regression", {"normalise": "no"}, "normalise takes true or false; 'no' was given"),

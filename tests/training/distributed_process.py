@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kdistill import students
+from kdistill import losses, students
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation, SynchronisedBatchNormalization
 from kdistill.training.distiller import Distiller
@@ -28,6 +28,7 @@ CASES = {
     "bank": ({"mixtures": 6, "bank": 20}, "softmax_ranking", TEACHER),
     "rival": ({"projection_dim": 5}, "regression", TEACHER),
     "labels": ({}, "contrastive", LABELS),
+    "labels with a bank": ({"bank": 20}, "contrastive", LABELS),
 }
 
 
@@ -41,7 +42,7 @@ def distiller_of(student, loss, joint_space, mixtures=0, bank=0, projection_dim=
         projection_dim=projection_dim,
         joint_space=joint_space,
     )
-    distiller.build_joint_space(TEACHER.shape[-1])
+    distiller.build_joint_space(None if losses.get(loss).needs_labels else TEACHER.shape[-1])
     distiller.compile(keras.optimizers.SGD(0.05), loss=loss)
     distiller.optimizer.build(distiller.trainable_variables)
     return distiller
