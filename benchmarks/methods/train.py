@@ -12,7 +12,6 @@ from benchmarks.methods.plan import METHODS, REFERENCES, Run
 from kdistill import losses, students
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
-from kdistill.layers import EmbeddingBank
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
 from kdistill.stages.models import start_student
@@ -108,8 +107,6 @@ def train(problem: Problem, run: Run) -> keras.Model:
     )
     loss = loss_of(settings)
     distiller = build_distiller(settings, student, problem.pool.teacher.shape[1])
-    if getattr(loss, "banks", False) and settings.joint.bank_size:
-        distiller.bank = EmbeddingBank(settings.joint.bank_size)
     distiller.compile(optimizer_of(settings.training), loss=WeightedLoss(loss, run.weight))
     views, rows = shared_views(problem, run.budget, run.seed, METHODS[run.method].images_a_class)
     targets: Any = problem.pool.teacher[rows]

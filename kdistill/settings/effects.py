@@ -178,8 +178,11 @@ def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, 
         return
     loss = LOSSES.get(training.loss)
     if (loss is None or not loss.joint) and not (has_assistant(settings) and trains_whole(settings)):
-        why = f"with --loss={training.loss}, which ranks only the rows of the batch"
-        yield everything, "loss", why
+        if loss is not None and loss.banks:
+            rest = tuple(name for name in everything if name != "bank_size")
+            yield rest, "loss", f"with --loss={training.loss}, which ranks past rows but no mixtures"
+        else:
+            yield everything, "loss", f"with --loss={training.loss}, which ranks only the rows of the batch"
         return
     if not joint.mixtures:
         yield _MIXING, "mixtures", ""

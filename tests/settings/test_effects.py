@@ -86,6 +86,7 @@ def test_what_has_no_effect_names_both(values, name, cause):
         ({"teacher_answers": "pairs", "assistant_backbone": "small_cnn"}, "loss"),
         ({"backbone": "mobilenet_v2"}, "alpha"),
         ({"loss": "gram"}, "bank_size"),
+        ({"loss": "csd"}, "bank_size"),
         ({"loss": "rkd", "assistant_backbone": "small_cnn"}, "mixtures"),
         ({"assistant_backbone": "small_cnn"}, "assistant_truth"),
         ({"target_flops": 0.5}, "shrink_from"),

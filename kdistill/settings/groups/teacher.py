@@ -32,7 +32,7 @@ class TeacherSettings:
     )
     teacher_output: str | None = setting(
         None,
-        "Output of a model teacher that counts, by name (SIGNATURE:NAME where there are several signatures); without it "
+        "Output of a model teacher that counts, by name (SIGNATURE:NAME where there are several signatures); else "
         "the only one, else the first of embedding, image_embeds, pooler_output, last_hidden_state.",
     )
     teacher_pooling: Literal["auto", "cls", "mean"] = setting(

@@ -46,11 +46,12 @@ def build_distiller(
             "quantisation": settings.training.hash_quantisation,
             "seed": settings.run.small_seed,
         }
+    takes_past_rows = ranks_jointly or getattr(loss, "banks", False)
     unequal = getattr(loss, "needs_equal_dims", False) and teacher_dim != students.embedding_dim(student)
     return kind(
         student,
         interpolation=interpolation,
-        bank=EmbeddingBank(joint.bank_size) if ranks_jointly and joint.bank_size else None,
+        bank=EmbeddingBank(joint.bank_size) if takes_past_rows and joint.bank_size else None,
         anchors=joint.anchors,
         rank_against=joint.rank_against,
         rank_parents=joint.rank_parents,
