@@ -16,7 +16,7 @@ from typing import Any
 
 from kdistill.errors import KdistillError
 from kdistill.files.whole import write_whole
-from kdistill.stages.record import read_entries
+from kdistill.stages.entries import read_entries
 from kdistill.teachers import Ledger
 
 _POLL_SECONDS = 0.01

@@ -2,6 +2,7 @@
 
 Converters go wrong in silence: inputs that nobody asked for, an output of another name or shape, weights that went
 astray. The quality gate judges files by retrieval on the run's images; here it is whether they are the student at all.
+One file and long, since the formats share what is promised of them.
 """
 
 from pathlib import Path

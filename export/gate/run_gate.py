@@ -28,8 +28,8 @@ from kdistill.files.archives import load_arrays
 from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
+from kdistill.stages.entries import changing, check_read, settings_of
 from kdistill.stages.models import read_images
-from kdistill.stages.record import changing, check_read, settings_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.workdir import Workdir
 

@@ -7,8 +7,8 @@ import numpy as np
 from export.web.pictures import rows_of
 from export.web.site import write_site
 from kdistill.errors import KdistillError
+from kdistill.stages.entries import check_read, settings_of
 from kdistill.stages.judging.evaluate import load_student
-from kdistill.stages.record import check_read, settings_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.workdir import Workdir
 

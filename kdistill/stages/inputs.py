@@ -17,7 +17,7 @@ from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
 from kdistill.settings.effects import chooses, teacher_kind, without_effect
 from kdistill.stages.sources import data_of
-from kdistill.teachers.providers.processor_config import configurations
+from kdistill.teachers.providers.beside import configurations
 
 _FOLDER = "record"  # in the work folder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from hostile_case import Cases, sparse
 
 from export.retriever.sidecar import read_sidecar, sidecar_path
-from kdistill.stages.record import read_entries
+from kdistill.stages.entries import read_entries
 from kdistill.stages.workdir import Workdir
 
 CASES = Cases()

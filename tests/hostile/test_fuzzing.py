@@ -21,7 +21,7 @@ from kdistill.data.revisited import revisited_data
 from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays
 from kdistill.files.restricted_pickle import load_plain
-from kdistill.stages.record import settings_of
+from kdistill.stages.entries import settings_of
 from kdistill.teachers import Ledger, open_teacher
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -21,7 +21,8 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
 from kdistill.stages import inputs, record
-from kdistill.stages.record import Record, settings_of
+from kdistill.stages.entries import settings_of
+from kdistill.stages.record import Record
 from kdistill.stages.runner import run_stages
 from kdistill.stages.stage import Registry, Result, Stage
 from kdistill.stages.workdir import Workdir

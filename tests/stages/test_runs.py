@@ -23,7 +23,7 @@ import main
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
 from kdistill.stages import inputs
-from kdistill.stages.record import settings_of
+from kdistill.stages.entries import settings_of
 from kdistill.stages.runner import run_stages
 from kdistill.stages.stage import Registry
 from kdistill.stages.workdir import Workdir

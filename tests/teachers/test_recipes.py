@@ -12,9 +12,10 @@ import pytest
 from kdistill.data import Image
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.image_model import ImageInput, ImageModel
+from kdistill.teachers.providers.beside import find_configuration
 from kdistill.teachers.providers.model import ModelTeacher
 from kdistill.teachers.providers.preprocessing import choose_view, stated_recipe
-from kdistill.teachers.providers.processor_config import find_configuration, read_recipe
+from kdistill.teachers.providers.processor_config import read_recipe
 from kdistill.teachers.providers.recipe import centre_crop, clip_recipe
 
 SHAPES = [(37, 53), (53, 37), (40, 40), (24, 24), (24, 25), (9, 31), (61, 20), (12, 12), (23, 24)]

@@ -15,8 +15,9 @@ from kdistill.runtimes.folders import model_in
 from kdistill.runtimes.image_model import Choice, ImageModel, in_batches
 from kdistill.runtimes.opening import open_image_model
 from kdistill.teachers.providers import fingerprint
+from kdistill.teachers.providers.beside import declared_side, find_configuration
 from kdistill.teachers.providers.preprocessing import choose_view, stated_recipe
-from kdistill.teachers.providers.processor_config import declared_side, find_configuration, read_recipe
+from kdistill.teachers.providers.processor_config import read_recipe
 from kdistill.teachers.providers.recipe import Recipe
 
 _TOGETHER = 8

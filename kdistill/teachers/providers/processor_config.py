@@ -14,13 +14,11 @@ import PIL.Image
 
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
-from kdistill.runtimes.folders import model_in
 from kdistill.teachers.providers.processors import PROCESSORS, Processor
 from kdistill.teachers.providers.recipe import Recipe
 
-NAMES = ("preprocessor_config.json", "processor_config.json")
 _MAX_BYTES = 2**20
-_MAX_SIDE = 2**14
+MAX_SIDE = 2**14
 
 _WHOLE_FROM = 384
 """From this side on processors with `crop_pct` squash the image and cut nothing."""
@@ -37,62 +35,13 @@ _HARMLESS = {
 """Keys that change no number of ours: images are RGB, and the model's own shape says how they lie."""
 
 
-def find_configuration(model: Path) -> Path | None:
-    """Returns the configuration of a model's file or folder: beside it (in it, for a folder) or one folder up.
-
-    A `processor_config.json` that says nothing of images is none.
-    """
-    for folder in _near(model):
-        for name in NAMES:
-            path = folder / name
-            if path.is_file() and (name == NAMES[0] or _speaks_of_images(path)):
-                return path
-    return None
-
-
-def declared_side(model: Path) -> int | None:
-    """Returns `image_size` of the `config.json` beside a model or one folder up, or that of its `vision_config`.
-
-    None where there is no such file, or none that says so.
-    """
-    for folder in _near(model):
-        try:
-            config = _load(folder / "config.json")
-        except KdistillError:
-            continue
-        for part in (config, config.get("vision_config") if isinstance(config, dict) else None):
-            side = part.get("image_size") if isinstance(part, dict) else None
-            if isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _MAX_SIDE:
-                return side
-    return None
-
-
-def configurations(path: Path, scaling: str) -> list[Path]:
-    """Returns the files besides a model's own that decide how it is shown photos, as far as they are there.
-
-    Args:
-        path: of the model's file or folder.
-        scaling: as `--teacher_scaling` takes it.
-    """
-    model = model_in(path, str(path))
-    beside = find_configuration(model)
-    found = [Path(scaling)] if scaling.lower().endswith(".json") else []
-    found += [] if beside is None else [beside]
-    return [file for file in (*found, *(folder / "config.json" for folder in _near(model))) if file.is_file()]
-
-
-def _near(model: Path) -> tuple[Path, Path]:
-    near = model.absolute() if model.is_dir() else model.absolute().parent
-    return near, near.parent
-
-
 def read_recipe(path: Path) -> Recipe:
     """Returns the recipe that a JSON file asks for, at its top or under `image_processor`.
 
     Raises:
         KdistillError: missing, no JSON, a value that makes no sense, or a step that is not done here.
     """
-    config = _load(path)
+    config = load_json(path)
     if isinstance(config, dict) and "image_processor" in config:
         config = config["image_processor"]
     if not isinstance(config, dict):
@@ -100,19 +49,12 @@ def read_recipe(path: Path) -> Recipe:
     return _Reader(path, config).recipe()
 
 
-def _load(path: Path) -> Any:
+def load_json(path: Path) -> Any:
+    """Returns what a JSON file holds; raises KdistillError where it is missing, too large or no JSON."""
     try:
         return json.loads(read_bounded(path, _MAX_BYTES))
     except (ValueError, RecursionError) as error:
         raise KdistillError(f"{path} cannot be read as JSON: {error}") from error
-
-
-def _speaks_of_images(path: Path) -> bool:
-    try:
-        config = _load(path)
-    except KdistillError:
-        return True  # whoever reads it tells what is wrong
-    return not isinstance(config, dict) or "image_processor" in config
 
 
 class _Reader:
@@ -233,8 +175,8 @@ class _Reader:
         return None if value is None else float(value)
 
     def _side(self, key: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_SIDE:
-            raise self._wrong(key, value, f"pixels from 1 to {_MAX_SIDE}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIDE:
+            raise self._wrong(key, value, f"pixels from 1 to {MAX_SIDE}")
         return value
 
     def _flag(self, key: str, default: bool) -> bool:
