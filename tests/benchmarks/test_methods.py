@@ -309,6 +309,7 @@ def test_past_rows_take_part_in_the_training_of_rivals(name, generated, monkeypa
     assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-6
 
 
+@pytest.mark.long
 def test_equal_runs_give_equal_results_and_labels_train_too(generated):
     run = Run("contrastive", 8, 0, "test", 1e-3, "margin=0.7")
     first, second = (methods_train.execute(generated, run) for _ in range(2))

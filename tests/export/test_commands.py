@@ -21,6 +21,8 @@ from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:

@@ -21,6 +21,8 @@ from kdistill.evaluation import embed_images
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.runtimes.embedders import embed_pixels, open_embedder
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 EYE = np.eye(4, dtype=np.float32)
 NAMES = list("abcd")
 

@@ -15,6 +15,8 @@ from export.retriever import Retriever
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 
 def spoil(path) -> None:
     """Scales half of the largest constant's bytes away: a file that loads and is wrong."""

@@ -13,6 +13,8 @@ import pytest
 from kdistill.teachers import Ledger
 from kdistill.teachers.ledger.transfer import verify
 
+pytestmark = pytest.mark.long
+
 KILLS, BATCH = 100, 3
 
 

@@ -10,6 +10,8 @@ from kdistill.data import Image
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import open_teacher
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 SIDE = 6
 WEIGHTS = np.random.default_rng(3).normal(size=(3, 5)).astype(np.float32)
 IMAGES = [Image(str(n), array=np.random.default_rng(n).integers(0, 256, (SIDE, SIDE, 3), np.uint8)) for n in range(11)]

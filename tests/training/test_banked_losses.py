@@ -11,6 +11,8 @@ from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.layers.numbers import numbers_of_labels
 from kdistill.training.distiller import Distiller
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 RNG = np.random.default_rng(5)
 BANKED = [name for name in losses.names() if losses.get(name).banks]
 LABELLED = [name for name in BANKED if losses.get(name).needs_labels]

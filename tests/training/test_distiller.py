@@ -53,6 +53,8 @@ def test_fit_teaches_the_student_to_rank(shapes):
     assert after > before + 0.2
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_same_seed_same_student(shapes):
     pixels, _, teacher = shapes
     results = []
@@ -104,6 +106,8 @@ def test_labels_as_targets(shapes):
     assert evaluate_leave_one_out(student(pixels).numpy(), labels).map > before + 0.1
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_mixed_precision_and_tiny_batches_stay_finite(shapes):
     pixels, _, teacher = shapes
     keras.mixed_precision.set_global_policy("mixed_float16")
@@ -121,6 +125,8 @@ def test_mixed_precision_and_tiny_batches_stay_finite(shapes):
         keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_xla_gives_the_same_loss(fresh):
     # In a process of its own: where operations were made deterministic, Keras compiles nothing.
     code = (
@@ -249,6 +255,8 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(shapes, tmp_pa
     assert all(np.isfinite(weight).all() for weight in distiller.student.get_weights())
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_distiller_survives_saving_and_a_fresh_process(fresh, shapes, tmp_path):
     pixels, _, teacher = shapes
     distiller = _compiled(_student(), interpolation=JointSpaceInterpolation(8, alpha=0.7), bank=EmbeddingBank(10))

@@ -17,6 +17,8 @@ from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, StopOn
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
 
+pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (20, 16, 16, 3), np.uint8)
 TEACHER = RANDOM.normal(size=(20, 6)).astype(np.float32)

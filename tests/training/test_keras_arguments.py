@@ -103,6 +103,8 @@ def test_images_without_targets_are_refused():
         distiller_of(mixtures=0, bank=0).fit(PIXELS, verbose=0)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_evaluating_changes_nothing_and_gives_the_same_each_time():
     distiller, other = distiller_of(), distiller_of()
     fit(distiller, epochs=2)
@@ -143,6 +145,8 @@ def test_vectors_of_every_type_of_number_are_the_same_vectors(mixtures, bank):
         assert one == found[0]
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("bank", [0, 9])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64, np.float32, np.float64])
 def test_labels_of_every_type_with_and_without_a_bank(dtype, bank):
@@ -179,6 +183,8 @@ def test_a_keras_loss_without_a_mean_and_a_function_are_taken():
         )
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("kind", ["plain", "hash", "capacity"])
 def test_a_saved_distiller_goes_on_to_the_same_bits(kind, tmp_path):
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 20)
