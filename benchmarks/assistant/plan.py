@@ -85,6 +85,8 @@ class Sizes:
         short: steps in the parts `rivals` and `labels`.
         assistant_steps: of an assistant.
         rivals: keys of METHODS in the part `rivals`, beside the default.
+        rates: of assistants, in the part `mixing`.
+        trials: of each method in the part `rivals`, at most.
     """
 
     budgets: tuple[int, ...] = (66, 165, 330)
@@ -98,9 +100,11 @@ class Sizes:
     short: int = 300
     assistant_steps: int = 300
     rivals: tuple[str, ...] = RIVALS
+    rates: tuple[float, ...] = RATES
+    trials: int = 9
 
 
-SMOKE = Sizes((8,), (8,), 8, 1, 1, 8, Recipe(1e-3, 2), Recipe(1e-3, 2), 2, 2, ())
+SMOKE = Sizes((8,), (8,), 8, 1, 1, 8, Recipe(1e-3, 2), Recipe(1e-3, 2), 2, 2, (), RATES[:1], 1)
 """A minute's version."""
 
 
@@ -125,10 +129,10 @@ def untaught(problem: str, seeds: int, recipe: Recipe) -> list[Run]:
     return [assistant, *(dataclasses.replace(behind(assistant, recipe), seed=seed) for seed in range(seeds))]
 
 
-def mixing_choice(problem: str, budget: int) -> dict[str, list[Run]]:
+def mixing_choice(problem: str, budget: int, rates: tuple[float, ...]) -> dict[str, list[Run]]:
     """Returns the assistants with and without mixing at every rate, judged on the validation images."""
     return {
-        kind: [Run(problem, kind, ITSELF, budget, CHOICE_SEED, "validation", rate) for rate in RATES]
+        kind: [Run(problem, kind, ITSELF, budget, CHOICE_SEED, "validation", rate) for rate in rates]
         for kind in ("mixed", "unmixed")
     }
 
@@ -179,7 +183,7 @@ def wanted(part: str, maps: Mapping[Run, float], sizes: Sizes) -> Iterator[list[
     elif part == "lite2":
         yield headline("lite2", (sizes.largest,), sizes.seeds, sizes.at_128)
     elif part == "mixing":
-        grid = mixing_choice("grocery", sizes.mixing_budgets[0])
+        grid = mixing_choice("grocery", sizes.mixing_budgets[0], sizes.rates)
         yield [run for runs in grid.values() for run in runs]
         chosen = {kind: best(runs, maps) for kind, runs in grid.items()}
         sure = {kind: run for kind, run in chosen.items() if run is not None}
@@ -189,7 +193,7 @@ def wanted(part: str, maps: Mapping[Run, float], sizes: Sizes) -> Iterator[list[
                 yield mixing_tests(at, sizes.mixing_seeds)
     elif part == "rivals":
         for method in (DEFAULT, *sizes.rivals):
-            trials = rival_choice("grocery", method, sizes.choice_budget, sizes.short)
+            trials = rival_choice("grocery", method, sizes.choice_budget, sizes.short)[: sizes.trials]
             yield trials
             run = best(trials, maps)
             if run is not None:
