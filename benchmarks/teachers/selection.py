@@ -112,7 +112,7 @@ def main() -> None:
     """Parses the command line, measures, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", help="the folder that the flagfile's lists lie in")
-    parser.add_argument("--flagfile", default="configs/grocery.flags", help="all other settings")
+    parser.add_argument("--flagfile", default="configs/grocery_direct.flags", help="all other settings")
     parser.add_argument("--gallery_file", default="test.txt", help="the labelled images that are searched")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--budgets", default="80,160,330")
