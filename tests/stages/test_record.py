@@ -20,7 +20,7 @@ from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
-from kdistill.stages import inputs, record
+from kdistill.stages import entries, inputs, record
 from kdistill.stages.entries import settings_of
 from kdistill.stages.record import Record
 from kdistill.stages.runner import run_stages
@@ -109,8 +109,8 @@ def test_killed_between_any_two_writes_the_figures_are_of_the_stated_settings(ro
             # Whatever runs next, the record and what tells of it agree again.
             run(settings(root, work, steps=6), ["ask"])
             check_figures()
-            entries = record.read_entries(work).values()
-            assert figures(work) == {name: value for entry in entries for name, value in entry["figures"].items()}
+            found = entries.read_entries(work).values()
+            assert figures(work) == {name: value for entry in found for name, value in entry["figures"].items()}
     assert moment > 10
 
 
@@ -305,13 +305,13 @@ def test_a_command_of_export_waits_for_no_run_and_says_so(root, tmp_path, capsys
 def test_a_gallery_of_another_student_makes_no_retriever(root, tmp_path):
     work = tmp_path / "run"
     run(settings(root, work))
-    record.check_read(work, "evaluate", "student.keras")
+    entries.check_read(work, "evaluate", "student.keras")
     (work / "student.keras").write_text("another")
     with pytest.raises(KdistillError, match=r"'evaluate' of .* was run before student\.keras changed"):
-        record.check_read(work, "evaluate", "student.keras")
+        entries.check_read(work, "evaluate", "student.keras")
     run(settings(root, work), ["ask", "distill"], redo=True)
     with pytest.raises(KdistillError, match=r"the stage 'evaluate' of .* is not done"):
-        record.check_read(work, "evaluate", "student.keras")
+        entries.check_read(work, "evaluate", "student.keras")
 
 
 @pytest.mark.parametrize("command", ["verify", "retriever"])
