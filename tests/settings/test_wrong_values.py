@@ -1,5 +1,6 @@
 """Every setting at wrong values: exit status 2, one sentence that names it, nothing asked, no TensorFlow."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -23,6 +24,10 @@ WHOLE = ["--assistant_backbone=mobilenet_v2"]
 PAIRS = ["--teacher_answers=pairs", "--assistant_backbone=small_cnn", "--assistant_image_size=32"]
 TARGET = ["--target_flops=0.5"]
 WHITEN = ["--whiten=pca"]
+
+# Wrong where that package is not installed.
+_HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
+ADDONS_LOSS, ADDONS_OPTIMIZER = ([], []) if _HAS_ADDONS else (["Addons>triplet"], ["Addons>LAMB"])
 
 # setting -> (the other flags, wrong values)
 WRONG: dict[str, tuple[list[str], list[str]]] = {
@@ -89,9 +94,9 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "rank_against": ([], ["all"]),
     "rank_parents": ([], ["perhaps"]),
     "bank_size": ([], ["-1", "x"]),
-    "loss": ([], ["hinge", "", "contrastive", "triplet_semihard", "Addons>triplet"]),
+    "loss": ([], ["hinge", "", "contrastive", "triplet_semihard", *ADDONS_LOSS]),
     "loss_options": ([], ["temperature", "=1", "margin=2", "student_temperature=0", "similarity=l2", "top_k=3"]),
-    "optimizer": ([], ["adamant", "", "Addons>LAMB"]),
+    "optimizer": ([], ["adamant", "", *ADDONS_OPTIMIZER]),
     "learning_rate": ([], ["0", "-1e-3", "nan", "inf", "fast"]),
     "steps": ([], ["0", "-1", "1.5", "x"]),
     "batch_size": ([], ["0", "-1", "x"]),
