@@ -20,7 +20,7 @@ export default [
     languageOptions: { sourceType: "script", globals: globals.serviceworker },
   },
   {
-    files: ["tests/web/*.mjs", "benchmarks/*.mjs"],
+    files: ["tests/web/*.mjs", "benchmarks/web/*.mjs"],
     // Functions that are handed to the browser stand in the same file.
     languageOptions: { globals: { ...globals.node, ...globals.browser } },
   },
