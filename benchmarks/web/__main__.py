@@ -47,6 +47,11 @@ class Server(http.server.ThreadingHTTPServer):
         self.sent: list[tuple[str, int]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
+    def server_close(self) -> None:
+        """Stops listening."""
+        self.shutdown()
+        super().server_close()
+
     @property
     def address(self) -> str:
         """Where browsers find it; localhost, since a service worker asks for a secure origin."""
@@ -100,9 +105,12 @@ def measure(site: Path, rounds: int) -> dict[str, Any]:
     photos = [Image(sample["path"], path=site / sample["path"]).pixels() for sample in content["samples"]]
     pixels = [resize(photo, content["image_size"])[None] for photo in photos]
     times: dict[str, list[float]] = {"native_embed": []}
-    server = Server(site)
-    command = [node, str(DRIVER), chromium, server.address]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+    with (
+        Server(site) as server,
+        subprocess.Popen(
+            [node, str(DRIVER), chromium, server.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as driver,
+    ):
         assert driver.stdin is not None
         assert driver.stdout is not None
         if json.loads(driver.stdout.readline() or "{}").get("state") != "ready":
@@ -117,7 +125,6 @@ def measure(site: Path, rounds: int) -> dict[str, Any]:
                 times.setdefault(name, []).extend(values)
             times["native_embed"] += native_round(embedder, pixels)
         driver.stdin.close()
-    server.shutdown()
     medians = {name: float(np.median(values)) for name, values in times.items()}
     return {
         "figures": {

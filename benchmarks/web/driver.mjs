@@ -1,10 +1,10 @@
 // Clicks through the samples of a search page in headless Chromium.
-// Usage: node web_driver.mjs CHROMIUM ADDRESS; each line of the standard input asks for one round over all samples,
+// Usage: node driver.mjs CHROMIUM ADDRESS; each line of the standard input asks for one round over all samples,
 // answered by one line of JSON: {click, decode, resize, embed, search}, lists of milliseconds.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const require = createRequire(new URL("../export/web/package.json", import.meta.url));
+const require = createRequire(new URL("../../export/web/package.json", import.meta.url));
 const { chromium } = require("playwright-core");
 
 const [executablePath, address] = process.argv.slice(2);
