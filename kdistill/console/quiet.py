@@ -1,5 +1,6 @@
 """Keeps native libraries' chatter off the terminal: they write to the file descriptors, past Python."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -46,4 +47,6 @@ def _redirected(saved: tuple[int, int]) -> Iterator[None]:
 @functools.cache
 def _nowhere() -> TextIO:
     """Returns a file that swallows what is written; it stays open, since a logger made in a block keeps it."""
-    return open(os.devnull, "w", encoding="utf-8")
+    sink = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as we run)
+    atexit.register(sink.close)
+    return sink
