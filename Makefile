@@ -57,8 +57,9 @@ test-web: $(VENV)/installed-test
 
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
-# Rooms in which no Keras is: they answer alike under either.
-WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings)
+# What holds no Keras answers alike under either.
+WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
+  $(addprefix --ignore-glob=*/teachers/test_,accounts* function_faults* http_* ledger* old_ledgers* recipes*)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest tests/addons
 	.venv-addons/bin/python -m pytest $(SPREAD) $(WITHOUT_KERAS) -m "not long or both_stacks"
