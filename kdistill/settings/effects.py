@@ -70,6 +70,11 @@ def trains_whole(settings: Settings) -> bool:
     return training == "whole" or (training == "auto" and not compares(settings))
 
 
+def is_compared(settings: Settings) -> bool:
+    """Says whether the assistant has to agree with held-out answers better than the student."""
+    return has_assistant(settings) and settings.assistant.assistant_if_better and not compares(settings)
+
+
 def learns_truth(settings: Settings) -> bool:
     """Says whether the student learns the teacher's own ranking beside the assistant's."""
     return (

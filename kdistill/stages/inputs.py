@@ -15,7 +15,7 @@ from kdistill.errors import KdistillError
 from kdistill.files.whole import read_json_object, sha256_of, write_json
 from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
-from kdistill.settings.effects import chooses, teacher_kind, without_effect
+from kdistill.settings.effects import chooses, is_compared, teacher_kind, without_effect
 from kdistill.stages.sources import data_of
 from kdistill.teachers.providers.beside import configurations
 
@@ -167,6 +167,9 @@ INPUTS: Mapping[str, Callable[[Inputs], str]] = {
     "images for whitening": _whitening,
     "weights": _weights,
     "assistant": _assistant,
+    "weights of what it is compared with": lambda inputs: (
+        inputs.digest("weights") if is_compared(inputs.settings) else ""
+    ),
     "weights of what chooses": _choosing_weights,
     "teacher": _teacher,
 }

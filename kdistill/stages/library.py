@@ -1,10 +1,11 @@
 """The stages of the library itself; those of deployment stand in `export.stages`."""
 
 from kdistill.settings import GROUP_OF, Settings
-from kdistill.settings.effects import chooses, has_assistant, trains_whole
+from kdistill.settings.effects import chooses, has_assistant, is_compared, trains_whole
 from kdistill.stages.stage import Stage
 
 _ASSISTANT = frozenset(name for name, group in GROUP_OF.items() if group == "assistant")
+_STUDENT_FEATURES = ("backbone", "alpha", "image_size", "pooling", "student_weights")
 _JOINT = frozenset(name for name, group in GROUP_OF.items() if group == "joint")
 _FEATURES = frozenset({"assistant_backbone", "assistant_alpha", "assistant_image_size", "assistant_weights"})
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
@@ -36,8 +37,13 @@ ASK = Stage(
 
 
 def _the_assistant_does_not_need(settings: Settings) -> frozenset[str]:
-    """A head ranks no joint space, and the weight of the teacher's own ranking is the student's affair."""
+    """A head ranks no joint space; the student counts only where it is compared with, by its pretrained features.
+
+    The weight of the teacher's own ranking is the student's affair.
+    """
     ignored = {"assistant_truth"}
+    if not is_compared(settings):
+        ignored |= {*_STUDENT_FEATURES}
     if not trains_whole(settings):
         ignored |= {*_JOINT, "batch_size", "augment"}
     return frozenset(ignored)
@@ -48,8 +54,8 @@ ASSIST = Stage(
     "teaches a larger network the answers, which then answers for every image of the pool",
     "kdistill.stages.assisting.assist:assist",
     groups=("assistant", "joint", "comparing"),
-    settings=("seed", "teacher_answers", "batch_size", "augment", "whiten_teacher"),
-    inputs=("pool", "assistant"),
+    settings=("seed", "teacher_answers", "batch_size", "augment", "whiten_teacher", *_STUDENT_FEATURES),
+    inputs=("pool", "assistant", "weights of what it is compared with"),
     reads=("answers.npz",),
     makes=("assistant.npz",),
     continues=("assistant_features.npz", "assistant_features.npz.made.json"),

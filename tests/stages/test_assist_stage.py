@@ -10,6 +10,7 @@ import pytest
 import main
 from kdistill.errors import ArgumentError
 from kdistill.settings import Settings
+from kdistill.stages.library import ASSIST
 from kdistill.teachers import Ledger
 
 STAGES = ["ask", "assist", "distill", "evaluate"]
@@ -144,6 +145,15 @@ def test_where_nothing_speaks_for_it_the_run_says_so_and_goes_on(changes, why, p
     assert why in about["why"]
     assert not (tmp_path / "work" / "assistant.keras").exists()
     assert (tmp_path / "work" / "student.keras").exists()
+
+
+def test_the_student_counts_where_it_is_compared_with(photos, tmp_path):
+    assert "alpha" not in ASSIST.deciding(settings_of(photos, tmp_path))
+    # Hardly an image is left to answer for, so that nothing is trained here.
+    settings = settings_of(photos, tmp_path, query_budget=36, assistant_if_better=True)
+    main.run_stages(settings, ["ask", "assist"], redo=False)
+    with pytest.raises(ArgumentError, match=r"stage 'assist' .* was run with --alpha=0.25, not 0.5"):
+        main.run_stages(settings.changed(alpha=0.5), ["distill"], redo=False)
 
 
 def test_the_stage_alone_without_an_assistant_is_refused(photos, tmp_path):

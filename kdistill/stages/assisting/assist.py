@@ -20,7 +20,7 @@ from kdistill.files.whole import whole_file, write_arrays
 from kdistill.preferences.consistency import settle
 from kdistill.preferences.pairs import Preferences
 from kdistill.settings import Settings
-from kdistill.settings.effects import compares, trains_whole
+from kdistill.settings.effects import compares, is_compared, trains_whole
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
 from kdistill.stages.distilling.trainer import build_distiller
@@ -45,7 +45,7 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
     tf.config.experimental.enable_op_determinism()
     pool = data_of(settings).pool
     figures: dict[str, Any] = {}
-    if not compares(settings):
+    if is_compared(settings):
         why_not = _why_not(settings, workdir, pool, figures)
         if why_not:
             logging.warning("the run goes on without an assistant: %s", why_not)
@@ -63,12 +63,10 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
 
 def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict[str, Any]) -> str:
     """Returns in half a sentence why nothing speaks for an assistant, or nothing; fills in what was measured."""
-    positions, answers = answered_vectors(settings, workdir, pool)
     assistant = settings.assistant
-    if not assistant.assistant_if_better:
-        return ""
     if not str(assistant.assistant_backbone).endswith(".keras") and not assistant.assistant_weights:
         return "it has no pretrained weights, and from a random start a larger network learns no more from few answers"
+    positions, answers = answered_vectors(settings, workdir, pool)
     if len(pool) < _WORTH_IT * len(positions):
         return f"of {len(pool)} images {len(positions)} were asked about, so hardly one is left to answer for"
     asked = pool.subset(positions.tolist())
