@@ -1,5 +1,7 @@
 """What the stage `ask` left: the vectors that a teacher gave, about which images of the pool."""
 
+from pathlib import Path
+
 import numpy as np
 
 from kdistill.data import ImageSet
@@ -23,10 +25,7 @@ def answered_vectors(settings: Settings, workdir: Workdir, pool: ImageSet) -> tu
     file = workdir.needs(workdir.answers, "ask")
     names, embeddings, contents = load_arrays(file, ("ids", "embeddings", "contents"))
     places = {name: index for index, name in enumerate(pool.ids)}
-    missing = [name for name in names.tolist() if name not in places]
-    if missing:
-        raise KdistillError(f"{file} has an answer for {missing[0]!r}, which is not in the pool")
-    positions = np.array([places[name] for name in names.tolist()], np.int64)
+    positions = places_of(names, places, file)
     rows = unchanged_rows(pool.subset(positions.tolist()), contents, strict=settings.run.strict)
     positions, embeddings = positions[rows], embeddings[rows]
     if settings.training.whiten_teacher:
@@ -51,13 +50,13 @@ def comparisons(settings: Settings, workdir: Workdir) -> dict[str, np.ndarray]:
     return answers
 
 
-def places_of(ids: np.ndarray, place: dict[str, int], workdir: Workdir) -> np.ndarray:
-    """Returns the place of each name, int64 of the shape of `ids`.
+def places_of(ids: np.ndarray, place: dict[str, int], file: Path) -> np.ndarray:
+    """Returns the place of each name that stands in a file of answers, int64 of the shape of `ids`.
 
     Raises:
         KdistillError: an answer about an image that is not in the pool.
     """
     missing = next((name for name in ids.reshape(-1).tolist() if name not in place), None)
     if missing is not None:
-        raise KdistillError(f"{workdir.answers} has an answer about {missing!r}, which is not in the pool")
+        raise KdistillError(f"{file} has an answer about {missing!r}, which is not in the pool")
     return np.array([place[name] for name in ids.reshape(-1).tolist()], np.int64).reshape(ids.shape)

@@ -160,10 +160,12 @@ def _compared(
 ) -> Head:
     steps = settings.assistant.assistant_steps
     if "candidate_ids" in answers:
-        queries, candidates = (places_of(answers[name], place, workdir) for name in ("query_ids", "candidate_ids"))
+        queries, candidates = (
+            places_of(answers[name], place, workdir.answers) for name in ("query_ids", "candidate_ids")
+        )
         return fit_orders(features, queries, candidates, steps=steps)
     queries, first, second = (
-        places_of(answers[name], place, workdir) for name in ("query_ids", "first_ids", "second_ids")
+        places_of(answers[name], place, workdir.answers) for name in ("query_ids", "first_ids", "second_ids")
     )
     given = Preferences(queries, first, second, answers["probability"])
     settled = settle(given, tie_margin=settings.comparing.pair_tie_margin).preferences

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 
 from kdistill.data import ImageSet
-from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays
 from kdistill.losses.two_spaces import joined_answers
 from kdistill.settings import Settings
@@ -50,10 +49,7 @@ def _from_assistant(
     settings: Settings, workdir: Workdir, pool: ImageSet, ids: np.ndarray, vectors: np.ndarray
 ) -> Taught:
     place = {name: position for position, name in enumerate(pool.ids)}
-    missing = [name for name in ids.tolist() if name not in place]
-    if missing:
-        raise KdistillError(f"{workdir.assistant_answers} has an answer for {missing[0]!r}, which is not in the pool")
-    images = pool.subset([place[name] for name in ids.tolist()])
+    images = pool.subset(places_of(ids, place, workdir.assistant_answers).tolist())
     if not learns_truth(settings):
         return Taught(images, _centred(settings, vectors))
     positions, answers = answered_vectors(settings, workdir, pool)
@@ -81,7 +77,7 @@ def ordered_lists(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple
     lists = np.concatenate([answers["query_ids"][:, None], answers["candidate_ids"]], axis=1)
     ids, rows = np.unique(lists, return_inverse=True)
     place = {name: position for position, name in enumerate(pool.ids)}
-    return pool.subset(places_of(ids, place, workdir).tolist()), rows.reshape(lists.shape)
+    return pool.subset(places_of(ids, place, workdir.answers).tolist()), rows.reshape(lists.shape)
 
 
 def readable_lists(lists: np.ndarray, readable: np.ndarray) -> np.ndarray:
