@@ -61,7 +61,9 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
     logging.info("%s", described(sample.facts))
     for row in rows:
         verdict = "passed" if row["passed"] else f"FAILED: {row['reason']}"
-        figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  mAP {-row['map_drop']:+.2f} points"
+        figures = f"{row['bytes'] / 1e6:8.2f} MB  cosine {row['cosine_mean']:.5f}  overlap {row['overlap_at_10']:.3f}"
+        if row["map_drop"] is not None:
+            figures += f"  mAP {-row['map_drop']:+.2f} points"
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
     return Result({"files": rows, "files_sample": sample.facts}, _made(workdir.path, rows))
 

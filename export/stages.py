@@ -11,6 +11,7 @@ EXPORT = Stage(
     reads=("student.keras", "gallery.npz"),
     makes=("card.json",),
     follows=("evaluate",),
+    hands_on=True,
 )
 
 BENCHMARK = Stage(
@@ -21,6 +22,7 @@ BENCHMARK = Stage(
     inputs=("teacher",),
     reads=("student.keras", "card.json"),
     follows=("export",),
+    hands_on=True,
 )
 
 WEB = Stage(
@@ -32,6 +34,7 @@ WEB = Stage(
     reads=("student.keras", "gallery.npz"),
     follows=("evaluate",),
     default=False,
+    hands_on=True,
 )
 
 DEPLOYMENT_STAGES = (EXPORT, BENCHMARK, WEB)

@@ -34,6 +34,12 @@ class ArgumentError(KdistillError):
     exit_status = 2
 
 
+class NotBetter(KdistillError):
+    """A run whose student is not better than the same network before distillation (exit status 3)."""
+
+    exit_status = 3
+
+
 def run_command(main: Callable[[], object], *, tracebacks: bool = False) -> None:
     """Runs a command line's `main`; whatever ends it early becomes one sentence on standard error and an exit status.
 

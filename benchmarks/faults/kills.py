@@ -62,7 +62,7 @@ class Run:
         """Continues the run `name` below `folder`, or prepares it."""
         self.workdir = folder / name
         self._file, self.log = folder / f"{name}.json", folder / f"{name}.log"
-        self._command = [sys.executable, "-m", "main", *flags, f"--workdir={self.workdir}"]
+        self._command = [sys.executable, "-m", "main", *flags, f"--workdir={self.workdir}", "--export_if_not_better"]
         self.record: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def save(self) -> None:

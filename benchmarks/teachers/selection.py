@@ -34,7 +34,8 @@ SMOKE_FLAGS = ("--backbone=small_cnn", "--student_weights=", "--image_size=32", 
 
 def run(workdir: Path, flags: list[str]) -> float:
     """Runs the main job in `workdir` (nothing that is done there is done again); returns the student's mAP."""
-    command = [sys.executable, "-m", "main", *flags, f"--workdir={workdir}", "--stages=ask,distill,evaluate"]
+    wanted = [f"--workdir={workdir}", "--stages=ask,distill,evaluate", "--export_if_not_better"]
+    command = [sys.executable, "-m", "main", *flags, *wanted]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         raise SystemExit(f"{' '.join(command)}\nfailed:\n{finished.stderr[-2000:]}")

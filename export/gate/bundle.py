@@ -23,7 +23,7 @@ def export_student(
     out_dir: Path | str,
     *,
     images_pixels: np.ndarray,
-    judge: np.ndarray | Judge,
+    judge: np.ndarray | Judge | None,
     gallery_embeddings: np.ndarray,
     gallery_ids: Sequence[str],
     gallery_precision: str = "auto",

@@ -173,11 +173,19 @@ def print_checks(checks: Sequence[FileCheck], facts: dict[str, Any]) -> None:
     for check in checks:
         print(
             f"{check.name:30s}{check.bytes:12,d}{check.cosine_mean:13.5f}{check.cosine_min:9.5f}"
-            f"{check.overlap_at_10:12.4f}{100 * check.map:8.2f}{check.map_drop:8.2f}  "
+            f"{check.overlap_at_10:12.4f}{_points(check.map, 100)}{_points(check.map_drop)}  "
             f"{'passed' if check.passed else check.reason}"
         )
     if checks:
-        print(f"the student's mAP on the same images is {100 * checks[0].map_student:.2f}; {described(facts)}")
+        quality = checks[0].map_student
+        judged = (
+            "no label judges" if quality is None else f"the student's mAP on the same images is {100 * quality:.2f}"
+        )
+        print(f"{judged}; {described(facts)}")
+
+
+def _points(value: float | None, scale: float = 1.0) -> str:
+    return f"{'–':>8}" if value is None else f"{scale * value:8.2f}"
 
 
 def _check_written(run: Path, data: RetrievalData, settings: Settings, student: Any, files: Sequence[Path]) -> int:

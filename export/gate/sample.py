@@ -29,13 +29,13 @@ class Sample:
     Attributes:
         data: the sampled images that can be read.
         pixels: uint8 [n, S, S, 3], those of the queries first, then those of the gallery.
-        judge: from embeddings float32 [n, D] to mAP, 0 to 1.
+        judge: from embeddings float32 [n, D] to mAP, 0 to 1; None where no label judges.
         facts: for the card: `images`, `queries`, `gallery`, `whole_gallery`, `seed`.
     """
 
     data: RetrievalData
     pixels: np.ndarray
-    judge: Judge
+    judge: Judge | None
     facts: dict[str, Any]
 
 
@@ -74,7 +74,7 @@ def read_sample(
         "whole_gallery": len(data.gallery),
         "seed": seed,
     }
-    return Sample(readable, loaded.pixels, score, facts)
+    return Sample(readable, loaded.pixels, score if readable.labelled else None, facts)
 
 
 def described(facts: Mapping[str, Any]) -> str:
@@ -87,7 +87,8 @@ def described(facts: Mapping[str, Any]) -> str:
 def draw(data: RetrievalData, limit: int, seed: int) -> RetrievalData:
     """Returns a random part of what is searched and what searches, of `limit` images at most.
 
-    Without queries each image that is drawn brings one of its class, so that there is something to find. With queries,
+    Without labels they are drawn at random, queries at most QUERY_SHARE of them. With labels but without queries each
+    image that is drawn brings one of its class, so that there is something to find. With queries,
     every query that is drawn keeps its positives (revisited: easy, hard and junk), and a random part of the other
     images fills up the rest. Only where not one query fits with all of its positives, some of these are left out.
     """
@@ -97,7 +98,12 @@ def draw(data: RetrievalData, limit: int, seed: int) -> RetrievalData:
     rng = np.random.default_rng(seed)
     if data.queries is None:
         order = rng.permutation(len(data.gallery))
-        return data.restricted_to(_in_pairs(order, data.gallery.labels, limit), None)
+        labels = data.gallery.labels if data.labelled else None
+        return data.restricted_to(_in_pairs(order, labels, limit), None)
+    if not data.labelled:
+        most = max(1, int(_QUERY_SHARE * limit))
+        asking = np.sort(rng.permutation(searching)[:most])
+        return data.restricted_to(np.sort(rng.permutation(len(data.gallery))[: limit - len(asking)]), asking)
     queries, kept = _with_positives(data, rng.permutation(searching), limit)
     left = rng.permutation(np.flatnonzero(~kept))
     others = left[: max(0, limit - len(queries) - int(kept.sum()))]

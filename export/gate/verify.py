@@ -23,6 +23,10 @@ from kdistill.runtimes.embedders import embed_pixels
 
 MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5, "int8_float_head": 1.5}
 """Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""
+MIN_OVERLAP = {"float32": 0.99, "float16": 0.97, "dynamic_int8": 0.8, "int8": 0.65, "int8_float_head": 0.65}
+"""Share of the Keras student's ten nearest images that a file of this precision must find, where no label judges it."""
+MIN_MEAN_COSINE = {"float32": 0.9999, "float16": 0.999, "dynamic_int8": 0.97, "int8": 0.93, "int8_float_head": 0.93}
+"""The least mean cosine to the Keras student's embeddings, where no label judges a file."""
 CONSTANT_COSINE = 0.99999
 Judge = Callable[[np.ndarray], float]
 
@@ -63,7 +67,7 @@ class FileCheck:
         cosine_min: the least of them.
         overlap_at_10: share of the student's ten nearest images that are among the file's ten nearest.
         map: mAP of the file's own embeddings on the images of the check, 0 to 1; not to be compared with figures of
-            other images.
+            other images. None, as the next two, where no label judges.
         map_student: mAP of the Keras student on the same images.
         map_drop: points of mAP (0 to 100) that the file loses against it; negative where it gains.
         passed: within the limits.
@@ -77,9 +81,9 @@ class FileCheck:
     cosine_mean: float
     cosine_min: float
     overlap_at_10: float
-    map: float
-    map_student: float
-    map_drop: float
+    map: float | None
+    map_student: float | None
+    map_drop: float | None
     passed: bool
     reason: str
 
@@ -92,11 +96,14 @@ def verify_files(
     student: Any,
     files: Sequence[Path | str],
     pixels: np.ndarray,
-    judge: np.ndarray | Judge,
+    judge: np.ndarray | Judge | None,
     *,
     limits: Limits | None = None,
 ) -> list[FileCheck]:
     """Checks each file and takes the name away from those that fail.
+
+    By labels a file is held to its own mAP. Without any it is held to the student's neighbours and embeddings
+    (MIN_OVERLAP, MIN_MEAN_COSINE).
 
     A file that fails is renamed to NAME.failed, and the reason is logged.
 
@@ -104,7 +111,8 @@ def verify_files(
         student: the Keras model that the files came from.
         files: .tflite and .onnx files with an input `image` and an output `embedding`.
         pixels: uint8 [n, s, s, 3], real images, resized.
-        judge: labels int [n], for leave-one-out mAP; or a function from embeddings float32 [n, D] to mAP, 0 to 1.
+        judge: labels int [n], for leave-one-out mAP; or a function from embeddings float32 [n, D] to mAP, 0 to 1; or
+            None, where there are no labels.
         limits: what a file must keep; None for the defaults.
 
     Raises:
@@ -116,15 +124,15 @@ def verify_files(
         raise ArgumentError(
             f"the student takes images uint8 [{size}, {size}, 3]; these are {pixels.dtype} {list(pixels.shape[1:])}"
         )
-    count = len(pixels) if callable(judge) else len(judge)
+    count = len(judge) if isinstance(judge, np.ndarray) else len(pixels)
     if len(pixels) < 2 or len(pixels) != count:
         raise ArgumentError(f"verification needs at least 2 images with a label each; {len(pixels)} and {count} came")
-    score = judge if callable(judge) else _leave_one_out(judge)
+    score = _leave_one_out(judge) if isinstance(judge, np.ndarray) else judge
     limits = limits or Limits()
     reference = np.asarray(student.predict(pixels, verbose=0, batch_size=32), np.float32)
     if float((reference @ reference[0]).min()) > CONSTANT_COSINE:
         raise KdistillError("the student gives the same embedding for every image: there is nothing to verify against")
-    map_reference = score(reference)
+    map_reference = None if score is None else score(reference)
     checks = []
     for file in progress_bar(files, total=len(files), description="verifying", unit="file"):
         check = _check(Path(file), reference, map_reference, pixels, score, limits)
@@ -142,7 +150,12 @@ def verify_files(
 
 
 def _check(
-    path: Path, reference: np.ndarray, map_reference: float, pixels: np.ndarray, score: Judge, limits: Limits
+    path: Path,
+    reference: np.ndarray,
+    map_reference: float | None,
+    pixels: np.ndarray,
+    score: Judge | None,
+    limits: Limits,
 ) -> FileCheck:
     precision = stored_precision(path)
     embeddings = embed_pixels(path, pixels)
@@ -153,16 +166,28 @@ def _check(
     finite = bool(np.isfinite(embeddings).all())
     cosine = np.sum(embeddings * reference, axis=1) / np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
     usable = np.nan_to_num(embeddings)
-    quality = score(usable)
     itself = np.arange(len(usable))
     agreement = teacher_agreement((usable, usable), (reference, reference), ks=(10,), exclude=itself)
-    drop = 100 * (map_reference - quality)
-    allowed = limits.max_map_drop.get(precision, MAX_MAP_DROP["float32"])
+    overlap = float(agreement["teacher_overlap_at_10"])
+    quality = drop = None
     reasons = []
     if not finite:
         reasons.append("its embeddings are not finite")
-    if drop > allowed:
-        reasons.append(f"its mAP is {drop:.2f} points below the student's {100 * map_reference:.2f}, {allowed} allowed")
+    if score is not None and map_reference is not None:
+        quality = float(score(usable))
+        drop = 100 * (map_reference - quality)
+        allowed = limits.max_map_drop.get(precision, MAX_MAP_DROP["float32"])
+        if drop > allowed:
+            reasons.append(
+                f"its mAP is {drop:.2f} points below the student's {100 * map_reference:.2f}, {allowed} allowed"
+            )
+    else:
+        needed = MIN_OVERLAP.get(precision, MIN_OVERLAP["float32"])
+        if overlap < needed:
+            reasons.append(f"it finds {overlap:.3f} of the student's ten nearest images, {needed} is required")
+        needed = MIN_MEAN_COSINE.get(precision, MIN_MEAN_COSINE["float32"])
+        if not cosine.mean() >= needed:
+            reasons.append(f"its mean cosine to the student is {cosine.mean():.4f}, {needed} is required")
     if limits.min_cosine is not None and not cosine.min() >= limits.min_cosine:
         reasons.append(f"its least cosine to the student is {cosine.min():.4f}, {limits.min_cosine} is required")
     return FileCheck(
@@ -172,10 +197,10 @@ def _check(
         sha256=sha256_of(path),
         cosine_mean=float(cosine.mean()),
         cosine_min=float(cosine.min()),
-        overlap_at_10=float(agreement["teacher_overlap_at_10"]),
-        map=float(quality),
-        map_student=float(map_reference),
-        map_drop=float(drop),
+        overlap_at_10=overlap,
+        map=quality,
+        map_student=None if map_reference is None else float(map_reference),
+        map_drop=drop,
         passed=not reasons,
         reason="; ".join(reasons),
     )

@@ -11,11 +11,20 @@ from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
 
+DEFAULT_POOL = "pool.txt"
+"""The list of the pool that is looked for where none is named."""
+
 MAX_LIST_BYTES = 64 << 20
 """A longer list is refused: it would take a gigabyte as names in memory."""
 
 
-def read_list(data_dir: str | Path, name: str, *, labelled: bool, max_megapixels: float = MAX_MEGAPIXELS) -> ImageSet:
+def read_list(
+    data_dir: str | Path,
+    name: str,
+    *,
+    labelled: bool | None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> ImageSet:
     """Reads DIR/NAME: rows of `path` or `path, label[, coarser labels]`; rows without a path are passed over.
 
     A path or label that holds a comma, a quote, a line break or blanks at its ends stands in quotes ("" for a quote
@@ -25,7 +34,7 @@ def read_list(data_dir: str | Path, name: str, *, labelled: bool, max_megapixels
     Args:
         data_dir: DIR, the folder that paths are relative to.
         name: of the list in it; UTF-8, with or without a byte order mark.
-        labelled: whether labels are read.
+        labelled: whether labels are read; None reads them where the rows have any.
         max_megapixels: files of more than so many million pixels are refused when they are read.
 
     Raises:
@@ -36,9 +45,10 @@ def read_list(data_dir: str | Path, name: str, *, labelled: bool, max_megapixels
     file = root / name
     images: list[Image] = []
     labels: list[int | str] = []
-    for number, fields in csv_rows(_text(file)):
-        if not fields[0]:
-            continue
+    rows = [(number, fields) for number, fields in csv_rows(_text(file)) if fields[0]]
+    if labelled is None:
+        labelled = any(field for _, fields in rows for field in fields[1:2])
+    for number, fields in rows:
         place = f"{file}, line {number}"
         _check_path(place, root, fields[0])
         images.append(Image(fields[0], path=root / fields[0], max_megapixels=max_megapixels))
@@ -56,7 +66,7 @@ def read_list(data_dir: str | Path, name: str, *, labelled: bool, max_megapixels
 def list_data(
     data_dir: str | Path,
     *,
-    pool_file: str = "pool.txt",
+    pool_file: str | None = None,
     gallery_file: str = "test.txt",
     query_file: str | None = None,
     val_file: str | None = None,
@@ -64,7 +74,8 @@ def list_data(
 ) -> RetrievalData:
     """Returns the images of DIR in the roles that list files give them (the pool's labels, if any, are not read).
 
-    Labels are compared by their texts, in whichever list and order they stand.
+    Labels are compared by their texts, in whichever list and order they stand. Those of gallery and queries may be
+    missing, in all rows of a list. Without a `pool_file` the pool is `pool.txt` where DIR has one, else the gallery.
 
     Raises:
         KdistillError: a missing folder or list, or a malformed line.
@@ -73,13 +84,19 @@ def list_data(
     if not os.path.isdir(root):
         raise KdistillError(f"the data folder {str(root)!r} does not exist; name it with --data_dir")
 
-    def read(name: str | None, labelled: bool = True) -> ImageSet | None:
+    def read(name: str | None, labelled: bool | None = None) -> ImageSet | None:
         return read_list(root, name, labelled=labelled, max_megapixels=max_megapixels) if name else None
 
-    pool, gallery = read(pool_file, labelled=False), read(gallery_file)
-    if pool is None or gallery is None:
-        raise KdistillError("the lists of the pool and of the gallery need names (--pool_file, --gallery_file)")
-    return RetrievalData(root.name, pool, gallery, read(query_file), validation=read(val_file))
+    gallery, queries = read(gallery_file), read(query_file)
+    if gallery is None:
+        raise KdistillError("the list of the gallery needs a name (--gallery_file)")
+    if queries is not None and (gallery.labels is None) != (queries.labels is None):
+        which = (query_file, gallery_file) if gallery.labels is None else (gallery_file, query_file)
+        raise KdistillError(f"{root / str(which[0])} has labels and {root / str(which[1])} has none")
+    if pool_file is None and (root / DEFAULT_POOL).is_file():
+        pool_file = DEFAULT_POOL
+    pool = read(pool_file, labelled=False) or gallery.without_labels()
+    return RetrievalData(root.name, pool, gallery, queries, validation=read(val_file, labelled=True))
 
 
 def _text(file: Path) -> str:

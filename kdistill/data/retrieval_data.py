@@ -15,10 +15,12 @@ class RetrievalData:
 
     Attributes:
         name: how reports call it.
-        pool: images without labels; the teacher may be asked about them and the student sees only them.
-        gallery: images that are searched, with class labels unless `truth` judges them.
+        pool: images without labels; the teacher may be asked about them and the student sees only them. They may be
+            the gallery's own.
+        gallery: images that are searched, with class labels where there are some.
         queries: images that search, or None: each gallery image searches the others (leave-one-out).
-        truth: relevance in the revisited Oxford/Paris form, or None: equal labels are relevant.
+        truth: relevance in the revisited Oxford/Paris form, or None: equal labels are relevant. Without labels that
+            tell anything (`labelled`), only the teacher's answers can judge.
         validation: labelled images for choosing settings, or None.
 
     Labels are integers in all roles: words become numbers, equal ones in all roles for equal words.
@@ -39,6 +41,25 @@ class RetrievalData:
         for role, images, before, after in zip(roles, sets, labels, numbered(labels), strict=True):
             if images is not None and after is not before:
                 object.__setattr__(self, role, ImageSet(images.images, after))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether truth or labels can judge: at least two classes, and something right to be found for some image."""
+        if self.truth is not None:
+            return True
+        searched = self.gallery.labels
+        if searched is None:
+            return False
+        classes, counts = np.unique(searched, return_counts=True)
+        if self.queries is None:
+            return len(classes) > 1 and bool((counts > 1).any())
+        searching = self.queries.labels
+        return searching is not None and len(classes) > 1 and bool(np.isin(searching, classes).any())
+
+    @property
+    def pool_is_gallery(self) -> bool:
+        """Whether the questions are about the images that are searched."""
+        return self.pool.ids == self.gallery.ids
 
     def restricted_to(self, gallery: np.ndarray, queries: np.ndarray | None) -> "RetrievalData":
         """Returns the same data without the images that could not be read.

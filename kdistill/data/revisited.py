@@ -36,8 +36,8 @@ def revisited_data(
     Args:
         data_dir: DIR.
         gnd_file: the ground truth inside DIR; None finds the only `gnd_*.pkl`.
-        pool_dir: a folder of unlabelled images to learn from, at any depth; None: there are none, and the data can
-            only be evaluated on.
+        pool_dir: a folder of unlabelled images to learn from, at any depth; None: the gallery's own images, without
+            the distractors. That is the setting of somebody with a catalogue, not the field's usual protocol.
         distractor_dir: a folder of further gallery images, at any depth, relevant to nothing.
         max_megapixels: files of more than so many million pixels are refused when they are read.
 
@@ -68,7 +68,10 @@ def revisited_data(
     ]
     if distractor_dir is not None:
         gallery += [photo(f"distractors/{image.id}", path=image.path) for image in find_images(distractor_dir)]
-    pool = find_images(pool_dir, max_megapixels=max_megapixels) if pool_dir is not None else ImageSet([])
+    if pool_dir is not None:
+        pool = find_images(pool_dir, max_megapixels=max_megapixels)
+    else:
+        pool = ImageSet(gallery[: len(content["imlist"])])
     name = file.stem.removeprefix("gnd_")
     return RetrievalData(name, pool, ImageSet(gallery), ImageSet(queries), truth)
 

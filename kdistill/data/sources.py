@@ -3,15 +3,14 @@
 from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import ArgumentError
-
-DATASETS = ("digits", "folder", "lists", "revisited")
+from kdistill.facts.data import DATASETS, kind_of
 
 
 def open_data(
     dataset: str,
     *,
     data_dir: str | None = None,
-    pool_file: str = "pool.txt",
+    pool_file: str | None = None,
     gallery_file: str = "test.txt",
     query_file: str | None = None,
     val_file: str | None = None,
@@ -24,14 +23,14 @@ def open_data(
     """Opens a data set by its kind; no image is read yet.
 
     Args:
-        dataset: one of DATASETS.
+        dataset: one of DATASETS, or "auto" (see `kind_of`).
         data_dir: the folder of all kinds but digits.
-        pool_file: lists: the images that the student may learn from.
-        gallery_file: lists: the labelled images that are searched.
-        query_file: lists: the labelled images that search, or None for leave-one-out.
+        pool_file: lists: the images that the student may learn from; None: pool.txt, or the gallery without one.
+        gallery_file: lists: the images that are searched.
+        query_file: lists: the images that search, or None for leave-one-out.
         val_file: lists: labelled images for choosing settings, or None.
         gnd_file: revisited: the ground truth inside data_dir; None finds the only `gnd_*.pkl`.
-        pool_dir: revisited: a folder of unlabelled images to learn from.
+        pool_dir: revisited: a folder of unlabelled images to learn from; None: the gallery's own.
         distractor_dir: revisited: a folder of further gallery images that are relevant to nothing.
         seed: digits: of the split.
         max_megapixels: all kinds but digits: files of more than so many million pixels are refused when they are read.
@@ -40,6 +39,7 @@ def open_data(
         ArgumentError: an unknown kind, a missing folder name, or a limit that is not above 0.
         KdistillError: what the folder lacks.
     """
+    dataset = kind_of(dataset, data_dir)
     if dataset not in DATASETS:
         raise ArgumentError(f"data set {dataset!r} is unknown; choose one of {', '.join(DATASETS)}")
     if not max_megapixels > 0:

@@ -10,7 +10,7 @@ from kdistill.evaluation.blockwise.similarity import unit_rows
 from kdistill.evaluation.neighbours import nearest_neighbours
 
 DEPTH = 10
-"""Neighbours that are compared."""
+"""Neighbours that are compared; fewer where fewer than 41 photos are held out: a quarter of the others."""
 
 _RESAMPLES = 2000
 _LEVEL = 95.0
@@ -24,11 +24,13 @@ class HeldOutAgreement:
         overlap: float64 [n], share of the teacher's first DEPTH neighbours that are among the model's first DEPTH.
         first: bool [n], whether the teacher's first neighbour is among the model's first DEPTH.
         tau: float64 [n], Kendall's tau-b between both models' scores of the teacher's first DEPTH neighbours.
+        depth: how many neighbours were compared.
     """
 
     overlap: np.ndarray
     first: np.ndarray
     tau: np.ndarray
+    depth: int = DEPTH
 
     def as_dict(self, seed: int = 0) -> dict[str, float]:
         """Returns `overlap_at_10` with its 95 % interval (`_low`, `_high`), `first_in_10` and `kendall_tau_10`.
@@ -45,7 +47,7 @@ class HeldOutAgreement:
         }
 
 
-def held_out_agreement(student: np.ndarray, teacher: np.ndarray) -> HeldOutAgreement:
+def held_out_agreement(student: np.ndarray, teacher: np.ndarray, queries: np.ndarray | None = None) -> HeldOutAgreement:
     """Compares two models on photos that neither learned from.
 
     With 100 photos the overlap ranks students nearly as the labels of a test set do (docs/evaluation.md);
@@ -54,6 +56,7 @@ def held_out_agreement(student: np.ndarray, teacher: np.ndarray) -> HeldOutAgree
     Args:
         student: float [n, Ds], a model's embeddings of the photos.
         teacher: float [n, Dt], the teacher's answers, row by row.
+        queries: float [n, Ds], what the photos search by where it is not their row in `student`.
 
     Raises:
         KdistillError: different numbers of photos, or fewer than 3.
@@ -63,13 +66,14 @@ def held_out_agreement(student: np.ndarray, teacher: np.ndarray) -> HeldOutAgree
     if len(student) < 3:
         raise KdistillError(f"{len(student)} held-out answers say nothing; it takes at least 3")
     own = np.arange(len(student))
-    depth = min(DEPTH, len(student) - 1)
+    depth = min(DEPTH, max(1, (len(student) - 1) // 4))
     teacher_scores, wanted = nearest_neighbours(teacher, teacher, depth, exclude=own)
-    _, found = nearest_neighbours(student, student, depth, exclude=own)
-    unit = np.asarray(unit_rows(student), np.float32)
+    searching = student if queries is None else queries
+    _, found = nearest_neighbours(searching, student, depth, exclude=own)
+    unit, asking = (np.asarray(unit_rows(rows), np.float32) for rows in (student, searching))
     shared = wanted[:, :, None] == found[:, None, :]
-    tau = [kendall_tau(teacher_scores[row], unit[wanted[row]] @ unit[row]) for row in range(len(unit))]
-    return HeldOutAgreement(shared.any(axis=2).mean(axis=1), shared[:, 0].any(axis=1), np.array(tau))
+    tau = [kendall_tau(teacher_scores[row], unit[wanted[row]] @ asking[row]) for row in range(len(unit))]
+    return HeldOutAgreement(shared.any(axis=2).mean(axis=1), shared[:, 0].any(axis=1), np.array(tau), depth)
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -43,12 +44,31 @@ class NeighbourRow:
         label: the query's class in words, or an empty string.
         columns: model name ("teacher", "student") to its neighbours, best first. A model that has no
             answer for this query is left out.
+        overlap: of both models' first ten, 0 to 1; None where it was not compared.
     """
 
     query_id: str
     query_thumb: np.ndarray
     label: str
     columns: dict[str, list[Neighbour]]
+    overlap: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The neighbours of a page.
+
+    Attributes:
+        marks: what a neighbour's `right` means: "labels" (of the query's class), or "teacher" (both models found it).
+        queries: shown at once.
+        worst: those of the least overlap with the teacher, shown on request.
+        odd: queries that are like nothing else, each with the score of its nearest image.
+    """
+
+    marks: str = "labels"
+    queries: Sequence[NeighbourRow] = ()
+    worst: Sequence[NeighbourRow] = ()
+    odd: Sequence[Neighbour] = ()
 
 
 def picture(pixels: np.ndarray) -> str:

@@ -11,7 +11,7 @@ import markupsafe
 
 from kdistill.files.whole import write_whole
 from kdistill.report import charts, tables
-from kdistill.report.neighbours import NeighbourRow, picture
+from kdistill.report.neighbours import Neighbours, picture
 from kdistill.report.tables import number
 
 HEADLINE_TOLERANCE = 0.005
@@ -28,8 +28,9 @@ def write_report(
     rows: Sequence[Mapping[str, Any]],
     files: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
-    neighbours: Sequence[NeighbourRow],
+    neighbours: Neighbours,
     flags: Mapping[str, Any] | str,
+    verdict: str = "",
 ) -> None:
     """Writes the page; a reader never sees a half-written one.
 
@@ -40,15 +41,23 @@ def write_report(
         rows: the `rows` of metrics.json; those named teacher, student and untouched make the headline.
         files: the `files` of metrics.json.
         history: one object for each record of training: `step` (or `epoch`), `loss`, `val_loss`, `val_map`,
-            `val_recall_at_1`, each of which may be missing.
+            `val_recall_at_1`, `val_overlap_at_10`, each of which may be missing.
         neighbours: queries with what teacher and student found.
         flags: the run's flags, as a flagfile's text or name to value.
+        verdict: whether the run helped, in a sentence; it stands first.
 
     Raises:
         KdistillError: the file cannot be written.
     """
     page = render_report(
-        title=title, summary=summary, rows=rows, files=files, history=history, neighbours=neighbours, flags=flags
+        title=title,
+        summary=summary,
+        rows=rows,
+        files=files,
+        history=history,
+        neighbours=neighbours,
+        flags=flags,
+        verdict=verdict,
     )
     write_whole(Path(path), page)
 
@@ -60,8 +69,9 @@ def render_report(
     rows: Sequence[Mapping[str, Any]],
     files: Sequence[Mapping[str, Any]],
     history: Sequence[Mapping[str, Any]],
-    neighbours: Sequence[NeighbourRow],
+    neighbours: Neighbours,
     flags: Mapping[str, Any] | str,
+    verdict: str = "",
 ) -> str:
     """Returns the page's HTML; arguments as for `write_report`."""
     environment = jinja2.Environment(
@@ -79,12 +89,17 @@ def render_report(
         title=title,
         style=markupsafe.Markup(style),
         summary=[(label, str(value)) for label, value in summary.items() if value is not None],
+        verdict=verdict,
         headline=make_headline(rows, file),
         models=tables.make_table(rows, tables.MODEL_COLUMNS, "student"),
         files=tables.make_table(files, tables.FILE_COLUMNS, tables.name_of(file) if file else None),
         curves=_present(
             charts.line_chart("Training loss", history, {"loss": "training", "val_loss": "validation"}),
-            charts.line_chart("Validation quality", history, {"val_map": "mAP", "val_recall_at_1": "recall@1"}),
+            charts.line_chart(
+                "Quality on the way",
+                history,
+                {"val_map": "mAP", "val_recall_at_1": "recall@1", "val_overlap_at_10": "overlap@10 with the teacher"},
+            ),
         ),
         trade_offs=_present(
             *(
@@ -118,12 +133,14 @@ class Headline:
     """The result in one look.
 
     Attributes:
-        bars: (name, text, width in percent) of the mAP of untouched, student and teacher.
+        bars: (name, text, width in percent) of the quality of untouched, student and teacher.
+        measure: what the bars show.
         sentence: the result in words.
         tiles: (figure, what it is) beside the bars.
     """
 
     bars: list[tuple[str, str, float]]
+    measure: str
     sentence: str
     tiles: list[tuple[str, str]]
 
@@ -131,14 +148,15 @@ class Headline:
 def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None) -> Headline:
     """Returns the headline from the rows of models and the file that is shown for size and latency."""
     named = {str(row.get("name")): row for row in rows}
-    quality = {name: number(named.get(name, {}).get("map")) for name in QUALITY_ROWS}
+    measure, what = headline_measure(rows)
+    quality = {name: number(named.get(name, {}).get(measure)) for name in QUALITY_ROWS}
     bars = [(name, tables.ratio(value), round(100 * value, 1)) for name, value in quality.items() if value is not None]
     student, untouched, teacher = quality["student"], quality["untouched"], quality["teacher"]
     parts = []
     if student is not None and teacher:
-        parts.append(f"The student reaches {student / teacher:.0%} of the teacher's mAP")
+        parts.append(f"The student reaches {student / teacher:.0%} of the teacher's {what}")
     elif student is not None:
-        parts.append(f"The student reaches mAP {tables.ratio(student)}")
+        parts.append(f"The student reaches {what} {tables.ratio(student)}")
     if student is not None and untouched is not None:
         side = "above" if student >= untouched else "below"
         parts.append(f"{abs(student - untouched):.3f} {side} the same network before distillation")
@@ -146,6 +164,7 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
     file = file or {}
     return Headline(
         bars=bars,
+        measure=what,
         sentence=sentence,
         tiles=[
             (tables.MODEL_COLUMNS[0].text(named.get("student", {})), "queries to the teacher"),
@@ -153,6 +172,15 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
             (_latency(file), "for one image, median"),
         ],
     )
+
+
+def headline_measure(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Returns the key of the measure that the headline shows, and its name: mAP, or without labels the agreement."""
+    if any(number(row.get("map")) is not None for row in rows):
+        return "map", "mAP"
+    if any(number(row.get("overlap_at_10")) is not None for row in rows):
+        return "overlap_at_10", "overlap@10 with the teacher"
+    return "map", "mAP"
 
 
 def headline_file(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

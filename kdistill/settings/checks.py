@@ -6,12 +6,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.data import ROLES
 from kdistill.settings.effects import compares, teacher_kind, without_effect
 from kdistill.settings.network_checks import check_assistant, check_networks
 from kdistill.settings.setting import check_value
 from kdistill.settings.settings import FIELDS, Settings, groups
 from kdistill.settings.teacher_checks import check_comparing, check_teacher
 from kdistill.settings.training_checks import check_compaction, check_joint_space, check_training
+
+FEWEST_JUDGES, FEWEST_JUDGES_BY_DEFAULT, MOST_JUDGES = 8, 64, 100
+"""Held-out photos: fewer say nothing; the least and the most that are held out unless told otherwise."""
 
 
 def check(settings: Settings) -> None:
@@ -37,20 +41,46 @@ def check(settings: Settings) -> None:
         part(settings)
 
 
-def check_pool(settings: Settings, images: int) -> None:
-    """Compares what is to be asked with the number of images in the pool.
+def held_out_count(settings: Settings, gallery: int, labelled: bool) -> int:
+    """Returns how many photos of the gallery are held out to judge the student by the teacher's answers.
+
+    Args:
+        settings: of the run.
+        gallery: its number of images.
+        labelled: whether labels can judge; then none is held out unless --judge_queries says so.
+
+    Raises:
+        ArgumentError: too few to judge by, or too many for the gallery.
+    """
+    wanted = settings.asking.judge_queries
+    if compares(settings):
+        return 0
+    if wanted is None:
+        most = min(MOST_JUDGES, max(FEWEST_JUDGES_BY_DEFAULT, gallery // 10), gallery // 4)
+        return 0 if labelled or most < FEWEST_JUDGES else most
+    if 0 < wanted < FEWEST_JUDGES:
+        raise ArgumentError(f"--judge_queries={wanted}: fewer than {FEWEST_JUDGES} held-out answers judge nothing")
+    if wanted > gallery:
+        raise ArgumentError(f"--judge_queries={wanted}, but the gallery has only {gallery} images")
+    return wanted
+
+
+def check_pool(settings: Settings, images: int, held_out: int = 0) -> None:
+    """Compares what is to be asked with the number of images in the pool, less those that are held out of it.
 
     Raises:
         ArgumentError: more than there are, or none at all.
     """
+    without = f" beside the {held_out} that are held out for judging (--judge_queries)" if held_out else ""
+    images -= held_out
     if not images:
-        raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
+        raise ArgumentError(f"there are no images to ask about{without}; name a folder of unlabelled ones")
     answers, comparing = settings.teacher.teacher_answers, settings.comparing
     name, wanted = "query_budget", settings.asking.query_budget
     if answers == "pairs":
         name, wanted = "pair_queries", comparing.pair_queries
     if wanted > images:
-        raise ArgumentError(f"--{name}={wanted}, but there are only {images} images to ask about")
+        raise ArgumentError(f"--{name}={wanted}, but there are only {images} images to ask about{without}")
     if answers != "vectors" and comparing.candidates >= images:
         raise ArgumentError(
             f"--candidates={comparing.candidates}: of {images} images a query can be compared with 2 to {images - 1}"
@@ -126,22 +156,39 @@ def _check_run(settings: Settings) -> None:
 
 def _check_data(settings: Settings) -> None:
     data = settings.data
-    if data.dataset == "digits":
+    if data.kind == "digits":
         return
     if data.data_dir is None:
         raise ArgumentError(f"--dataset={data.dataset} needs --data_dir, the folder of its images")
     _folder("data_dir", data.data_dir)
-    if data.dataset == "lists":
+    root = Path(data.data_dir)
+    if data.dataset == "auto" and not any((root / role).is_dir() for role in ROLES):
+        _refuse_to_guess(root, data.gallery_file)
+    if data.kind == "lists":
         for name in ("pool_file", "gallery_file", "query_file", "val_file"):
             value = getattr(data, name)
-            if value is not None and not (Path(data.data_dir) / value).is_file():
+            if value is not None and not (root / value).is_file():
                 raise ArgumentError(f"--{name}={value} names no file in {data.data_dir}")
-    if data.dataset == "revisited":
-        if data.gnd_file is not None and not (Path(data.data_dir) / data.gnd_file).is_file():
+    if data.kind == "revisited":
+        if data.gnd_file is not None and not (root / data.gnd_file).is_file():
             raise ArgumentError(f"--gnd_file={data.gnd_file} names no file in {data.data_dir}")
         for name in ("pool_dir", "distractor_dir"):
             if getattr(data, name) is not None:
                 _folder(name, getattr(data, name))
+
+
+def _refuse_to_guess(root: Path, gallery_file: str) -> None:
+    """Raises where a folder that is to be taken as photos alone holds what looks like roles in another form."""
+    if (root / "jpg").is_dir() and any(root.glob("gnd_*.pkl")):
+        raise ArgumentError(
+            f"--data_dir={root} holds jpg/ and gnd_*.pkl; say whether that is --dataset=revisited, or --dataset=folder "
+            "for photos alone"
+        )
+    if (root / gallery_file).is_file():
+        raise ArgumentError(
+            f"--data_dir={root} holds {gallery_file}; say whether that is the list of the gallery (--dataset=lists), "
+            "or --dataset=folder for photos alone"
+        )
 
 
 def _check_evaluation(settings: Settings) -> None:
@@ -187,9 +234,9 @@ def _check_export(settings: Settings) -> None:
 
 def _has_validation(settings: Settings) -> bool:
     data = settings.data
-    if data.dataset == "lists":
+    if data.kind == "lists":
         return data.val_file is not None
-    return data.dataset == "digits" or (data.dataset == "folder" and (Path(str(data.data_dir)) / "val").is_dir())
+    return data.kind == "digits" or (data.kind == "folder" and (Path(str(data.data_dir)) / "val").is_dir())
 
 
 def _folder(name: str, value: str) -> None:

@@ -119,15 +119,17 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 
 
 def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    dataset = settings.data.dataset
+    dataset = settings.data.kind
+    meant = {"digits": "the embedded data", "folder": "a folder of photos"}
+    why = f"with --dataset=auto, which here means {meant[dataset]}" if settings.data.dataset == "auto" else ""
     if dataset != "lists":
-        yield ("pool_file", "gallery_file", "query_file", "val_file"), "dataset", ""
+        yield ("pool_file", "gallery_file", "query_file", "val_file"), "dataset", why
     if dataset != "revisited":
-        yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", ""
+        yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", why
     if dataset == "digits":
         yield ("data_dir",), "dataset", ""
         if settings.evaluation.whiten == "none" or settings.evaluation.whiten_dir is None:
-            yield ("max_megapixels",), "dataset", "with --dataset=digits, which has no files"
+            yield ("max_megapixels",), "dataset", "with the embedded data, which has no files"
 
 
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -147,7 +149,7 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
     if settings.teacher.teacher_answers != "pairs":
         yield _PAIRS, "teacher_answers", ""
     if compares(settings):
-        yield ("whiten_teacher",), "teacher_answers", ""
+        yield ("whiten_teacher", "judge_queries"), "teacher_answers", ""
 
 
 def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:

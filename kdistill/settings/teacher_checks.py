@@ -27,9 +27,9 @@ def check_teacher(settings: Settings) -> None:
             raise ArgumentError(f"--teacher={teacher.teacher}: there is no teacher at {teacher.teacher}")
     elif kind == "service":
         _check_service(settings)
-    elif kind == "digits" and settings.data.dataset != "digits":
+    elif kind == "digits" and settings.data.kind != "digits":
         raise ArgumentError(
-            f"--teacher=digits is the embedded teacher of --dataset=digits, not of {settings.data.dataset}; "
+            f"--teacher=digits is the embedded teacher of --dataset=digits, not of {settings.data.kind}; "
             "name your teacher with --teacher"
         )
     if kind == "backbone":

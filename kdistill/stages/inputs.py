@@ -15,6 +15,7 @@ from kdistill.errors import KdistillError
 from kdistill.files.whole import read_json_object, sha256_of, write_json
 from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
+from kdistill.settings.checks import held_out_count
 from kdistill.settings.effects import chooses, is_compared, teacher_kind, without_effect
 from kdistill.stages.sources import data_of
 from kdistill.teachers.providers.beside import configurations
@@ -159,11 +160,20 @@ _IMAGES: Mapping[str, Callable[[Inputs], ImageSet | None]] = {
     "validation": lambda inputs: inputs.data.validation,
 }
 
+
+def _judges(inputs: Inputs) -> str:
+    data = inputs.data
+    if not held_out_count(inputs.settings, len(data.gallery), data.labelled):
+        return ""
+    return inputs.of_images(data.gallery.without_labels())
+
+
 INPUTS: Mapping[str, Callable[[Inputs], str]] = {
     "pool": lambda inputs: inputs.of_images(inputs.data.pool),
     "gallery": _gallery,
     "queries": lambda inputs: inputs.of_images(inputs.data.queries),
     "validation": lambda inputs: inputs.of_images(inputs.data.validation),
+    "photos that can judge": _judges,
     "images for whitening": _whitening,
     "weights": _weights,
     "assistant": _assistant,

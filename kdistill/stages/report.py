@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from kdistill.data import ImageSet, UnreadableImage
-from kdistill.report import Neighbour, NeighbourRow, write_report
+from kdistill.data import Image, RetrievalData, UnreadableImage
+from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
 from kdistill.settings import Settings
+from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -28,12 +29,16 @@ def report(settings: Settings, workdir: Workdir) -> Result:
     summary = {
         "data": metrics.get("dataset"),
         "teacher": metrics.get("teacher"),
-        "queries to the teacher": metrics.get("queries"),
+        "queries to the teacher": _queries(metrics),
+        "held out for judging": _held_out(metrics),
         "assistant": _assistant(settings, metrics.get("assistant")),
         "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
+        "pool and gallery": described_likeness(metrics["likeness"]) if "likeness" in metrics else None,
     }
+    shown = json.loads(workdir.neighbours.read_text())
+    pictures = _Pictures(data_of(settings))
     write_report(
         workdir.report,
         title=f"kdistill: {metrics.get('dataset', workdir.path.name)}",
@@ -41,7 +46,13 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         rows=metrics.get("rows", []),
         files=metrics.get("files", []),
         history=read_history(workdir.history),
-        neighbours=_neighbours(settings, workdir),
+        verdict=metrics.get("verdict", {}).get("sentence", ""),
+        neighbours=Neighbours(
+            marks=shown["marks"],
+            queries=[pictures.row(query) for query in shown["queries"]],
+            worst=[pictures.row(query) for query in shown["worst"]],
+            odd=[pictures.odd(query) for query in shown["odd"]],
+        ),
         flags=workdir.flags.read_text() if workdir.flags.exists() else "",
     )
     logging.info("wrote %s", workdir.report)
@@ -58,39 +69,43 @@ def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | Non
     return f"{network}, {chosen.assistant_image_size} px: answers for {about['answers']:,} images at no question"
 
 
-def _neighbours(settings: Settings, workdir: Workdir) -> list[NeighbourRow]:
-    if not workdir.neighbours.exists():
-        return []
-    found = json.loads(workdir.neighbours.read_text())
-    data = data_of(settings)
-    gallery = _Pictures(data.gallery)
-    queries = gallery if data.queries is None else _Pictures(data.queries)
-    names = list(found)
-    return [
-        NeighbourRow(
-            query_id=answers[0]["query"],
-            query_thumb=queries.picture(answers[0]["query"]),
-            label=answers[0]["label"],
-            columns={
-                name: [
-                    Neighbour(hit["id"], gallery.picture(hit["id"]), hit["score"], hit["right"])
-                    for hit in answer["found"]
-                ]
-                for name, answer in zip(names, answers, strict=True)
-            },
-        )
-        for answers in zip(*found.values(), strict=True)
-    ]
+def _queries(metrics: Mapping[str, Any]) -> str | None:
+    if "queries" not in metrics:
+        return None
+    cost = f" (cost {metrics['cost']:.2f})" if metrics.get("cost") else ""
+    return f"{metrics['queries']:,}{cost}"
+
+
+def _held_out(metrics: Mapping[str, Any]) -> str | None:
+    if "held_out" not in metrics:
+        return None
+    cost = f", cost {metrics['judge_cost']:.2f}" if metrics["judge_cost"] else ""
+    return f"{metrics['held_out']:,} photos of the gallery ({metrics['judge_queries']:,} further questions{cost})"
 
 
 class _Pictures:
-    """Pixels by id; a grey square stands for an image that has gone since."""
+    """The queries of the page with pixels by id; a grey square stands for an image that has gone since."""
 
-    def __init__(self, images: ImageSet) -> None:
-        self._images = {image.id: image for image in images}
+    def __init__(self, data: RetrievalData) -> None:
+        self._gallery = {image.id: image for image in data.gallery}
+        self._queries = self._gallery if data.queries is None else {image.id: image for image in data.queries}
 
-    def picture(self, name: str) -> np.ndarray:
-        try:
-            return self._images[name].pixels()
-        except (KeyError, UnreadableImage):
-            return np.full((64, 64, 3), 128, np.uint8)
+    def row(self, query: Mapping[str, Any]) -> NeighbourRow:
+        """Returns a query with what each model found."""
+        columns = {
+            name: [Neighbour(hit["id"], _pixels(self._gallery, hit["id"]), hit["score"], hit["right"]) for hit in found]
+            for name, found in query["columns"].items()
+        }
+        thumb = _pixels(self._queries, query["query"])
+        return NeighbourRow(query["query"], thumb, query["label"], columns, query["overlap"])
+
+    def odd(self, query: Mapping[str, Any]) -> Neighbour:
+        """Returns a query that is like nothing else, with the cosine to its nearest image."""
+        return Neighbour(query["query"], _pixels(self._queries, query["query"]), query["nearest"], None)
+
+
+def _pixels(images: Mapping[str, Image], name: str) -> np.ndarray:
+    try:
+        return images[name].pixels()
+    except (KeyError, UnreadableImage):
+        return np.full((64, 64, 3), 128, np.uint8)

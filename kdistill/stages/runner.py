@@ -6,9 +6,9 @@ from pathlib import Path
 
 from absl import logging
 
-from kdistill.errors import ArgumentError
+from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
-from kdistill.settings.checks import check, check_gallery, check_pool
+from kdistill.settings.checks import check, check_gallery, check_pool, held_out_count
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
 from kdistill.stages.stage import Registry, Stage
@@ -37,6 +37,7 @@ def run_stages(
 
     Raises:
         ArgumentError: an unknown stage, settings that cannot be right, or a folder that was made with others.
+        NotBetter: all that was to be done is, and the student is not better than before distillation.
         KdistillError: a stage failed, or another run holds the folder.
     """
     wanted = [registry[name] for name in dict.fromkeys(names)]
@@ -50,7 +51,9 @@ def run_stages(
         raise ArgumentError(f"the stage {names[0]!r} has nothing to do with these settings")
     inputs = Inputs(settings, Path(settings.run.workdir), keep=not settings.asking.dry_run)
     if registry["ask"] in wanted:
-        check_pool(settings, len(inputs.data.pool))
+        data = inputs.data
+        held_out = held_out_count(settings, len(data.gallery), data.labelled)
+        check_pool(settings, len(data.pool), held_out if data.pool_is_gallery else 0)
     if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
         check_gallery(settings, len(inputs.data.gallery))
     workdir = Workdir(settings.run.workdir, create=not settings.asking.dry_run)
@@ -67,8 +70,27 @@ def run_stages(
         record.write_figures()
         record.write_flags(settings)
         for stage in registry:
-            if stage in wanted:
-                _run(stage, record, settings, inputs, workdir, redo, before_training)
+            if stage not in wanted:
+                continue
+            if stage.hands_on and _not_better(record, settings):
+                logging.warning("%s: left out, since the student is not better than before distillation", stage.name)
+                record.begin(stage)  # what an earlier student left under these names goes
+                continue
+            _run(stage, record, settings, inputs, workdir, redo, before_training)
+        sentence = _not_better(record, settings)
+        if sentence and any(stage.hands_on or stage.name == "evaluate" for stage in wanted):
+            raise NotBetter(
+                f"{sentence} Nothing was exported; --export_if_not_better hands it on all the same, and "
+                f"{workdir.path / 'report.html'} shows what was measured"
+            )
+
+
+def _not_better(record: Record, settings: Settings) -> str:
+    """Returns the verdict on a student that is not to be handed on; "" for one that is."""
+    verdict = record.figures().get("verdict", {})
+    if verdict.get("better") is not False or settings.export.export_if_not_better:
+        return ""
+    return str(verdict["sentence"])
 
 
 def _check_plan(

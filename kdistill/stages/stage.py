@@ -44,6 +44,7 @@ class Stage:
         settings: single settings that its result depends on beside the groups.
         ignores: settings -> names among the groups that decide nothing for this stage as things stand.
         needed: settings -> whether the stage has anything to do; one that has not is left out.
+        hands_on: whether what it makes is for use elsewhere: not for a student that distillation did not make better.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Stage:
     settings: tuple[str, ...] = ()
     ignores: Callable[[Settings], frozenset[str]] = lambda settings: frozenset()
     needed: Callable[[Settings], bool] = lambda settings: True
+    hands_on: bool = False
 
     def function(self) -> Callable[..., Result]:
         """Imports and returns what `run` names; quietly, since start-up notices of libraries are no news to a user."""

@@ -77,6 +77,11 @@ class Workdir:
         return self.path / "answers.npz"
 
     @property
+    def judging(self) -> Path:
+        """The teacher's answers that the student is judged by: `ids`, `digests`, `embeddings` float32 [n, Dt]."""
+        return self.path / "judging.npz"
+
+    @property
     def assistant(self) -> Path:
         """The assistant, a plain Keras model."""
         return self.path / "assistant.keras"

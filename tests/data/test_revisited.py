@@ -6,7 +6,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kdistill.data.images import ImageSet
 from kdistill.data.revisited import revisited_data
 from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.data.sources import open_data
@@ -36,7 +35,9 @@ def test_names_boxes_and_grades(tmp_path):
     assert data.name == "tiny"
     assert data.gallery.ids == ("jpg/a.jpg", "jpg/b.jpg", "jpg/c.jpg")
     assert data.queries.ids == ("query/q.jpg", "query/a.jpg")
-    assert [len(data.pool), data.queries.labels] == [0, None]
+    assert [data.pool.ids, data.queries.labels] == [data.gallery.ids, None]
+    assert data.pool_is_gallery
+    assert data.labelled
     assert [indices.tolist() for indices in data.truth.easy] == [[0, 2], []]
     assert data.truth.labelled(1).tolist() == [2, 0]
 
@@ -115,5 +116,9 @@ def test_grades_must_cover_the_same_queries():
         RevisitedTruth(([],), ([], []), ([],))
 
 
-def test_no_pool_is_an_empty_set(tmp_path):
-    assert isinstance(revisited_data(layout(tmp_path)).pool, ImageSet)
+def test_without_a_pool_the_gallery_is_asked_about_but_not_its_distractors(tmp_path):
+    (tmp_path / "more").mkdir()
+    PIL.Image.new("RGB", (8, 8)).save(tmp_path / "more" / "far.jpg")
+    data = revisited_data(layout(tmp_path), distractor_dir=tmp_path / "more")
+    assert data.gallery.ids == (*data.pool.ids, "distractors/far.jpg")
+    assert data.pool.labels is None

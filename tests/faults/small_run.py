@@ -25,6 +25,7 @@ FLAGS = (
     "--mixtures=8",
     "--evaluations=20",
     "--stages=ask,distill,evaluate",
+    "--export_if_not_better",
 )
 
 

@@ -215,7 +215,7 @@ def test_strong_views_repeat_with_their_seed_and_differ_from_the_image(problem):
 def test_a_run_from_the_command_line_makes_a_retriever_of_codes(tmp_path):
     flags = [*write_smoke_data(tmp_path), "--dataset=lists", f"--teacher={tmp_path}/teacher_expert.npz"]
     flags += ["--query_budget=12", "--hash_bits=16", "--embedding_dim=0", "--batch_size=8", f"--workdir={tmp_path}/run"]
-    command = [sys.executable, "-m", "main", *flags, "--stages=ask,distill,evaluate,export"]
+    command = [sys.executable, "-m", "main", *flags, "--export_if_not_better", "--stages=ask,distill,evaluate,export"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-2000:]
     rows = {row["name"]: row for row in json.loads((tmp_path / "run/metrics.json").read_text())["rows"]}

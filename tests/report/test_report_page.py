@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from kdistill.errors import KdistillError
-from kdistill.report import Neighbour, NeighbourRow, write_report
+from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
 from kdistill.report.page import headline_file, make_headline, render_report
 from kdistill.report.tables import MODEL_COLUMNS, make_table, size
 
@@ -87,7 +87,9 @@ CONTENT: dict[str, Any] = {
         {"name": "student_int8.tflite", "bytes": 690_000, "map": 0.55, "latency_ms_median": 1.1},
     ],
     "history": [{"step": step, "loss": 1 / step, "val_map": step / 10} for step in range(1, 6)],
-    "neighbours": [_row("a", [True, False, True], [True, True, False]), _row("b", None, [False, None])],
+    "neighbours": Neighbours(
+        queries=[_row("a", [True, False, True], [True, True, False]), _row("b", None, [False, None])]
+    ),
     "flags": {"query_budget": 330, "loss": "rank"},
 }
 
@@ -97,7 +99,7 @@ EMPTY: dict[str, Any] = {
     "rows": [],
     "files": [],
     "history": [],
-    "neighbours": [],
+    "neighbours": Neighbours(),
     "flags": "",
 }
 
@@ -211,7 +213,13 @@ def test_hostile_names_are_text():
             rows=[{"name": HOSTILE, "map": HOSTILE}],
             files=[{"name": HOSTILE, "bytes": 5, "map": 0.5, "latency_ms_median": 1.0}],
             history=[{"step": 1, "loss": HOSTILE}],
-            neighbours=[NeighbourRow(HOSTILE, _pixels(2), HOSTILE, {"teacher": [neighbour], "student": [neighbour]})],
+            neighbours=Neighbours(
+                "teacher",
+                [NeighbourRow(HOSTILE, _pixels(2), HOSTILE, {"teacher": [neighbour], "student": [neighbour]})],
+                [NeighbourRow(HOSTILE, _pixels(2), "", {"student": [neighbour]}, 0.25)],
+                [neighbour],
+            ),
+            verdict=HOSTILE,
             flags=HOSTILE,
         )
     )
@@ -239,7 +247,7 @@ def test_file_names_may_be_broken_after_underscores():
 
 def test_a_class_number_is_called_a_class():
     row = NeighbourRow("q", _pixels(1), "12", {})
-    assert Page(render_report(**{**EMPTY, "neighbours": [row]})).said("strong") == ["class 12"]
+    assert Page(render_report(**{**EMPTY, "neighbours": Neighbours(queries=[row])})).said("strong") == ["class 12"]
 
 
 def test_empty_parts_say_so():
@@ -275,3 +283,29 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path):
     (tmp_path / "taken").write_text("a file where a folder should be")
     with pytest.raises(KdistillError, match=r"taken.report\.html cannot be written"):
         write_report(tmp_path / "taken" / "report.html", **EMPTY)
+
+
+def test_a_verdict_stands_first_and_a_bad_one_is_a_warning():
+    good = Page(render_report(**{**CONTENT, "verdict": "The student is better."}))
+    assert good.said("p")[1] == "The student is better."
+    assert {"class": "verdict"} in good.named("p")
+    bad = Page(render_report(**{**CONTENT, "verdict": "NOT BETTER: so it is."}))
+    assert {"class": "verdict warning"} in bad.named("p")
+
+
+def test_without_labels_overlap_is_shown_and_the_worst_queries_open_on_request():
+    rows = [
+        {"name": "student", "overlap_at_10": 0.5, "overlap_at_10_low": 0.4},
+        {"name": "untouched", "overlap_at_10": 0.3},
+    ]
+    row = _row("a", [True, False], [True, False])
+    worst = NeighbourRow("query/w", _pixels(1), "", row.columns, 0.1)
+    odd = Neighbour("query/odd", _pixels(3), 0.2, None)
+    content = {**EMPTY, "rows": rows, "neighbours": Neighbours("teacher", [row], [worst], [odd])}
+    page = Page(render_report(**content))
+    assert "overlap@10 with the teacher, from 0 to 1" in page.said("p")
+    assert page.said("summary") == ["Where student and teacher disagree most", "Photos that are like no other"]
+    assert "overlap 0.1" in page.said("span")
+    assert page.said("th")[:4] == ["name", "queries spent", "mAP", "overlap@10"]
+    inside = [classes for tag, attributes, classes in page.elements if attributes.get("alt") == "query query/w"]
+    assert "worst" in inside[0]

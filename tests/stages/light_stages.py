@@ -41,21 +41,27 @@ def make(workdir: Workdir, stage: str, files: dict[str, str]) -> list[Path]:
 
 
 def ask(settings: Settings, workdir: Workdir) -> Result:
-    pool = data_of(settings).pool
-    text = digest("answers", settings.asking.query_budget, settings.run.seed, contents(pool))
-    return Result(
-        {"queries": settings.asking.query_budget, "answers": text}, make(workdir, "ask", {"answers.npz": text})
-    )
+    data, judges = data_of(settings), settings.asking.judge_queries
+    text = digest("answers", settings.asking.query_budget, settings.run.seed, contents(data.pool))
+    files = {"answers.npz": text}
+    workdir.judging.unlink(missing_ok=True)
+    if judges:
+        files["judging.npz"] = digest("judging", judges, settings.run.seed, contents(data.gallery))
+    return Result({"queries": settings.asking.query_budget, "answers": text}, make(workdir, "ask", files))
+
+
+def judging(workdir: Workdir) -> str:
+    return workdir.judging.read_text() if workdir.judging.exists() else ""
 
 
 def assist(settings: Settings, workdir: Workdir) -> Result:
-    answers = (workdir.path / "answers.npz").read_text()
+    answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
     text = digest("assistant", answers, settings.assistant.assistant_steps, settings.run.seed)
     return Result({"assistant": text}, make(workdir, "assist", {"assistant.npz": text}))
 
 
 def distill(settings: Settings, workdir: Workdir) -> Result:
-    answers = (workdir.path / "answers.npz").read_text()
+    answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
     if has_assistant(settings):
         answers += (workdir.path / "assistant.npz").read_text()
     text = digest("student", answers, settings.training.steps, settings.training.loss, settings.run.seed)
@@ -64,9 +70,10 @@ def distill(settings: Settings, workdir: Workdir) -> Result:
 
 def evaluate(settings: Settings, workdir: Workdir) -> Result:
     student = (workdir.path / "student.keras").read_text()
-    row = digest("row", student, contents(data_of(settings).gallery), settings.evaluation.scales)
+    row = digest("row", student, contents(data_of(settings).gallery), settings.evaluation.scales, judging(workdir))
     made = make(workdir, "evaluate", {"gallery.npz": digest("gallery", student), "neighbours.json": row})
-    return Result({"rows": [{"name": "student", "map": row}]}, made)
+    verdict = {"better": settings.training.loss != "gram", "sentence": f"so says {row}"}
+    return Result({"rows": [{"name": "student", "map": row}], "verdict": verdict}, made)
 
 
 def export(settings: Settings, workdir: Workdir) -> Result:

@@ -64,6 +64,7 @@ def settings_of(photos, workdir, **changes) -> Settings:
         "assistant_steps": 6,
         "assistant_if_better": False,
         "assistant_truth": 0.5,
+        "export_if_not_better": True,
     }
     return Settings.of(**(values | changes))
 

@@ -40,6 +40,7 @@ def settings_of(photos, workdir, **changes) -> Settings:
         "batch_size": 8,
         "mixtures": 8,
         "evaluations": 1,
+        "export_if_not_better": True,
     }
     return Settings.of(**(values | changes))
 

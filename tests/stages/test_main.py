@@ -37,6 +37,7 @@ SMALL = {
     "val_file": "val.txt",
     "benchmark_runs": 3,
     "top_k": 3,
+    "export_if_not_better": True,
 }
 
 

@@ -344,7 +344,7 @@ def test_a_folder_of_an_earlier_form_ends_in_a_sentence_and_can_be_run_again(roo
         ({"whiten": "pca", "whiten_dir": "empty"}, lambda root: (root / "empty").mkdir(), "holds no image"),
         ({"top_k": 7}, None, "--top_k=7, but the gallery has only 6 images"),
         ({"top_k": 3, "shards": 3}, None, "--shards=3 files of 6 images hold 2 each, less than --top_k=3"),
-        ({}, lambda root: (root / "test.txt").write_text("test0.png\n"), "expected 'path, label'"),
+        ({}, lambda root: (root / "test.txt").write_text("test0.png, 1\ntest1.png\n"), "expected 'path, label'"),
         ({"val_file": "val.txt"}, lambda root: (root / "val.txt").write_text(""), "names no image"),
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ import pytest
 from light_stages import KILL, Killed
 
 import main
-from kdistill.errors import ArgumentError, KdistillError
+from kdistill.errors import ArgumentError, KdistillError, NotBetter
 from kdistill.settings import Settings
 from kdistill.stages import inputs
 from kdistill.stages.entries import settings_of
@@ -32,7 +32,8 @@ LIGHT = Registry(
     [dataclasses.replace(stage, run=f"light_stages:{stage.name}") for stage in main.STAGES if stage.name != "web"]
 )
 NAMES = LIGHT.names
-FILES = ("answers.npz", "assistant.npz", "student.keras", "gallery.npz", "neighbours.json", "card.json", "report.html")
+MADE = ("answers.npz", "student.keras", "gallery.npz", "neighbours.json", "card.json", "report.html")
+FILES = (*MADE, "judging.npz", "assistant.npz")
 
 
 def paint(path: Path, shade: int) -> None:
@@ -41,13 +42,13 @@ def paint(path: Path, shade: int) -> None:
     os.utime(path, ns=(time.time_ns(), time.time_ns()))
 
 
-def photos(root: Path) -> Path:
+def photos(root: Path, count: int = 6) -> Path:
     root.mkdir()
     for role in ("pool", "test"):
-        for number in range(6):
+        for number in range(count):
             paint(root / f"{role}{number}.png", 20 * number)
-    (root / "pool.txt").write_text("".join(f"pool{number}.png\n" for number in range(6)))
-    (root / "test.txt").write_text("".join(f"test{number}.png, {number % 2}\n" for number in range(6)))
+    (root / "pool.txt").write_text("".join(f"pool{number}.png\n" for number in range(count)))
+    (root / "test.txt").write_text("".join(f"test{number}.png, {number % 2}\n" for number in range(count)))
     np.savez(root / "teacher.npz", ids=np.array(["pool0.png"]), embeddings=np.zeros((1, 2), np.float32))
     return root
 
@@ -61,6 +62,14 @@ def run(wanted: Settings, names=NAMES, **options) -> None:
     run_stages(LIGHT, wanted, names, **options)
 
 
+def run_to_the_end(wanted: Settings, **options) -> int:
+    try:
+        run(wanted, **options)
+    except NotBetter as error:
+        return error.exit_status
+    return 0
+
+
 def figures(workdir: Path) -> dict:
     return json.loads((workdir / "metrics.json").read_text())
 
@@ -69,6 +78,7 @@ CHANGES = [
     ("steps", 5), ("steps", 6), ("loss", "gram"), ("loss", "rkd"), ("seed", 1), ("query_budget", 4),
     ("assistant_backbone", "small_cnn"), ("assistant_backbone", None), ("assistant_steps", 7),
     ("query_budget", 3), ("top_k", 2), ("benchmark_runs", 3), ("scales", (1.0, 0.5)),
+    ("judge_queries", 8), ("judge_queries", 9), ("judge_queries", 0), ("export_if_not_better", True),
 ]  # fmt: skip
 ACTIONS = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(CHANGES)),
@@ -85,7 +95,7 @@ ACTIONS = st.one_of(
 @hypothesis.given(st.lists(ACTIONS, max_size=10))
 def test_any_sequence_ends_in_a_report_of_what_it_states(tmp_path_factory, actions):
     folder = tmp_path_factory.mktemp("any")
-    root, workdir, fresh = photos(folder / "photos"), folder / "run", folder / "fresh"
+    root, workdir, fresh = photos(folder / "photos", 9), folder / "run", folder / "fresh"
     changes: dict = {}
     KILL.clear()
     for shade, (action, argument) in enumerate(actions, 30):
@@ -108,11 +118,12 @@ def test_any_sequence_ends_in_a_report_of_what_it_states(tmp_path_factory, actio
     KILL.clear()
     wanted = settings(root, workdir, **changes)
     try:
-        run(wanted)
+        status = run_to_the_end(wanted)
     except ArgumentError:
         # Stages that were finished with other settings run again only when the user says so.
-        run(wanted, redo=True)
-    run(wanted.changed(workdir=str(fresh)))
+        status = run_to_the_end(wanted, redo=True)
+    assert status == run_to_the_end(wanted.changed(workdir=str(fresh)))
+    assert (workdir / "card.json").exists() == (fresh / "card.json").exists() == (status == 0)
     assert figures(workdir) == figures(fresh)
     told = json.loads((workdir / "report.html").read_text())
     expected = json.loads((fresh / "report.html").read_text())
@@ -136,7 +147,7 @@ def test_answers_of_a_larger_budget_make_a_new_student(root, tmp_path):
     assert figures(tmp_path / "run") == figures(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file != "assistant.npz"])
+@pytest.mark.parametrize("file", MADE)
 def test_a_deleted_file_is_made_again(root, tmp_path, file):
     run(settings(root, tmp_path / "run"))
     before = figures(tmp_path / "run")
@@ -146,7 +157,7 @@ def test_a_deleted_file_is_made_again(root, tmp_path, file):
     assert figures(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file != "assistant.npz"])
+@pytest.mark.parametrize("file", MADE)
 def test_a_file_that_was_changed_is_made_again(root, tmp_path, file):
     run(settings(root, tmp_path / "run"))
     before = (tmp_path / "run" / file).read_text()

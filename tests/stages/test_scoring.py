@@ -45,6 +45,7 @@ def settings(photos, **changes) -> Settings:
         "batch_size": 4,
         "mixtures": 2,
         "bank_size": 0,
+        "export_if_not_better": True,
     }
     return Settings.of(**(values | changes))
 

@@ -11,6 +11,14 @@ class AskingSettings:
     """How many questions are asked, which, and where the answers are kept."""
 
     query_budget: int = setting(100, "How many questions the teacher may be asked.", low=1, common=True)
+    judge_queries: int | None = setting(
+        None,
+        "How many photos of the gallery are held out: asked about beside --query_budget, in an account of their own, "
+        "never learned from, and what the student is judged by; empty: 64 to 100 by the gallery's size (a quarter of a "
+        "small one), none where labels judge; 0: none.",
+        low=0,
+        common=True,
+    )
     selection: Literal["random", "k-center", "k-means++", "density"] = setting(
         "random", "How the images to ask about are chosen: random, k-center, k-means++ or density.", common=True
     )

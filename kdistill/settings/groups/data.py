@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from kdistill.facts.data import kind_of
 from kdistill.settings.setting import setting
 
 
@@ -10,18 +11,23 @@ from kdistill.settings.setting import setting
 class DataSettings:
     """Which images there are to learn from and to be judged by."""
 
-    dataset: Literal["digits", "folder", "lists", "revisited"] = setting(
-        "digits",
-        "digits (embedded), folder (DIR/pool, DIR/gallery/CLASS), lists (files of `path, label`), or revisited.",
+    dataset: Literal["auto", "digits", "folder", "lists", "revisited"] = setting(
+        "auto",
+        "digits (embedded), folder (photos; DIR/gallery and DIR/pool where there are roles), lists (files of "
+        "`path, label`), revisited, or auto: folder with --data_dir, digits without.",
         common=True,
     )
     data_dir: str | None = setting(None, "Folder of the images.", common=True)
-    pool_file: str = setting(
-        "pool.txt", "lists: file in --data_dir that names the images that the student may learn from."
+    pool_file: str | None = setting(
+        None,
+        "lists: file in --data_dir that names the images that the student may learn from; empty: pool.txt, or the "
+        "gallery's own images where there is none.",
     )
-    gallery_file: str = setting("test.txt", "lists: file that names the labelled images that are searched.")
+    gallery_file: str = setting(
+        "test.txt", "lists: file that names the images that are searched; labels, where it has some, judge."
+    )
     query_file: str | None = setting(
-        None, "lists: file that names the labelled images that search; empty: leave-one-out over the gallery."
+        None, "lists: file that names the images that search; empty: leave-one-out over the gallery."
     )
     val_file: str | None = setting(
         None, "lists: file of labelled images on which training is watched (never chosen by)."
@@ -33,5 +39,12 @@ class DataSettings:
         above=0,
         high=10_000,
     )
-    pool_dir: str | None = setting(None, "revisited: folder of unlabelled images to learn from.")
+    pool_dir: str | None = setting(
+        None, "revisited: folder of unlabelled images to learn from; empty: the gallery's own images."
+    )
     distractor_dir: str | None = setting(None, "revisited: folder of further gallery images.")
+
+    @property
+    def kind(self) -> str:
+        """What `dataset` means beside `data_dir`."""
+        return kind_of(self.dataset, self.data_dir)

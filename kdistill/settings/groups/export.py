@@ -18,7 +18,13 @@ class ExportSettings:
     shards: int = setting(
         0, "Files that the retriever is spread over; 0 for as few as hold its gallery.", low=0, high=10_000
     )
-    top_k: int = setting(10, "Neighbours that the exported retriever returns.", low=1, common=True)
+    export_if_not_better: bool = setting(
+        False,
+        "Hand on a student that is not better than the same network before distillation; without it nothing is "
+        "exported then, and the exit status is 3.",
+        decides=False,
+    )
+    top_k: int = setting(10, "Neighbours that the exported retriever returns.", low=1)
 
 
 @dataclasses.dataclass(frozen=True)

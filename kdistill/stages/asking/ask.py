@@ -11,13 +11,13 @@ from kdistill import students
 from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.ray_engine import check_engine
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.errors import ArgumentError
 from kdistill.evaluation import embed_images
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares
 from kdistill.stages.asking.ask_comparisons import ask_comparisons
 from kdistill.stages.asking.edited import contents_of
+from kdistill.stages.asking.held_out import ask_held_out, learning_pool, plan_held_out, pool_beside
 from kdistill.stages.asking.rehearsal import rehearse
 from kdistill.stages.judging.scoring import print_scoring_plans
 from kdistill.stages.models import start_student, teacher_of
@@ -33,7 +33,8 @@ from kdistill.teachers.ledger.records import LEARNING
 def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     """Asks about `--query_budget` images of the pool and writes `answers.npz` (`ids`, `embeddings`, `contents`).
 
-    With `--dry_run` it says what would be asked and at what cost, and asks nothing.
+    Photos that judge are chosen first; they are no part of the pool (see `held_out`). With `--dry_run` it says what
+    would be asked and at what cost, and asks nothing.
 
     Raises:
         ArgumentError: a budget that cannot be right, or a student or loss that cannot be built.
@@ -41,22 +42,22 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     """
     asking = settings.asking
     rehearse(settings)
+    if not asking.dry_run:
+        workdir.judging.unlink(missing_ok=True)  # that of an interrupted run with other settings
     if compares(settings):
         return ask_comparisons(settings, workdir)
     check_engine(asking.engine, asking.actors)
     data = data_of(settings)
-    pool = data.pool
-    if not len(pool):
-        raise ArgumentError("there are no images to ask about; name a folder of unlabelled ones with --pool_dir")
-    check_budget(asking.query_budget, len(pool))
     keep = not asking.dry_run
     opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
     teacher = opening()
-    chosen = choose(settings, pool)
     location = asking.ledger or workdir.ledger
     if asking.dry_run:
-        _print_plans(settings, workdir, teacher, data, chosen)
+        _print_plans(settings, workdir, teacher, data)
         return Result()
+    judging = ask_held_out(teacher, data, settings, workdir)
+    pool = learning_pool(settings, workdir, data)
+    chosen = choose(settings, pool)
     with Ledger(location) as ledger:
         wanted = prefer_known(chosen, known_positions(pool, ledger), asking.query_budget)
     options: dict[str, Any] = dict(
@@ -92,31 +93,40 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         "teacher": teacher.name,
         "teacher_view": teacher.view,
         "skipped_questions": len(answers.skipped),
+        **judging,
     }
-    return Result(figures, [workdir.answers, *workdir.caches()])
+    made = [workdir.answers, *([workdir.judging] if judging else []), *workdir.caches()]
+    return Result(figures, made)
 
 
-def _print_plans(
-    settings: Settings, workdir: Workdir, teacher: Teacher, data: RetrievalData, chosen: np.ndarray
-) -> None:
+def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: RetrievalData) -> None:
     """Says what would be asked and at what cost, and asks and writes nothing."""
     asking = settings.asking
     with contextlib.ExitStack() as stack:
         ledger = None
         with contextlib.suppress(NoLedger):
             ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, read_only=True))
-        wanted = chosen
+        held_out, judging = plan_held_out(teacher, data, settings, ledger)
+        pool = pool_beside(data, held_out, None)
+        wanted = choose(settings, pool)
         if ledger is not None:
-            wanted = prefer_known(chosen, known_positions(data.pool, ledger), asking.query_budget)
+            wanted = prefer_known(wanted, known_positions(pool, ledger), asking.query_budget)
         budget, price = asking.query_budget, asking.price_per_query
-        learning = plan(teacher, data.pool, wanted, ledger, budget=budget, price_per_query=price)
-    print(learning)
-    print_scoring_plans(settings, workdir, data, learning)
+        before = () if judging is None else (judging,)
+        learning = plan(teacher, pool, wanted, ledger, budget=budget, price_per_query=price, after=before)
+    for one in (*before, learning):
+        print(one)
+    print_scoring_plans(settings, workdir, data, (*before, learning))
 
 
 def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
-    """Returns int64 [budget], positions in the pool in the order in which they are to be asked about."""
+    """Returns int64 [budget], positions in the pool in the order in which they are to be asked about.
+
+    Raises:
+        ArgumentError: a budget beyond the pool.
+    """
     asking, seed = settings.asking, settings.run.seed
+    check_budget(asking.query_budget, len(pool))
     if asking.selection == "random":
         return select("random", asking.query_budget, n=len(pool), seed=seed)
     features = students.pooled_features(start_student(settings.student, settings.run.small_seed))

@@ -22,6 +22,7 @@ from kdistill.preferences.pairs import Preferences
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, is_compared, trains_whole
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
+from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
 from kdistill.stages.distilling.trainer import build_distiller
 from kdistill.stages.identity import training_identity
@@ -43,7 +44,7 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
         KdistillError: answers of another kind, damaged checkpoints, a loss that is not finite.
     """
     tf.config.experimental.enable_op_determinism()
-    pool = data_of(settings).pool
+    pool = learning_pool(settings, workdir, data_of(settings))
     figures: dict[str, Any] = {}
     if is_compared(settings):
         why_not = _why_not(settings, workdir, pool, figures)

@@ -19,6 +19,7 @@ from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
+from kdistill.stages.asking.held_out import held_out_answers, learning_pool, named
 from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
@@ -28,9 +29,12 @@ from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.callbacks import BestWeights, HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of
 from kdistill.training.fit import pause_steps, train
+
+JUDGED_STEPS = 8
+"""How many students on the way, the last among them, are judged by held-out answers; the best one is delivered."""
 
 MOST_FITTED = 8192
 """Images of the pool that a hash head is fitted to, at most; they stand in memory."""
@@ -38,6 +42,9 @@ MOST_FITTED = 8192
 
 def distill(settings: Settings, workdir: Workdir) -> Result:
     """Trains the student and writes `student.keras`; continues from the last checkpoint after an interruption.
+
+    Where answers are held out, the student is that of the step, of JUDGED_STEPS, at which it agreed best with them; one
+    that shrinks is always the last.
 
     Under --strategy=multiworker all workers call it, and only the chief writes.
 
@@ -62,21 +69,23 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     """Returns the student after its training, which goes on from wherever it was interrupted."""
     training, side, strict = settings.training, settings.student.image_size, settings.run.strict
     data = data_of(settings)
-    learned = answered(settings, workdir, data.pool)
+    whole_pool = learning_pool(settings, workdir, data)
+    learned = answered(settings, workdir, whole_pool)
     pool, targets = learned.images, learned.targets
     # Read once at the student's own size for the start of its projection, the way it will be searched with.
     plain = read_images(pool, side, strict=strict, description="reading the pool")
     pixels = plain.pixels if settings.student.student_weights else None
     student = start_student(settings.student, settings.run.small_seed, pixels)
     if settings.student.hash_bits and settings.student.student_weights:
-        _fit_codes(settings, student, data.pool)
+        _fit_codes(settings, student, whole_pool)
     sources = plain
     if training.augment:
         sources = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading for crops")
     ordered = learns_orders(settings)
     taught = readable_lists(targets, sources.indices) if ordered else targets[sources.indices]
     identity = training_identity(DISTILL.deciding(settings), student, sources.pixels, taught)
-    watch, chief = _watch(settings, data), is_chief(strategy)
+    chief = is_chief(strategy)
+    watches = _watches(settings, workdir, data)
     if chief and workdir.checkpoints.exists() and not workdir.history.exists():
         logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
         shutil.rmtree(workdir.checkpoints)
@@ -92,7 +101,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             made_from.claim(logs, identity, ours=("train", "validation"))
             recorders.append(HistoryFile(workdir.history, identity=identity))
             recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
-        return [StopOnNaN(ids_of=None if ordered else ids_of), *([watch] if watch else []), *recorders]
+        return [StopOnNaN(ids_of=None if ordered else ids_of), *watches, *recorders]
 
     def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
         make_batches = order_batches if ordered else training_batches
@@ -120,15 +129,24 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             distiller.build_joint_space(targets.shape[-1])
         distiller.compile(optimizer_of(training), loss=loss_of(settings, learned.assistant_dim))
         checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
+    best = None
+    if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):
+        # At steps of their own: how often a training pauses does not change what it gives.
+        judged = pause_steps(training.steps, JUDGED_STEPS)
+        pauses = (*pauses, *judged)
+        best = BestWeights(student, workdir.checkpoints / "best.npz", steps=judged, keep=chief)
     train(
         distiller,
         batches,
         steps=training.steps,
         pauses=pauses,
-        callbacks=callbacks(),
+        callbacks=[*callbacks(), *([best] if best else [])],
         checkpoint=checkpoint,
         strategy=strategy,
     )
+    if best is not None:
+        step, value = best.put_back()
+        logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
     # All workers copy, since reading a variable may need all of them.
     return copy_of(student, synchronised=False) if strategy else student
 
@@ -146,10 +164,16 @@ def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None
     fit_hash_head(student, plain.pixels, views, seed=settings.run.seed)
 
 
-def _watch(settings: Settings, data: RetrievalData) -> RetrievalEvaluation | None:
-    """Returns the callback that evaluates on the validation images; None without any."""
-    if data.validation is None:
-        return None
+def _watches(settings: Settings, workdir: Workdir, data: RetrievalData) -> list[RetrievalEvaluation]:
+    """Returns the callbacks that evaluate on the validation images and by held-out answers, where there are any."""
     side, strict = settings.student.image_size, settings.run.strict
-    validation = read_images(data.validation, side, strict=strict, description="reading validation")
-    return RetrievalEvaluation(validation.pixels, np.asarray(data.validation.labels)[validation.indices])
+    found = []
+    if data.validation is not None:
+        seen = read_images(data.validation, side, strict=strict, description="reading validation")
+        found.append(RetrievalEvaluation(seen.pixels, np.asarray(data.validation.labels)[seen.indices]))
+    held_out = held_out_answers(workdir)
+    if held_out is not None:
+        ids, answers = held_out
+        seen = read_images(named(data.gallery, ids), side, strict=strict, description="reading what judges")
+        found.append(RetrievalEvaluation(seen.pixels, teacher=answers[seen.indices]))
+    return found

@@ -1,5 +1,6 @@
 """The stage `evaluate`: teacher, distilled student and the student before distillation, in one table."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -10,50 +11,47 @@ from absl import logging
 from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError, first_line
-from kdistill.evaluation import Embedded, RetrievalScores, embed_images
+from kdistill.evaluation import Embedded, embed_images
+from kdistill.evaluation.held_out import HeldOutAgreement
 from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
+from kdistill.stages.asking.held_out import learning_pool
+from kdistill.stages.judging.held_out import HeldOutJudge
 from kdistill.stages.judging.judge import Judge, Vectors
+from kdistill.stages.judging.likeness import described_likeness, likeness
 from kdistill.stages.judging.postprocess import postprocessed, row_name
 from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
+from kdistill.stages.judging.shown import shown_neighbours
+from kdistill.stages.judging.verdict import verdict_of
 from kdistill.stages.models import start_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 
-NEIGHBOUR_QUERIES = 12
-
 
 def evaluate(settings: Settings, workdir: Workdir) -> Result:
-    """Gives `rows` and writes `gallery.npz`, and the neighbours that the report shows.
+    """Gives `rows` and `verdict`, and writes `gallery.npz` and the neighbours that the report shows.
 
     Raises:
         KdistillError: no student yet, or no readable image.
     """
     student = load_student(workdir)
-    data, searched = _embed_readable(student, data_of(settings), settings.run.strict)
-    judge = Judge(data, settings.evaluation.max_memory_mb)
-    queries = workdir.figures.get("queries", 0)
-    rows = []
-    black_box = teacher_to_score(settings, workdir)
-    teacher: Vectors | None = None
-    if black_box is not None:
-        try:
-            teacher = teacher_vectors(black_box, judge, settings, workdir)
-        except KdistillError as error:
-            # The teacher's row is an extra: a table may well hold no row for the images of the test.
-            logging.warning("there is no row for the teacher: %s", error)
-        else:
-            parameters = getattr(black_box, "parameters", None)
-            rows.append(_row("teacher", judge.scores(teacher), teacher, None, parameters))
-    rows.append(_row("student", judge.scores(searched, teacher), searched, queries, student.count_params()))
+    strict, seed = settings.run.strict, settings.run.small_seed
+    whole = data_of(settings)
+    data = dataclasses.replace(whole, pool=learning_pool(settings, workdir, whole))
+    data, searched = _embed_readable(student, data, strict)
+    judge, held_out = Judge(data, settings.evaluation.max_memory_mb), HeldOutJudge.of(data, workdir)
+    teacher, parameters = _teacher(settings, workdir, judge)
+    table = _Table(judge, held_out, teacher, workdir.figures.get("queries", 0), seed)
+    if teacher is not None:
+        table.add("teacher", teacher, parameters, is_teacher=True, queries=None)
+    agreement = table.add("student", searched, student.count_params())
     assistant = _assistant(workdir)
     if assistant is not None:
         answers = judge.embed(lambda images, role: _embed(assistant, images, f"assistant, {role}"))
-        about = _row("assistant", judge.scores(answers, teacher), answers, queries, assistant.count_params())
-        rows.append({**about, "further_questions": 0})
+        table.add("assistant", answers, assistant.count_params(), further_questions=0)
     if settings.student.hash_bits:
         codes = _signs(searched.gallery)
         numbers = searched.gallery if searched.queries is None else searched.queries
@@ -61,28 +59,71 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
             ("student_codes", Vectors(codes, None if searched.queries is None else _signs(searched.queries))),
             ("student_codes_asymmetric", Vectors(codes, numbers)),
         ):
-            rows.append(_row(name, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
+            table.add(name, vectors, student.count_params())
     further = row_name(settings.evaluation)
     if further is not None:
-        vectors = postprocessed(student, judge, settings)
-        rows.append(_row(further, judge.scores(vectors, teacher), vectors, queries, student.count_params()))
-    untouched = students.pooled_features(start_student(settings.student, settings.run.small_seed))
+        table.add(further, postprocessed(student, judge, settings), student.count_params())
+    untouched = students.pooled_features(start_student(settings.student, seed))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
-    rows.append(_row("untouched", judge.scores(before, teacher), before, 0, untouched.count_params()))
+    agreement_before = table.add("untouched", before, untouched.count_params(), queries=0)
 
     write_arrays(workdir.gallery, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
-    searching = len(data.gallery if data.queries is None else data.queries)
-    count = min(NEIGHBOUR_QUERIES, searching)
-    shown = np.sort(np.random.default_rng(settings.run.seed).choice(searching, count, replace=False))
-    columns = {"teacher": teacher, "student": searched}
-    write_whole(
-        workdir.neighbours,
-        json.dumps({name: judge.neighbours(vectors, shown) for name, vectors in columns.items() if vectors}),
-    )
-    print(table(rows))
-    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
+    shown = shown_neighbours(judge, searched, teacher, held_out, settings.run.seed)
+    write_whole(workdir.neighbours, json.dumps(shown))
+    verdict = verdict_of(table.rows, agreement, agreement_before, seed)
+    print(f"{verdict.sentence}\n{as_text(table.rows)}")
+    figures: dict[str, Any] = {
+        "rows": table.rows,
+        "verdict": verdict.as_dict(),
+        "dataset": data.name,
+        "labelled": data.labelled,
+        "gallery": len(data.gallery),
+        "searches": len(data.gallery if data.queries is None else data.queries),
+    }
+    alike = None if whole.pool_is_gallery else likeness(untouched, data, before.gallery, seed, strict)
+    if alike is not None:
+        figures["likeness"] = alike
+        if alike["differ"]:
+            logging.warning("%s", described_likeness(alike))
     figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
+
+
+class _Table:
+    """The rows of the table, each judged by labels and by held-out answers, as far as there are any."""
+
+    def __init__(
+        self, judge: Judge, held_out: HeldOutJudge | None, teacher: Vectors | None, queries: int, seed: int
+    ) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._judge, self._held_out, self._teacher = judge, held_out, teacher
+        self._queries, self._seed = queries, seed
+
+    def add(
+        self, name: str, vectors: Vectors, parameters: int | None, *, is_teacher: bool = False, **other: Any
+    ) -> HeldOutAgreement | None:
+        """Adds a row and returns its agreement with held-out answers, of which the teacher itself has none."""
+        row = {"name": name, **self._judge.figures(vectors, None if is_teacher else self._teacher)}
+        agreement = None
+        if self._held_out is not None and not is_teacher:
+            agreement = self._held_out.agreement(vectors)
+            row |= agreement.as_dict(self._seed)
+        about = {"queries": self._queries, "parameters": parameters, "dimension": int(vectors.gallery.shape[1])}
+        self.rows.append({**row, **about, **other})
+        return agreement
+
+
+def _teacher(settings: Settings, workdir: Workdir, judge: Judge) -> tuple[Vectors | None, int | None]:
+    """Returns the teacher's vectors and its number of parameters, each where it is known."""
+    black_box = teacher_to_score(settings, workdir)
+    if black_box is None:
+        return None, None
+    try:
+        return teacher_vectors(black_box, judge, settings, workdir), getattr(black_box, "parameters", None)
+    except KdistillError as error:
+        # The teacher's row is an extra: a table may well hold no row for the images of the test.
+        logging.warning("there is no row for the teacher: %s", error)
+        return None, None
 
 
 def _assistant(workdir: Workdir) -> keras.Model | None:
@@ -106,9 +147,10 @@ def load_student(workdir: Workdir) -> keras.Model:
         raise KdistillError(f"{path} is not a readable student: {reason}") from error
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def as_text(rows: list[dict[str, Any]]) -> str:
     """Returns the rows as text for a terminal."""
-    columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R"}
+    columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R", "overlap_at_10": "overlap@10"}
+    columns = {name: title for name, title in columns.items() if any(name in row for row in rows)}
     width = max(len(row["name"]) for row in rows) + 2
     lines = [" " * width + "".join(f"{title:>12}" for title in (*columns.values(), "queries", "parameters"))]
     for row in rows:
@@ -123,18 +165,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _signs(rows: np.ndarray) -> np.ndarray:
     """Returns the codes of embeddings as vectors of -1 and 1, whose cosines rank as Hamming distances do."""
     return unpack_codes(pack_codes(rows)).astype(np.float32)
-
-
-def _row(
-    name: str, scores: RetrievalScores, vectors: Vectors, queries: int | None, parameters: int | None
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        **scores.as_dict(),
-        "queries": queries,
-        "parameters": parameters,
-        "dimension": int(vectors.gallery.shape[1]),
-    }
 
 
 def _embed(model: keras.Model, images: ImageSet, description: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from kdistill.evaluation import (
     evaluate_revisited,
     nearest_neighbours,
 )
+from kdistill.evaluation.agreement import teacher_agreement
 from kdistill.evaluation.blockwise.memory import in_smaller_blocks
 
 NEIGHBOURS_SHOWN = 8
@@ -45,6 +46,22 @@ class Judge:
         """Embeds gallery and queries with a function (images, what they are) -> float32 [n, D]."""
         queries = None if self.data.queries is None else embed(self.data.queries, "queries")
         return Vectors(embed(self.data.gallery, "gallery"), queries)
+
+    def figures(self, vectors: Vectors, teacher: Vectors | None = None) -> dict[str, float]:
+        """Returns all measures that labels give and the agreement with the teacher, as far as there are any."""
+        if self.data.labelled:
+            return self.scores(vectors, teacher).as_dict()
+        if teacher is None:
+            return {}
+        return in_smaller_blocks(lambda most: self._agreement(vectors, teacher, most), self.max_memory_mb)
+
+    def _agreement(self, vectors: Vectors, teacher: Vectors, max_memory_mb: int) -> dict[str, float]:
+        own = self.data.queries is None
+        ours, theirs = (
+            (one.gallery if one.queries is None else one.queries, one.gallery) for one in (vectors, teacher)
+        )
+        exclude = np.arange(len(vectors.gallery)) if own else None
+        return teacher_agreement(ours, theirs, exclude=exclude, max_memory_mb=max_memory_mb)
 
     def scores(self, vectors: Vectors, teacher: Vectors | None = None) -> RetrievalScores:
         """Returns all measures, and the agreement with the teacher where its vectors are given."""

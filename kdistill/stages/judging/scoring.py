@@ -88,7 +88,7 @@ def scoring_plans(
     return plans
 
 
-def print_scoring_plans(settings: Settings, workdir: Workdir, data: RetrievalData, after: Plan) -> None:
+def print_scoring_plans(settings: Settings, workdir: Workdir, data: RetrievalData, after: tuple[Plan, ...]) -> None:
     """Prints what the teacher's row would cost beside the questions of `after`; nothing where it costs nothing."""
     teacher = teacher_to_score(settings, workdir)
     if teacher is None or _is_free(teacher):
@@ -97,7 +97,7 @@ def print_scoring_plans(settings: Settings, workdir: Workdir, data: RetrievalDat
         ledger = None
         with contextlib.suppress(NoLedger):
             ledger = stack.enter_context(Ledger(_ledger(settings, workdir), read_only=True))
-        for one in scoring_plans(teacher, data, ledger, settings, (after,)):
+        for one in scoring_plans(teacher, data, ledger, settings, after):
             print(one)
 
 

@@ -1,5 +1,6 @@
 """Callbacks for `fit` and `train`: retrieval quality while training, a record of it, checkpoints to resume from."""
 
+from kdistill.training.callbacks.best import BestWeights
 from kdistill.training.callbacks.checkpoint import ResumableCheckpoint
 from kdistill.training.callbacks.evaluation import RetrievalEvaluation
 from kdistill.training.callbacks.history import HistoryFile, read_history
@@ -7,6 +8,7 @@ from kdistill.training.callbacks.nan import StopOnNaN
 from kdistill.training.callbacks.steps import StepCallback
 
 __all__ = [
+    "BestWeights",
     "HistoryFile",
     "ResumableCheckpoint",
     "RetrievalEvaluation",
