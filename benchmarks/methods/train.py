@@ -1,6 +1,7 @@
 """One run of `benchmarks.methods`: the main job's own training and evaluation, on images in memory."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -95,8 +96,10 @@ def chosen_images(problem: Problem, run: Run) -> np.ndarray:
     return select("random", run.budget, n=len(problem.pool.labels), seed=run.seed)
 
 
-def train(problem: Problem, run: Run) -> keras.Model:
-    """Returns the student, trained as the stage `distill` trains it."""
+def train(
+    problem: Problem, run: Run, watch: Callable[[keras.Model], keras.callbacks.Callback] | None = None
+) -> keras.Model:
+    """Returns the student, trained as the stage `distill` trains it; `watch` gives a callback for it."""
     settings = settings_of(problem, run)
     chosen = chosen_images(problem, run)
     # Where the projection starts: at principal directions behind pretrained features, as in the main job.
@@ -119,7 +122,9 @@ def train(problem: Problem, run: Run) -> keras.Model:
         lambda: zip(views, targets, strict=True),
         output_signature=(_batch_spec(views), specs),
     )
-    distiller.fit(batches, epochs=1, steps_per_epoch=settings.training.steps, shuffle=False, verbose=0)
+    callbacks = [] if watch is None else [watch(student)]
+    steps = settings.training.steps
+    distiller.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=callbacks)
     return student
 
 

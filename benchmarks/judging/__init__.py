@@ -1,0 +1,1 @@
+"""Do held-out answers of the teacher judge students as labels do?"""
