@@ -126,6 +126,7 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
         yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", ""
     if dataset == "digits":
         yield ("data_dir",), "dataset", ""
+        yield ("cache_gb",), "dataset", "with --dataset=digits, which stands in memory"
         if settings.evaluation.whiten == "none" or settings.evaluation.whiten_dir is None:
             yield ("max_megapixels",), "dataset", "with --dataset=digits, which has no files"
 

@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from kdistill import students
 from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.ray_engine import check_engine
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import ArgumentError
-from kdistill.evaluation import embed_images
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares
 from kdistill.stages.asking.ask_comparisons import ask_comparisons
 from kdistill.stages.asking.edited import contents_of
+from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.asking.rehearsal import rehearse
 from kdistill.stages.judging.scoring import print_scoring_plans
-from kdistill.stages.models import start_student, teacher_of
+from kdistill.stages.models import teacher_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -52,7 +51,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     keep = not asking.dry_run
     opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
     teacher = opening()
-    chosen = choose(settings, pool)
+    chosen = choose(settings, workdir, pool)
     location = asking.ledger or workdir.ledger
     if asking.dry_run:
         _print_plans(settings, workdir, teacher, data, chosen)
@@ -114,18 +113,11 @@ def _print_plans(
     print_scoring_plans(settings, workdir, data, learning)
 
 
-def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
+def choose(settings: Settings, workdir: Workdir, pool: ImageSet) -> np.ndarray:
     """Returns int64 [budget], positions in the pool in the order in which they are to be asked about."""
     asking, seed = settings.asking, settings.run.seed
     if asking.selection == "random":
         return select("random", asking.query_budget, n=len(pool), seed=seed)
-    features = students.pooled_features(start_student(settings.student, settings.run.small_seed))
-    embedded = embed_images(
-        features,
-        pool,
-        image_size=settings.student.image_size,
-        strict=settings.run.strict,
-        description="looking at the pool",
-    )
-    count = min(asking.query_budget, len(embedded.indices))
-    return embedded.indices[select(asking.selection, count, features=embedded.embeddings, seed=seed)]
+    positions, features = pool_features(settings, workdir, pool, of="student")
+    count = min(asking.query_budget, len(positions))
+    return positions[select(asking.selection, count, features=features, seed=seed)]

@@ -15,7 +15,7 @@ from kdistill.files.whole import write_arrays, write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.stages.judging.judge import Judge, Vectors
+from kdistill.stages.judging.judge import Judge, Vectors, drawn_queries
 from kdistill.stages.judging.postprocess import postprocessed, row_name
 from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.models import start_student
@@ -34,7 +34,8 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     """
     student = load_student(workdir)
     data, searched = _embed_readable(student, data_of(settings), settings.run.strict)
-    judge = Judge(data, settings.evaluation.max_memory_mb)
+    drawn = drawn_queries(data, settings.evaluation.most_queries, settings.run.seed)
+    judge = Judge(data, settings.evaluation.max_memory_mb, drawn)
     queries = workdir.figures.get("queries", 0)
     rows = []
     black_box = teacher_to_score(settings, workdir)
@@ -80,7 +81,12 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
         json.dumps({name: judge.neighbours(vectors, shown) for name, vectors in columns.items() if vectors}),
     )
     print(table(rows))
-    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searching}
+    searches = searching if drawn is None else len(drawn)
+    if drawn is not None:
+        logging.info(
+            "%d of %d images searched, drawn with seed %d (--most_queries)", searches, searching, settings.run.seed
+        )
+    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searches}
     figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
 
