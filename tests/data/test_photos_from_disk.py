@@ -11,7 +11,7 @@ from kdistill.data import Image, ImageSet, load_pixels
 from kdistill.data.decoding import UnreadableImage, resize
 from kdistill.data.disk import photos as photos_module
 from kdistill.data.disk import stores
-from kdistill.data.disk.photos import Photos, key_of, rows_looked_at
+from kdistill.data.disk.photos import LOOKED_AT, Photos, key_of, rows_looked_at
 from kdistill.data.disk.stores import KEY_BYTES, DiskStore, MemoryStore
 from kdistill.data.identity import identities
 from kdistill.data.pipeline import training_batches
@@ -240,11 +240,10 @@ def test_the_digest_is_of_content_size_and_order(images):
     assert _photos(images, MemoryStore(0, SIZE)).digest != before
 
 
-@pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 8192, 100_003])
+@pytest.mark.parametrize("count", [1, LOOKED_AT - 1, LOOKED_AT, LOOKED_AT + 1, 2 * LOOKED_AT, 100_003])
 def test_what_is_looked_at_is_spread_over_the_pool(count):
     rows = rows_looked_at(count)
-    assert len(rows) <= 4096
-    assert len(set(np.diff(rows))) <= 1
     assert rows[0] == 0
-    assert len(rows) == count or len(rows) > 1365  # no less than a third of what is allowed
-    assert count - rows[-1] <= -(-count // 4096)
+    assert len(set(np.diff(rows))) <= 1
+    assert LOOKED_AT // 2 < len(rows) <= LOOKED_AT or len(rows) == count < LOOKED_AT
+    assert count - rows[-1] <= -(-count // LOOKED_AT)

@@ -15,7 +15,7 @@ from kdistill.data.disk.stores import KEY_BYTES, Store
 from kdistill.data.identity import UNREADABLE
 from kdistill.data.images import ImageSet
 
-LOOKED_AT = 4096
+LOOKED_AT = 2048
 """Photos of a pool that are decoded before the first step: all of a pool of so many, and as many of a larger one."""
 _BLOCK = 256
 
