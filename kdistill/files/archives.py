@@ -1,5 +1,6 @@
 """Zip archives from outside (`.npz`, `.keras`): refused before a small file becomes gigabytes of memory."""
 
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -103,6 +104,8 @@ def _mapped(path: Path | str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) 
         header = member.tell()
     if dtype.hasobject:
         raise ValueError("pickled arrays are refused")
+    if entry.file_size != header + dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{entry.filename} does not hold as many numbers as it says")
     if 0 in shape:
         return np.empty(shape, dtype)
     with open(path, "rb") as file:

@@ -122,7 +122,9 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     dataset = settings.data.dataset
     if dataset != "lists":
         yield ("pool_file", "gallery_file", "query_file", "val_file"), "dataset", ""
-    if dataset != "revisited":
+    if dataset == "revisited":
+        yield ("most_queries",), "dataset", "with --dataset=revisited, whose queries are given"
+    else:
         yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", ""
     if dataset == "digits":
         yield ("data_dir",), "dataset", ""
