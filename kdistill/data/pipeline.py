@@ -125,23 +125,29 @@ def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]
     return _rows(count, min(batch_size, count), step, step + 1, seed)[0].tolist()
 
 
-def changed_views(pixels: np.ndarray, image_size: int, count: int, *, seed: int) -> Iterator[np.ndarray]:
+def changed_views(pixels: np.ndarray | Photos, image_size: int, count: int, *, seed: int) -> Iterator[np.ndarray]:
     """Yields `count` times uint8 [n, S, S, 3], one `augmented_view` of every image, in the order of the images.
 
     Args:
-        pixels: uint8 [n, H, W, 3].
+        pixels: uint8 [n, H, W, 3], or photos that are decoded when they are needed and can all be read.
         image_size: S.
         count: how many views of each image.
         seed: of the views.
     """
-    sources, drawn = tf.data.Dataset.from_tensor_slices(pixels).enumerate(), small_seed(seed)
+    read, drawn = reader(pixels, np.zeros(len(pixels), np.int8)), small_seed(seed)
     for view in range(count):
 
-        def changed(place: tf.Tensor, image: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
+        def changed(place: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
+            image, _, _ = read(place)
             return augmented_view(image, image_size, tf.stack([drawn, first + tf.cast(place, tf.int32)]))
 
-        views = sources.map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield np.concatenate(list(views.batch(256).as_numpy_iterator()))
+        views = tf.data.Dataset.range(len(pixels)).map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        whole = np.empty((len(pixels), image_size, image_size, 3), np.uint8)
+        done = 0
+        for part in views.batch(256).as_numpy_iterator():
+            whole[done : done + len(part)] = part
+            done += len(part)
+        yield whole
 
 
 def small_seed(seed: int) -> int:

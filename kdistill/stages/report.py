@@ -33,6 +33,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
+        "searches": _searches(metrics),
     }
     write_report(
         workdir.report,
@@ -46,6 +47,12 @@ def report(settings: Settings, workdir: Workdir) -> Result:
     )
     logging.info("wrote %s", workdir.report)
     return Result(made=[workdir.report])
+
+
+def _searches(metrics: Mapping[str, Any]) -> str | None:
+    if "searches_of" not in metrics:
+        return None
+    return f"{metrics['searches']:,} of {metrics['searches_of']:,} images search, drawn by the seed"
 
 
 def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | None:

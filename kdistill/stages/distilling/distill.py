@@ -79,7 +79,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     with reading(photos):
         student, looked, plain = _first_look(settings, photos)
         if settings.student.hash_bits and settings.student.student_weights:
-            _fit_codes(settings, student, data.pool)
+            _fit_codes(settings, workdir, student, data.pool)
         ordered = learns_orders(settings)
         taught = learned.targets
         if ordered:
@@ -173,17 +173,21 @@ def _first_look(settings: Settings, photos: Photos) -> tuple[keras.Model, np.nda
     return network, look.rows, np.concatenate(blocks) if isinstance(blocks, list) else np.empty(0, np.uint8)
 
 
-def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None:
+def _fit_codes(settings: Settings, workdir: Workdir, student: keras.Model, pool: ImageSet) -> None:
     """Fits the hash head to images of the pool, asked about or not."""
-    side, strict = settings.student.image_size, settings.run.strict
-    chosen = np.random.default_rng(settings.run.seed).permutation(len(pool))[:MOST_FITTED]
+    side, seed = settings.student.image_size, settings.run.seed
+    chosen = np.random.default_rng(seed).permutation(len(pool))[:MOST_FITTED]
     pool = pool.subset(np.sort(chosen).tolist())
-    plain = read_images(pool, side, strict=strict, description="reading the whole pool")
-    views: Iterable[np.ndarray] = [plain.pixels]
-    if settings.training.augment:
-        larger = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading it for crops")
-        views = changed_views(larger.pixels, side, VIEWS, seed=settings.run.seed)
-    fit_hash_head(student, plain.pixels, views, seed=settings.run.seed)
+    size = round(side * SOURCE_MARGIN) if settings.training.augment else side
+    # Not kept in the work folder, where those of the training are written at this time.
+    photos = open_photos(settings, workdir, pool, size, used=len(pool), keep=False)
+    with reading(photos):
+        look = photos.look(np.arange(len(pool)), side, "reading the whole pool")
+        plain = np.concatenate(list(look.blocks()))
+        views: Iterable[np.ndarray] = [plain]
+        if settings.training.augment:
+            views = changed_views(photos.subset(look.rows), side, VIEWS, seed=seed)
+        fit_hash_head(student, plain, views, seed=seed)
 
 
 def _watch(settings: Settings, data: RetrievalData) -> RetrievalEvaluation | None:

@@ -82,11 +82,12 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     )
     print(table(rows))
     searches = searching if drawn is None else len(drawn)
+    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searches}
     if drawn is not None:
+        figures["searches_of"] = searching
         logging.info(
             "%d of %d images searched, drawn with seed %d (--most_queries)", searches, searching, settings.run.seed
         )
-    figures = {"rows": rows, "dataset": data.name, "gallery": len(data.gallery), "searches": searches}
     figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
 
