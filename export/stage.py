@@ -11,7 +11,7 @@ from export.gate.sample import described, read_sample
 from export.retriever.sidecar import sidecar_path
 from kdistill import students
 from kdistill.data import RetrievalData
-from kdistill.files.archives import load_arrays
+from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
 from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.sources import data_of
@@ -27,7 +27,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
     """
     student = load_student(workdir)
     data = data_of(settings)
-    names, embeddings = load_arrays(workdir.needs(workdir.gallery, "evaluate"), ("ids", "embeddings"))
+    names, embeddings = map_arrays(workdir.needs(workdir.gallery, "evaluate"), ("ids", "embeddings"))
     ids = names.tolist()
     sample = read_sample(
         data,

@@ -24,7 +24,7 @@ from export.retriever.sidecar import read_sidecar
 from kdistill import students
 from kdistill.data import RetrievalData
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.files.archives import load_arrays
+from kdistill.files.archives import map_arrays
 from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
@@ -156,7 +156,7 @@ def build_run_retriever(
     if not stored.is_file():
         raise KdistillError(f"{run} holds no gallery.npz; run its stage evaluate first")
     check_read(run, "evaluate", "student.keras")
-    names, embeddings = load_arrays(stored, ("ids", "embeddings"))
+    names, embeddings = map_arrays(stored, ("ids", "embeddings"))
     ids = [str(name) for name in names.tolist()]
     if precision == "auto":
         precision = choose_precision(student, len(ids))

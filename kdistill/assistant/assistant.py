@@ -4,7 +4,7 @@ After the teacher assistants of Mirzadeh et al. (AAAI 2020), which stand between
 smaller; here it is also what the few answers are spread by.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kdistill import students
 from kdistill.assistant.network import build_assistant, pooled_features
+from kdistill.data.disk.photos import Photos, rows_looked_at
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.layers.geometry import l2_normalise
@@ -22,6 +23,7 @@ from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
 
+_BLOCK = 256
 _MARGIN = 0.1
 """Part of a photo's side that its central view leaves out on each."""
 
@@ -54,7 +56,7 @@ class Assistant:
 
     def learn(
         self,
-        pixels: np.ndarray,
+        pixels: np.ndarray | Photos,
         answers: np.ndarray,
         *,
         steps: int = 300,
@@ -73,7 +75,8 @@ class Assistant:
         """Learns a teacher's answers, all of the network but its batch normalisation, from principal directions on.
 
         Args:
-            pixels: uint8 [n, L, L, 3], L at least S: views are cropped from them.
+            pixels: uint8 [n, L, L, 3], L at least S: views are cropped from them; or photos that are decoded when they
+                are needed.
             answers: float [n, Dt], the teacher's vectors; or whatever `loss` learns from, row by row.
             steps: of training.
             learning_rate: of Adam at the start; it falls to 0 along a cosine.
@@ -136,12 +139,27 @@ class Assistant:
         """
         return joined_answers(self.embed(pixels), answers, asked)
 
-    def start(self, pixels: np.ndarray) -> None:
-        """Sets the projection to the principal directions of images, uint8 [n, H, W, 3], as it is before it learns."""
+    def start(self, pixels: np.ndarray | Photos) -> None:
+        """Sets the projection to the principal directions of images, uint8 [n, H, W, 3], as it is before it learns.
+
+        Of more than LOOKED_AT images as many are taken, evenly spread.
+        """
         features = pooled_features(self.network)
-        students.initialise_projection(
-            self.network, features.predict(_resized(pixels, self.image_size), batch_size=32, verbose=0)
-        )
+        # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
+        looked = [
+            features.predict(_resized(block, self.image_size), batch_size=32, verbose=0) for block in _blocks(pixels)
+        ]
+        students.initialise_projection(self.network, np.concatenate(looked))
+
+
+def _blocks(pixels: np.ndarray | Photos) -> Iterator[np.ndarray]:
+    """Yields uint8 [256, L, L, 3], the last one shorter, of the images that a projection starts from."""
+    rows = rows_looked_at(len(pixels))
+    if isinstance(pixels, Photos):
+        yield from pixels.look(rows, pixels.size).blocks()
+        return
+    for first in range(0, len(rows), _BLOCK):
+        yield pixels[rows[first : first + _BLOCK]]
 
 
 def answers_of(network: keras.Model, pixels: np.ndarray, batch_size: int = 32) -> np.ndarray:
@@ -168,7 +186,7 @@ def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
     if pixels.shape[1:3] == (size, size):
         return pixels
     parts = [
-        tf.image.resize(pixels[first : first + 256], (size, size), antialias=True).numpy()
-        for first in range(0, len(pixels), 256)
+        tf.image.resize(pixels[first : first + _BLOCK], (size, size), antialias=True).numpy()
+        for first in range(0, len(pixels), _BLOCK)
     ]
     return np.clip(np.round(np.concatenate(parts)), 0, 255).astype(np.uint8)

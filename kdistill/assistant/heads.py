@@ -21,6 +21,7 @@ from kdistill.losses.softmax_ranking import softmax_ranking
 from kdistill.preferences.losses import order_surprise, preference_surprise
 
 _MAX_ROWS = 20_000  # features that the principal directions are found from
+_BLOCK = 8192  # rows that are projected at a time
 _MAX_RANKED = 2048  # rows that are ranked against each other in a step
 
 
@@ -35,8 +36,12 @@ class Head:
     projection: np.ndarray
 
     def embed(self, features: np.ndarray) -> np.ndarray:
-        """Returns float32 [n, Dr] of unit length from features float32 [n, C]."""
-        return l2_normalise(features @ self.projection).numpy()
+        """Returns float32 [n, Dr] of unit length from features float32 [n, C], which may be memory-mapped."""
+        embedded = np.empty((len(features), self.projection.shape[1]), np.float32)
+        for first in range(0, len(features), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            embedded[block] = l2_normalise(features[block] @ self.projection).numpy()
+        return embedded
 
 
 def untaught(features: np.ndarray, dim: int = 256) -> Head:

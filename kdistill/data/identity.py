@@ -71,6 +71,11 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> Changes:
     )
 
 
+def digest_of(found: Mapping[str, str]) -> str:
+    """Returns one digest (hex) of a result of `identities`, names and order included."""
+    return hashlib.sha256(json.dumps(dict(found)).encode()).hexdigest()[:16]
+
+
 def identities(images: ImageSet, cache: Path | None = None) -> dict[str, str]:
     """Returns for each id a digest (hex) that changes whenever the image's content does; nothing is decoded.
 

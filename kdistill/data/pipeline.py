@@ -1,18 +1,19 @@
 """The training pipeline: batches that depend on the seed and the step alone, so that a resumed run repeats none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from kdistill.data.class_batches import ClassBatches
+from kdistill.data.disk.photos import Photos
 from kdistill.errors import ArgumentError
 
 RESIZE_METHODS = ("bilinear", "bicubic", "area", "lanczos3")
 
 
 def training_batches(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Photos,
     targets: np.ndarray,
     *,
     batch_size: int,
@@ -38,8 +39,9 @@ def training_batches(
     does not divide the images of a class, others in each pass.
 
     Args:
-        pixels: uint8 [n, H, W, 3].
-        targets: [n, ...], the teacher's vectors or labels, row by row.
+        pixels: uint8 [n, H, W, 3], or photos that are decoded when they are needed; of one that cannot be read, the
+            next one takes the place.
+        targets: [n, ...], the teacher's vectors or labels, row by row; may be memory-mapped.
         batch_size: B.
         image_size: S, the side that the student takes.
         first_step: number of steps that were done before.
@@ -71,19 +73,51 @@ def training_batches(
         numbers.reshape(-1, replicas, batch_size // replicas)[:, part.start : part.stop].reshape(-1)
         for numbers in (rows, positions)
     )
-    sources, answers, drawn = tf.constant(pixels), tf.constant(targets), small_seed(seed)
+    read, drawn = reader(pixels, targets), small_seed(seed)
 
     def example(position: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        image = sources[row]
+        image, answer, row = read(row)
         if augment:
             image = augmented_view(image, image_size, tf.stack([drawn, position]))
         elif pixels.shape[1] != image_size:
             image = _to_uint8(tf.image.resize(image, (image_size, image_size), antialias=True))
-        return image, (answers[row], row)
+        return image, (answer, row)
 
     dataset = tf.data.Dataset.from_tensor_slices((positions, rows))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size // replicas, drop_remainder=True).prefetch(2)
+
+
+def reader(
+    pixels: np.ndarray | Photos, targets: np.ndarray
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """Returns a function from a row, int64 [], to its photo uint8 [H, W, 3], its target, and the row that these are of.
+
+    It is for `map`: neither photos nor targets become a part of the graph, which would copy all of them, on a machine
+    with a GPU into its memory.
+    """
+    targets = np.asarray(targets)
+
+    def read(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64]:
+        place = int(row)
+        if isinstance(pixels, Photos):
+            image, place = pixels.from_row(place)
+        else:
+            image = pixels[place]
+        return image, targets[place], np.int64(place)
+
+    types = [tf.uint8, tf.as_dtype(targets.dtype), tf.int64]
+
+    def read_tensors(row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        # What is called stateful is called in turn under TensorFlow's determinism.
+        image, answer, place = tf.numpy_function(read, [row], types, stateful=False)
+        return (
+            tf.ensure_shape(image, pixels.shape[1:]),
+            tf.ensure_shape(answer, targets.shape[1:]),
+            tf.ensure_shape(place, []),
+        )
+
+    return read_tensors
 
 
 def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]:
@@ -91,23 +125,29 @@ def rows_of_step(count: int, batch_size: int, step: int, seed: int) -> list[int]
     return _rows(count, min(batch_size, count), step, step + 1, seed)[0].tolist()
 
 
-def changed_views(pixels: np.ndarray, image_size: int, count: int, *, seed: int) -> Iterator[np.ndarray]:
+def changed_views(pixels: np.ndarray | Photos, image_size: int, count: int, *, seed: int) -> Iterator[np.ndarray]:
     """Yields `count` times uint8 [n, S, S, 3], one `augmented_view` of every image, in the order of the images.
 
     Args:
-        pixels: uint8 [n, H, W, 3].
+        pixels: uint8 [n, H, W, 3], or photos that are decoded when they are needed and can all be read.
         image_size: S.
         count: how many views of each image.
         seed: of the views.
     """
-    sources, drawn = tf.data.Dataset.from_tensor_slices(pixels).enumerate(), small_seed(seed)
+    read, drawn = reader(pixels, np.zeros(len(pixels), np.int8)), small_seed(seed)
     for view in range(count):
 
-        def changed(place: tf.Tensor, image: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
+        def changed(place: tf.Tensor, first: int = view * len(pixels)) -> tf.Tensor:
+            image, _, _ = read(place)
             return augmented_view(image, image_size, tf.stack([drawn, first + tf.cast(place, tf.int32)]))
 
-        views = sources.map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        yield np.concatenate(list(views.batch(256).as_numpy_iterator()))
+        views = tf.data.Dataset.range(len(pixels)).map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        whole = np.empty((len(pixels), image_size, image_size, 3), np.uint8)
+        done = 0
+        for part in views.batch(256).as_numpy_iterator():
+            whole[done : done + len(part)] = part
+            done += len(part)
+        yield whole
 
 
 def small_seed(seed: int) -> int:

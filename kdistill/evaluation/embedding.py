@@ -83,7 +83,8 @@ def decoded_batches(
             return np.zeros((image_size, image_size, 3), np.uint8), np.False_
 
     def read_tensor(position: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
-        pixels, readable = tf.numpy_function(read, [position], [tf.uint8, tf.bool])
+        # What is called stateful is called in turn under TensorFlow's determinism, which a training switches on.
+        pixels, readable = tf.numpy_function(read, [position], [tf.uint8, tf.bool], stateful=False)
         return tf.ensure_shape(pixels, [image_size, image_size, 3]), tf.ensure_shape(readable, []), position
 
     # tf.data runs on the host; without the scope, a machine with a GPU would copy each batch there and back.
@@ -134,8 +135,9 @@ def embed_images(
             f"the model {model.name!r} takes images of {students.image_size(model)} pixels a side, not of {image_size}"
         )
     embed = as_function(model)
-    parts: list[np.ndarray] = []
+    embeddings: np.ndarray | None = None
     indices: list[np.ndarray] = []
+    rows = 0
     skipped: list[tuple[str, str]] = []
     with progress_bar(total=len(images), description=description) as bar:
         done = 0
@@ -144,11 +146,16 @@ def embed_images(
                 raise UnreadableImage(batch.skipped[0][1])
             skipped += batch.skipped
             if len(batch.indices):
-                parts.append(in_smaller_batches(embed, batch.pixels))
+                found = in_smaller_batches(embed, batch.pixels)
+                if embeddings is None:
+                    # Room for all at once: joining parts would take twice as much.
+                    embeddings = np.empty((len(images), found.shape[1]), np.float32)
+                embeddings[rows : rows + len(found)] = found
+                rows += len(found)
                 indices.append(batch.indices)
             bar.update(batch.stop - done)
             done = batch.stop
-    if not parts:
+    if embeddings is None:
         reason = skipped[0][1] if skipped else "the list is empty"
         raise UnreadableImage(f"none of the {len(images)} images can be read: {reason}")
-    return Embedded(np.concatenate(parts), np.concatenate(indices).astype(np.int64), tuple(skipped))
+    return Embedded(embeddings[:rows], np.concatenate(indices).astype(np.int64), tuple(skipped))

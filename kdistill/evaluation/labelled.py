@@ -20,6 +20,7 @@ def evaluate_leave_one_out(
     labels: np.ndarray,
     *,
     queries: np.ndarray | None = None,
+    searching: np.ndarray | None = None,
     ks: Sequence[int] = (1, 5, 10),
     teacher: np.ndarray | None = None,
     similarity: Similarity = "cosine",
@@ -31,6 +32,7 @@ def evaluate_leave_one_out(
         embeddings: [n, D].
         labels: int [n].
         queries: [n, D], what the same images search by where it is not their row in the gallery; None where it is.
+        searching: int64 [q], the rows that are queries; None for all. The gallery is all rows either way.
         ks: the k of recall@k, NDCG@k and (with a teacher) overlap@k.
         teacher: [n, Dt], the teacher's embeddings of the same images, to measure agreement with; or None.
         similarity: "cosine", or "dot" for rows that are known to have length 1.
@@ -44,9 +46,24 @@ def evaluate_leave_one_out(
     Raises:
         KdistillError: shapes do not fit, an embedding is not finite, or no row has a positive.
     """
-    itself = np.arange(len(embeddings), dtype=np.int64)
-    searching = embeddings if queries is None else queries
-    return _evaluate(searching, embeddings, labels, labels, itself, ks, teacher, teacher, similarity, max_memory_mb)
+    vectors = embeddings if queries is None else queries
+    if searching is None:
+        itself = np.arange(len(embeddings), dtype=np.int64)
+        return _evaluate(vectors, embeddings, labels, labels, itself, ks, teacher, teacher, similarity, max_memory_mb)
+    itself = np.asarray(searching, np.int64)
+    teacher_queries = None if teacher is None else teacher[itself]
+    return _evaluate(
+        vectors[itself],
+        embeddings,
+        np.asarray(labels)[itself],
+        labels,
+        itself,
+        ks,
+        teacher_queries,
+        teacher,
+        similarity,
+        max_memory_mb,
+    )
 
 
 def evaluate_query_gallery(

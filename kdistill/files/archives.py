@@ -1,5 +1,6 @@
 """Zip archives from outside (`.npz`, `.keras`): refused before a small file becomes gigabytes of memory."""
 
+import math
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,10 @@ MAX_RATIO = 20
 """A larger one may unpack to so many times its size: vectors and weights hardly shrink, zeros 1000 times."""
 
 MAX_ENTRIES = 10_000
+
+_LOCAL_HEADER, _NAME_LENGTH = 30, 26
+"""Bytes before the name in an entry's own header, and where in it the lengths of name and extra field stand (APPNOTE
+4.3.7)."""
 
 
 def check_archive(path: Path | str) -> None:
@@ -68,3 +73,43 @@ def load_arrays(path: Path | str, names: Iterable[str]) -> list[np.ndarray]:
     # numpy and zipfile raise many kinds of errors on damaged files; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def map_arrays(path: Path | str, names: Iterable[str]) -> list[np.ndarray]:
+    """Returns some arrays of an `.npz` file as `load_arrays` does, memory-mapped where they are not compressed.
+
+    Raises:
+        KdistillError: as `load_arrays`.
+    """
+    names = list(names)
+    check_archive(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.NameToInfo.get(f"{name}.npy") for name in names}
+            if not all(entry is not None and entry.compress_type == zipfile.ZIP_STORED for entry in entries.values()):
+                return load_arrays(path, names)
+            return [_mapped(path, archive, entry) for entry in entries.values() if entry is not None]
+    except KdistillError:
+        raise
+    # numpy and zipfile raise many kinds of errors on damaged files; each means the same to the user.
+    except Exception as error:
+        raise KdistillError(f"{path} cannot be read: {error or type(error).__name__}") from error
+
+
+def _mapped(path: Path | str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(member)
+        header = member.tell()
+    if dtype.hasobject:
+        raise ValueError("pickled arrays are refused")
+    if entry.file_size != header + dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{entry.filename} does not hold as many numbers as it says")
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    with open(path, "rb") as file:
+        file.seek(entry.header_offset + _NAME_LENGTH)
+        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(file.read(2), "little")
+    start = entry.header_offset + _LOCAL_HEADER + lengths + header
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -140,14 +139,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Writes an `.npz` file as `write_whole` writes; equal arrays give equal bytes.
+    """Writes an `.npz` file as `whole_file` does; equal arrays give equal bytes, and memory-mapped ones are not copied.
 
     Raises:
         KdistillError: the folder cannot be written or the disk is full.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_whole(path, buffer.getvalue())
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-from kdistill.data.pipeline import augmented_view, small_seed
+from kdistill.data.disk.photos import Photos
+from kdistill.data.pipeline import augmented_view, reader, small_seed
 from kdistill.errors import ArgumentError
 
 
 def order_batches(
-    pixels: np.ndarray,
+    pixels: np.ndarray | Photos,
     lists: np.ndarray,
     *,
     batch_size: int,
@@ -29,7 +30,8 @@ def order_batches(
     start from.
 
     Args:
-        pixels: uint8 [n, H, W, 3]; of the size S already where nothing is augmented.
+        pixels: uint8 [n, H, W, 3], or photos that are decoded when they are needed and can all be read; of the size S
+            already where nothing is augmented.
         lists: int [m, 1 + k], rows of `pixels`: the query, then its candidates, the best first.
         batch_size: images a step; B is the largest multiple of `lists_a_batch` in it, or less with short lists.
         image_size: S, the side that the student takes.
@@ -55,10 +57,10 @@ def order_batches(
     rows = np.stack([_rows(lists, length, lists_a_batch, step, seed) for step in range(first_step, last_step)])
     positions = np.arange(first_step * rows.shape[1], last_step * rows.shape[1], dtype=np.int32)
     places = np.tile(np.arange(length, dtype=np.int32), len(positions) // length)
-    sources, drawn = tf.constant(pixels), small_seed(seed)
+    read, drawn = reader(pixels, np.zeros(len(pixels), np.int32)), small_seed(seed)
 
     def example(position: tf.Tensor, row: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = sources[row]
+        image, _, _ = read(row)
         if augment:
             image = augmented_view(image, image_size, tf.stack([drawn, position]))
         return image, place

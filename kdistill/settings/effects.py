@@ -124,10 +124,13 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     why = f"with --dataset=auto, which here means {meant[dataset]}" if settings.data.dataset == "auto" else ""
     if dataset != "lists":
         yield ("pool_file", "gallery_file", "query_file", "val_file"), "dataset", why
-    if dataset != "revisited":
+    if dataset == "revisited":
+        yield ("most_queries",), "dataset", "with --dataset=revisited, whose queries are given"
+    else:
         yield ("gnd_file", "pool_dir", "distractor_dir"), "dataset", why
     if dataset == "digits":
         yield ("data_dir",), "dataset", ""
+        yield ("cache_gb",), "dataset", "with the embedded data, which stands in memory"
         if settings.evaluation.whiten == "none" or settings.evaluation.whiten_dir is None:
             yield ("max_megapixels",), "dataset", "with the embedded data, which has no files"
 

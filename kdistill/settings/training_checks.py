@@ -6,7 +6,7 @@ import os
 from kdistill.errors import ArgumentError
 from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, ORDERS, checked_options
 from kdistill.facts.optimizers import OPTIMIZERS
-from kdistill.settings.effects import compares, learns_orders, without_effect
+from kdistill.settings.effects import learns_orders, without_effect
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.settings.settings import Settings
 
@@ -104,8 +104,6 @@ def _check_memory(settings: Settings) -> None:
     side = f"--image_size={student.image_size}"
     pixels = 3 * student.image_size**2
     needed = {f"--batch_size={training.batch_size} with {side}": 4 * training.batch_size * pixels}
-    if not compares(settings):
-        needed[f"--query_budget={settings.asking.query_budget} with {side}"] = settings.asking.query_budget * pixels
     # The rows of all batches between two pauses, and their order.
     shown = -(-training.steps // training.evaluations) * training.batch_size
     counts = (f"--{name}={settings.value(name)}" for name in ("steps", "batch_size", "evaluations"))

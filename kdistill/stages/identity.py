@@ -9,16 +9,18 @@ import numpy as np
 
 from kdistill.version import __version__
 
+_ROWS = 8192  # of the targets at a time, which may be memory-mapped
+
 
 def training_identity(
-    settings: Mapping[str, Any], network: keras.Model, pixels: np.ndarray, targets: np.ndarray
+    settings: Mapping[str, Any], network: keras.Model, images: str, targets: np.ndarray
 ) -> dict[str, Any]:
-    """Returns settings, and digests of the network's start, the images and the targets.
+    """Returns settings, and digests of the network's start, of the images and the targets.
 
     Args:
         settings: that decide the result, by name.
         network: before its training.
-        pixels: uint8 [n, L, L, 3], what views are cropped from.
+        images: digest (hex) of what views are cropped from.
         targets: of the images, any shape.
     """
     start = hashlib.sha256()
@@ -27,9 +29,14 @@ def training_identity(
     return {
         "settings": dict(settings),
         "start": start.hexdigest()[:16],
-        "images": hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()[:16],
-        "targets": hashlib.sha256(repr(targets.shape).encode() + np.ascontiguousarray(targets).tobytes()).hexdigest()[
-            :16
-        ],
+        "images": images,
+        "targets": _digest(targets),
         "version": __version__,
     }
+
+
+def _digest(targets: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(targets.shape).encode())
+    for first in range(0, len(targets), _ROWS):
+        digest.update(np.ascontiguousarray(targets[first : first + _ROWS]).tobytes())
+    return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -56,14 +57,17 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool
     return open_teacher(load_keras_file(_digits_teacher(seed, folder, keep)), scaling="none")
 
 
-def start_student(settings: StudentSettings, seed: int, pixels: np.ndarray | None = None) -> keras.Model:
+def start_student(
+    settings: StudentSettings, seed: int, pixels: np.ndarray | Iterable[np.ndarray] | None = None
+) -> keras.Model:
     """Builds the student as it is before distillation.
 
     Args:
         settings: of the student.
         seed: of its random start, below 2**32.
         pixels: uint8 [n, S, S, 3] unlabelled images from which a projection behind pretrained features starts (see
-            `students.initialise_projection`); None leaves its random start.
+            `students.initialise_projection`), or blocks of them, each but the last of a multiple of 32; None leaves its
+            random start.
     """
     keras.utils.set_random_seed(seed)
     student = students.build(
@@ -77,7 +81,11 @@ def start_student(settings: StudentSettings, seed: int, pixels: np.ndarray | Non
     )
     distilled = (settings.student_weights or "").endswith(".keras")
     if pixels is not None and settings.embedding_dim and not distilled:
-        students.initialise_projection(student, students.pooled_features(student).predict(pixels, verbose=0))
+        blocks = [pixels] if isinstance(pixels, np.ndarray) else pixels
+        features = students.pooled_features(student)
+        # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
+        looked = [features.predict(block, batch_size=32, verbose=0) for block in blocks]
+        students.initialise_projection(student, np.concatenate(looked))
     return student
 
 

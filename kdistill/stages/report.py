@@ -36,6 +36,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
         "pool and gallery": described_likeness(metrics["likeness"]) if "likeness" in metrics else None,
+        "searches": _searches(metrics),
     }
     shown = json.loads(workdir.neighbours.read_text())
     pictures = _Pictures(data_of(settings))
@@ -57,6 +58,12 @@ def report(settings: Settings, workdir: Workdir) -> Result:
     )
     logging.info("wrote %s", workdir.report)
     return Result(made=[workdir.report])
+
+
+def _searches(metrics: Mapping[str, Any]) -> str | None:
+    if "searches_of" not in metrics:
+        return None
+    return f"{metrics['searches']:,} of {metrics['searches_of']:,} images search, drawn by the seed"
 
 
 def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | None:

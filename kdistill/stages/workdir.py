@@ -97,6 +97,11 @@ class Workdir:
         return self.path / "assistant_checkpoints"
 
     @property
+    def photos(self) -> Path:
+        """The folder of decoded photos; it can be deleted at any time between two runs."""
+        return self.path / "photos"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of training checkpoints."""
         return self.path / "checkpoints"

@@ -152,3 +152,29 @@ def test_the_memory_budget_is_kept():
     finally:
         tracemalloc.stop()
     assert peak < 16 * 2**20
+
+
+def test_a_part_of_the_images_searches_the_whole_gallery(case):
+    embeddings, labels = case
+    teacher = np.random.default_rng(4).standard_normal((120, 5)).astype(np.float32)
+    chosen = np.sort(np.random.default_rng(5).permutation(120)[:30])
+    found = evaluate_leave_one_out(embeddings, labels, searching=chosen, teacher=teacher)
+    assert found.queries == 30
+    # The same one by one, each without its own row in the gallery.
+    single = []
+    for row in chosen:
+        rest = np.delete(np.arange(120), row)
+        single.append(
+            evaluate_query_gallery(
+                embeddings[[row]],
+                embeddings[rest],
+                labels[[row]],
+                labels[rest],
+                teacher=(teacher[[row]], teacher[rest]),
+            ).as_dict()
+        )
+    for name, value in found.as_dict().items():
+        if name != "queries":
+            assert value == pytest.approx(np.mean([scores[name] for scores in single]), abs=1e-6), name
+    everything = evaluate_leave_one_out(embeddings, labels, searching=np.arange(120), teacher=teacher)
+    assert everything == evaluate_leave_one_out(embeddings, labels, teacher=teacher)

@@ -28,7 +28,6 @@ TOGETHER = [
      ["alpha", "backbone", "student_weights"]),
     ({"steps": 10**9, "batch_size": 3}, ["steps", "batch_size"]),
     ({"batch_size": 1_000_000, "image_size": 4096, "steps": 9}, ["batch_size", "image_size"]),
-    ({"query_budget": 10**8, "image_size": 4096}, ["query_budget", "image_size"]),
     ({"bank_size": 10_000_000, "embedding_dim": 65_536}, ["bank_size"]),
     ({"bank_size": 10_000_000, "mixtures": 1_000_000, "anchors": "mixtures"}, ["batch_size", "mixtures", "bank_size"]),
 ]  # fmt: skip

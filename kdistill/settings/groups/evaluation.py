@@ -31,8 +31,18 @@ class EvaluationSettings:
         low=0,
         high=1,
     )
+    most_queries: int = setting(
+        20_000,
+        "Images that search in the evaluation, at most, drawn by the seed; 0 for all. Each searches the whole gallery.",
+        low=0,
+    )
     max_memory_mb: int = setting(
-        512, "MiB that an evaluation may take beside its inputs.", low=1, high=1_000_000_000, decides=False
+        512,
+        "MiB that an evaluation may take beside its inputs, and decoded photos in training; what is more stays on the "
+        "disk (--cache_gb).",
+        low=1,
+        high=1_000_000_000,
+        decides=False,
     )
     score_teacher: Literal["yes", "no", "auto"] = setting(
         "auto",

@@ -19,6 +19,12 @@ class RunSettings:
     strict: bool = setting(
         False, "Stop at the first unreadable image or bad answer instead of skipping it.", decides=False
     )
+    cache_gb: float = setting(
+        20.0,
+        "GB (10^9 bytes) of the work folder that decoded photos of the pool may take, where they have no room in "
+        "--max_memory_mb; 0 to decode them anew each time.",
+        low=0, high=1e6, decides=False,
+    )  # fmt: skip
 
     @property
     def small_seed(self) -> int:

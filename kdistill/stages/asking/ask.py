@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from kdistill import students
 from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.ray_engine import check_engine
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.evaluation import embed_images
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares
 from kdistill.stages.asking.ask_comparisons import ask_comparisons
 from kdistill.stages.asking.edited import contents_of
 from kdistill.stages.asking.held_out import ask_held_out, learning_pool, plan_held_out, pool_beside
+from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.asking.rehearsal import rehearse
 from kdistill.stages.judging.scoring import print_scoring_plans
-from kdistill.stages.models import start_student, teacher_of
+from kdistill.stages.models import teacher_of
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -57,7 +56,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         return Result()
     judging = ask_held_out(teacher, data, settings, workdir)
     pool = learning_pool(settings, workdir, data)
-    chosen = choose(settings, pool)
+    chosen = choose(settings, workdir, pool)
     with Ledger(location) as ledger:
         wanted = prefer_known(chosen, known_positions(pool, ledger), asking.query_budget)
     options: dict[str, Any] = dict(
@@ -108,7 +107,7 @@ def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: R
             ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, read_only=True))
         held_out, judging = plan_held_out(teacher, data, settings, ledger)
         pool = pool_beside(data, held_out, None)
-        wanted = choose(settings, pool)
+        wanted = choose(settings, workdir, pool)
         if ledger is not None:
             wanted = prefer_known(wanted, known_positions(pool, ledger), asking.query_budget)
         budget, price = asking.query_budget, asking.price_per_query
@@ -119,7 +118,7 @@ def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: R
     print_scoring_plans(settings, workdir, data, (*before, learning))
 
 
-def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
+def choose(settings: Settings, workdir: Workdir, pool: ImageSet) -> np.ndarray:
     """Returns int64 [budget], positions in the pool in the order in which they are to be asked about.
 
     Raises:
@@ -129,13 +128,6 @@ def choose(settings: Settings, pool: ImageSet) -> np.ndarray:
     check_budget(asking.query_budget, len(pool))
     if asking.selection == "random":
         return select("random", asking.query_budget, n=len(pool), seed=seed)
-    features = students.pooled_features(start_student(settings.student, settings.run.small_seed))
-    embedded = embed_images(
-        features,
-        pool,
-        image_size=settings.student.image_size,
-        strict=settings.run.strict,
-        description="looking at the pool",
-    )
-    count = min(asking.query_budget, len(embedded.indices))
-    return embedded.indices[select(asking.selection, count, features=embedded.embeddings, seed=seed)]
+    positions, features = pool_features(settings, workdir, pool, of="student")
+    count = min(asking.query_budget, len(positions))
+    return positions[select(asking.selection, count, features=features, seed=seed)]

@@ -8,12 +8,12 @@ from absl import logging
 
 from kdistill import students
 from kdistill.data import ImageSet
-from kdistill.data.identity import identities
+from kdistill.data.identity import digest_of, identities
 from kdistill.evaluation import embed_images
 from kdistill.files import made_from
-from kdistill.files.archives import load_arrays
-from kdistill.files.whole import write_arrays
+from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
+from kdistill.stages.embedding import write_embeddings
 from kdistill.stages.inputs import content_of, identity_cache
 from kdistill.stages.models import assistant_network, start_student
 from kdistill.stages.workdir import Workdir
@@ -33,7 +33,7 @@ def pool_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns positions int64 [n] of the readable images and their features float32 [n, C], L2-normalised.
 
-    They are those of the assistant or of the student before distillation; a file of the work folder keeps them.
+    They are those of the assistant or of the student before distillation, memory-mapped from a file of the work folder.
     """
     if of == "assistant":
         sources = [settings.assistant.assistant_weights, settings.assistant.assistant_backbone]
@@ -43,29 +43,36 @@ def pool_features(
     identity = {
         "settings": {name: settings.value(name) for name in _FEATURES_OF[of]},
         "weights": [content_of(file) for file in files],
-        "pool": identities(pool, None if settings.asking.dry_run else identity_cache(workdir.path)),
+        "pool": digest_of(identities(pool, None if settings.asking.dry_run else identity_cache(workdir.path))),
         "version": __version__,
     }
     file = workdir.path / FEATURE_FILES[of]
     difference = made_from.matches(file, identity)
     if difference is None:
-        positions = {name: position for position, name in enumerate(pool.ids)}
-        ids, features = load_arrays(file, ("ids", "features"))
-        return np.array([positions[name] for name in ids.tolist()]), features
+        return _kept(file, pool)
     if file.exists():
         logging.info("the features of the pool are made anew: %s", difference)
     if of == "assistant":
         network = assistant_network(settings, None)
     else:
         network = students.pooled_features(start_student(settings.student, settings.run.small_seed))
-    embedded = embed_images(
-        network,
-        pool,
-        image_size=students.image_size(network),
-        strict=settings.run.strict,
-        description="looking at the pool",
-    )
-    if not settings.asking.dry_run:
-        write_arrays(file, ids=np.array(pool.ids)[embedded.indices], features=embedded.embeddings)
-        made_from.write(file, identity)
-    return embedded.indices, embedded.embeddings
+    if settings.asking.dry_run:
+        embedded = embed_images(
+            network,
+            pool,
+            image_size=students.image_size(network),
+            strict=settings.run.strict,
+            description="looking at the pool",
+        )
+        return embedded.indices, embedded.embeddings
+    logging.info("looking at the pool")
+    write_embeddings(settings, file, network, pool, name="features", identity=identity)
+    made_from.write(file, identity)
+    return _kept(file, pool)
+
+
+def _kept(file: Path, pool: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions and features, memory-mapped."""
+    positions = {name: position for position, name in enumerate(pool.ids)}
+    ids, features = map_arrays(file, ("ids", "features"))
+    return np.array([positions[name] for name in ids.tolist()]), features

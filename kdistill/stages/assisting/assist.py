@@ -11,11 +11,13 @@ from absl import logging
 from kdistill import students
 from kdistill.assistant import Assistant
 from kdistill.assistant.agreement import cross_validated_overlap
-from kdistill.assistant.assistant import answers_of
 from kdistill.assistant.heads import Head, fit_orders, fit_preferences, fit_vectors
 from kdistill.assistant.network import pooled_features, with_projection
 from kdistill.data import ImageSet
+from kdistill.data.disk.photos import LOOKED_AT
+from kdistill.data.identity import digest_of, identities
 from kdistill.evaluation import embed_images
+from kdistill.files.archives import map_arrays
 from kdistill.files.whole import whole_file, write_arrays
 from kdistill.preferences.consistency import settle
 from kdistill.preferences.pairs import Preferences
@@ -25,9 +27,12 @@ from kdistill.stages.asking.answers import answered_vectors, comparisons, places
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
 from kdistill.stages.distilling.trainer import build_distiller
+from kdistill.stages.embedding import write_embeddings
 from kdistill.stages.identity import training_identity
+from kdistill.stages.inputs import identity_cache
 from kdistill.stages.library import ASSIST
-from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
+from kdistill.stages.models import SOURCE_MARGIN, start_student
+from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -52,13 +57,11 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
             logging.warning("the run goes on without an assistant: %s", why_not)
             write_arrays(workdir.assistant_answers, ids=np.array([], "U1"), embeddings=np.zeros((0, 0), np.float32))
             return Result({"assistant": {**figures, "used": False, "why": why_not}}, [workdir.assistant_answers])
-    network, rows, vectors = (_whole if trains_whole(settings) else _head)(settings, workdir, pool)
-    with whole_file(workdir.assistant) as temporary:
-        network.save(temporary)
-    write_arrays(workdir.assistant_answers, ids=np.array(pool.ids)[rows], embeddings=vectors)
-    figures |= {"used": True, "parameters": network.count_params(), "answers": len(rows), "further_questions": 0}
+    network = (_whole if trains_whole(settings) else _head)(settings, workdir, pool)
+    (ids,) = map_arrays(workdir.assistant_answers, ("ids",))
+    figures |= {"used": True, "parameters": network.count_params(), "answers": len(ids), "further_questions": 0}
     logging.info("the assistant, %s parameters, answers for %s images at no question",
-                 f"{network.count_params():,}", f"{len(rows):,}")  # fmt: skip
+                 f"{network.count_params():,}", f"{len(ids):,}")  # fmt: skip
     return Result({"assistant": figures}, [workdir.assistant, workdir.assistant_answers])
 
 
@@ -96,47 +99,66 @@ def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict
     return ""
 
 
-def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """Returns the trained network, positions int64 [n] of the readable images and its vectors float32 [n, Da]."""
+def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
+    """Returns the trained network, after it and its answers are written."""
     positions, answers = answered_vectors(settings, workdir, pool)
-    chosen, strict = settings.assistant, settings.run.strict
+    chosen = settings.assistant
     side = chosen.assistant_image_size
-    seen = read_images(
+    photos = open_photos(
+        settings,
+        workdir,
         pool.subset(positions.tolist()),
         round(side * SOURCE_MARGIN) if settings.training.augment else side,
-        strict=strict,
-        description="reading for the assistant",
+        used=chosen.assistant_steps * settings.training.batch_size,
     )
-    taught = answers[seen.indices]
-    assistant = Assistant(assistant_network(settings, chosen.assistant_dim))
-    assistant.learn(
-        seen.pixels,
-        taught,
-        steps=chosen.assistant_steps,
-        learning_rate=chosen.assistant_learning_rate,
-        batch_size=settings.training.batch_size,
-        augment=settings.training.augment,
-        seed=settings.run.small_seed,
-        # Its joint space is the student's, its loss always one that ranks there.
-        distiller=build_distiller(
-            settings.changed(loss="softmax_ranking", loss_options="", hash_bits=0), assistant.network, taught.shape[1]
-        ),
-        folder=workdir.assistant_checkpoints,
-        identity=training_identity(ASSIST.deciding(settings), assistant.network, seen.pixels, taught),
-        pauses=settings.training.evaluations,
-        verbose=2,
-    )
-    embedded = embed_images(
-        lambda pixels: answers_of(assistant.network, pixels),
+    with reading(photos):
+        if len(photos) <= LOOKED_AT:
+            # The unreadable are left out; of more photos others take their places when it comes to them.
+            look = photos.look(np.arange(len(photos)), photos.size, "reading for the assistant")
+            look.finish()
+            photos, answers = photos.subset(look.rows), answers[look.rows]
+        assistant = Assistant(assistant_network(settings, chosen.assistant_dim))
+        identity = training_identity(ASSIST.deciding(settings), assistant.network, photos.digest, answers)
+        assistant.learn(
+            photos,
+            answers,
+            steps=chosen.assistant_steps,
+            learning_rate=chosen.assistant_learning_rate,
+            batch_size=settings.training.batch_size,
+            augment=settings.training.augment,
+            seed=settings.run.small_seed,
+            # Its joint space is the student's, its loss always one that ranks there.
+            distiller=build_distiller(
+                settings.changed(loss="softmax_ranking", loss_options="", hash_bits=0),
+                assistant.network,
+                answers.shape[1],
+            ),
+            folder=workdir.assistant_checkpoints,
+            identity=identity,
+            pauses=settings.training.evaluations,
+            verbose=2,
+        )
+    _write(assistant.network, workdir)
+    logging.info("the assistant answers")
+    write_embeddings(
+        settings,
+        workdir.assistant_answers,
+        assistant.network,
         pool,
-        image_size=round(side * SOURCE_MARGIN),
-        strict=strict,
-        description="the assistant answers",
+        name="embeddings",
+        identity={**identity, "pool": digest_of(identities(pool, identity_cache(workdir.path)))},
+        answers=True,
+        side=round(side * SOURCE_MARGIN),
     )
-    return assistant.network, embedded.indices, embedded.embeddings
+    return assistant.network
 
 
-def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+def _write(network: keras.Model, workdir: Workdir) -> None:
+    with whole_file(workdir.assistant) as temporary:
+        network.save(temporary)
+
+
+def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
     """As `_whole`, with a head over frozen features."""
     rows, features = pool_features(settings, workdir, pool, of="assistant")
     place = {pool.ids[position]: row for row, position in enumerate(rows)}
@@ -149,7 +171,9 @@ def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.M
         seen = features[[place[pool.ids[positions[number]]] for number in known]]
         head = fit_vectors(seen, answers[known], steps=steps, seed=settings.run.small_seed)
     network = with_projection(assistant_network(settings, None), head.projection)
-    return network, rows, head.embed(features)
+    _write(network, workdir)
+    write_arrays(workdir.assistant_answers, ids=np.array(pool.ids)[rows], embeddings=head.embed(features))
+    return network
 
 
 def _compared(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from kdistill.data import ImageSet
-from kdistill.files.archives import load_arrays
+from kdistill.files.archives import map_arrays
 from kdistill.losses.two_spaces import joined_answers
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, learns_orders, learns_truth
@@ -19,7 +19,8 @@ class Taught:
 
     Attributes:
         images: n images.
-        targets: vectors [n, Dt]; those of `joined_answers` where two teach; or orders int64 [m, 1 + k].
+        targets: vectors [n, Dt], which may be memory-mapped; those of `joined_answers` where two teach; or orders int64
+            [m, 1 + k].
         assistant_dim: Da where both teacher and assistant teach; None where one of them does.
     """
 
@@ -38,7 +39,7 @@ def answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> Taught:
     if learns_orders(settings):
         return Taught(*ordered_lists(settings, workdir, pool))
     if settings.assistant.assistant_backbone is not None:
-        ids, vectors = load_arrays(workdir.needs(workdir.assistant_answers, "assist"), ("ids", "embeddings"))
+        ids, vectors = map_arrays(workdir.needs(workdir.assistant_answers, "assist"), ("ids", "embeddings"))
         if len(ids):
             return _from_assistant(settings, workdir, pool, ids, vectors)
     positions, vectors = answered_vectors(settings, workdir, pool)

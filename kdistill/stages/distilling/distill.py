@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ from absl import logging
 
 from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
+from kdistill.data.disk.photos import LOOKED_AT, Photos, rows_looked_at
 from kdistill.data.pipeline import changed_views, rows_of_step, training_batches
 from kdistill.files import made_from
 from kdistill.files.whole import whole_file
@@ -26,10 +28,18 @@ from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimiz
 from kdistill.stages.identity import training_identity
 from kdistill.stages.library import DISTILL
 from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
+from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.training.callbacks import BestWeights, HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.callbacks import (
+    BestWeights,
+    FirstStep,
+    HistoryFile,
+    ResumableCheckpoint,
+    RetrievalEvaluation,
+    StopOnNaN,
+)
 from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of
 from kdistill.training.fit import pause_steps, train
 
@@ -67,83 +77,92 @@ def distill(settings: Settings, workdir: Workdir) -> Result:
 
 def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strategy | None) -> keras.Model:
     """Returns the student after its training, which goes on from wherever it was interrupted."""
-    training, side, strict = settings.training, settings.student.image_size, settings.run.strict
-    data = data_of(settings)
-    whole_pool = learning_pool(settings, workdir, data)
-    learned = answered(settings, workdir, whole_pool)
-    pool, targets = learned.images, learned.targets
-    # Read once at the student's own size for the start of its projection, the way it will be searched with.
-    plain = read_images(pool, side, strict=strict, description="reading the pool")
-    pixels = plain.pixels if settings.student.student_weights else None
-    student = start_student(settings.student, settings.run.small_seed, pixels)
-    if settings.student.hash_bits and settings.student.student_weights:
-        _fit_codes(settings, student, whole_pool)
-    sources = plain
-    if training.augment:
-        sources = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading for crops")
-    ordered = learns_orders(settings)
-    taught = readable_lists(targets, sources.indices) if ordered else targets[sources.indices]
-    identity = training_identity(DISTILL.deciding(settings), student, sources.pixels, taught)
+    first_step = FirstStep(time.monotonic())
+    training, side = settings.training, settings.student.image_size
     chief = is_chief(strategy)
-    watches = _watches(settings, workdir, data)
-    if chief and workdir.checkpoints.exists() and not workdir.history.exists():
-        logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
-        shutil.rmtree(workdir.checkpoints)
-
-    def ids_of(step: int) -> list[str]:
-        rows = rows_of_step(len(sources.indices), training.batch_size, step, settings.run.seed)
-        return [pool.ids[sources.indices[row]] for row in rows]
-
-    def callbacks(part: str = "") -> list[keras.callbacks.Callback]:
-        logs = workdir.logs / part
-        recorders: list[keras.callbacks.Callback] = []
-        if chief:
-            made_from.claim(logs, identity, ours=("train", "validation"))
-            recorders.append(HistoryFile(workdir.history, identity=identity))
-            recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
-        return [StopOnNaN(ids_of=None if ordered else ids_of), *watches, *recorders]
-
-    def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
-        make_batches = order_batches if ordered else training_batches
-        return make_batches(
-            sources.pixels,
-            taught,
-            batch_size=training.batch_size,
-            image_size=side,
-            first_step=first,
-            last_step=last,
-            seed=settings.run.seed,
-            augment=training.augment,
-            **parts,
-        )
-
-    pauses = pause_steps(training.steps, training.evaluations)
-    if shrinks(settings):
-        return shrink(settings, student, plain.pixels, targets[plain.indices], batches, callbacks, workdir, identity)
-    with strategy.scope() if strategy else contextlib.nullcontext():
-        if strategy:
-            # Its variables must belong to the strategy, which would also distribute the start's forward passes.
-            student = copy_of(student, synchronised=training.joint_space == "global")
-        distiller = build_distiller(settings, student, targets.shape[-1])
-        if strategy:
-            distiller.build_joint_space(targets.shape[-1])
-        distiller.compile(optimizer_of(training), loss=loss_of(settings, learned.assistant_dim))
-        checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
-    best = None
-    if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):
-        # At steps of their own: how often a training pauses does not change what it gives.
-        judged = pause_steps(training.steps, JUDGED_STEPS)
-        pauses = (*pauses, *judged)
-        best = BestWeights(student, workdir.checkpoints / "best.npz", steps=judged, keep=chief)
-    train(
-        distiller,
-        batches,
-        steps=training.steps,
-        pauses=pauses,
-        callbacks=[*callbacks(), *([best] if best else [])],
-        checkpoint=checkpoint,
-        strategy=strategy,
+    data = data_of(settings)
+    pool = learning_pool(settings, workdir, data)
+    learned = answered(settings, workdir, pool)
+    photos = open_photos(
+        settings,
+        workdir,
+        learned.images,
+        round(side * SOURCE_MARGIN) if training.augment else side,
+        used=training.steps * training.batch_size,
+        keep=chief,
     )
+    with reading(photos):
+        student, looked, plain = _first_look(settings, photos)
+        if settings.student.hash_bits and settings.student.student_weights:
+            _fit_codes(settings, workdir, student, pool)
+        ordered = learns_orders(settings)
+        taught = learned.targets
+        if ordered:
+            taught = readable_lists(taught, looked)
+        if _all_looked_at(settings, photos):
+            # The unreadable are left out; of a larger pool others take their places when it comes to them.
+            photos, taught = photos.subset(looked), taught if ordered else taught[looked]
+        identity = training_identity(DISTILL.deciding(settings), student, photos.digest, taught)
+        watches = _watches(settings, workdir, data)
+        if chief and workdir.checkpoints.exists() and not workdir.history.exists():
+            logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
+            shutil.rmtree(workdir.checkpoints)
+
+        def ids_of(step: int) -> list[str]:
+            rows = rows_of_step(len(photos), training.batch_size, step, settings.run.seed)
+            return [photos.images.ids[row] for row in rows]
+
+        def callbacks(part: str = "") -> list[keras.callbacks.Callback]:
+            logs = workdir.logs / part
+            recorders: list[keras.callbacks.Callback] = [first_step]
+            if chief:
+                made_from.claim(logs, identity, ours=("train", "validation"))
+                recorders.append(HistoryFile(workdir.history, identity=identity))
+                recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
+            return [StopOnNaN(ids_of=None if ordered else ids_of), *watches, *recorders]
+
+        def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
+            make_batches = order_batches if ordered else training_batches
+            return make_batches(
+                photos,
+                taught,
+                batch_size=training.batch_size,
+                image_size=side,
+                first_step=first,
+                last_step=last,
+                seed=settings.run.seed,
+                augment=training.augment,
+                **parts,
+            )
+
+        if shrinks(settings):
+            answers = learned.targets[looked]
+            return shrink(settings, student, plain, answers, batches, callbacks, workdir, identity)
+        dimension = learned.targets.shape[-1]
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            if strategy:
+                # Its variables must belong to the strategy, which would also distribute the start's forward passes.
+                student = copy_of(student, synchronised=training.joint_space == "global")
+            distiller = build_distiller(settings, student, dimension)
+            if strategy:
+                distiller.build_joint_space(dimension)
+            distiller.compile(optimizer_of(training), loss=loss_of(settings, learned.assistant_dim))
+            checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
+        pauses, best = pause_steps(training.steps, training.evaluations), None
+        if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):
+            # At steps of their own: how often a training pauses does not change what it gives.
+            judged = pause_steps(training.steps, JUDGED_STEPS)
+            pauses = (*pauses, *judged)
+            best = BestWeights(student, workdir.checkpoints / "best.npz", steps=judged, keep=chief)
+        train(
+            distiller,
+            batches,
+            steps=training.steps,
+            pauses=pauses,
+            callbacks=[*callbacks(), *([best] if best else [])],
+            checkpoint=checkpoint,
+            strategy=strategy,
+        )
     if best is not None:
         step, value = best.put_back()
         logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
@@ -151,17 +170,48 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     return copy_of(student, synchronised=False) if strategy else student
 
 
-def _fit_codes(settings: Settings, student: keras.Model, pool: ImageSet) -> None:
+def _all_looked_at(settings: Settings, photos: Photos) -> bool:
+    """Says whether all photos are decoded before the first step: a small pool, or lists, where none can stand in."""
+    return len(photos) <= LOOKED_AT or learns_orders(settings)
+
+
+def _first_look(settings: Settings, photos: Photos) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """Returns the student before its training, and the rows of the photos that were looked at and could be read.
+
+    What follows them are these photos at the student's own size, uint8 [m, S, S, 3], where it is to shrink.
+    """
+    student, side = settings.student, settings.student.image_size
+    # A projection starts from photos at the student's own size, the way it will be searched with.
+    starts_from_photos, seed = bool(student.student_weights), settings.run.small_seed
+    needed = starts_from_photos or shrinks(settings)
+    rows = np.arange(len(photos)) if _all_looked_at(settings, photos) else rows_looked_at(len(photos))
+    if not needed and len(rows) < len(photos):
+        return start_student(student, seed), np.empty(0, np.int64), np.empty(0, np.uint8)
+    look = photos.look(rows, side if needed else photos.size, "reading the pool")
+    blocks: Iterable[np.ndarray] = look.blocks()
+    if shrinks(settings):
+        blocks = list(blocks)
+    network = start_student(student, seed, blocks if starts_from_photos else None)
+    for _ in blocks:  # what the start did not take
+        pass
+    return network, look.rows, np.concatenate(blocks) if isinstance(blocks, list) else np.empty(0, np.uint8)
+
+
+def _fit_codes(settings: Settings, workdir: Workdir, student: keras.Model, pool: ImageSet) -> None:
     """Fits the hash head to images of the pool, asked about or not."""
-    side, strict = settings.student.image_size, settings.run.strict
-    chosen = np.random.default_rng(settings.run.seed).permutation(len(pool))[:MOST_FITTED]
+    side, seed = settings.student.image_size, settings.run.seed
+    chosen = np.random.default_rng(seed).permutation(len(pool))[:MOST_FITTED]
     pool = pool.subset(np.sort(chosen).tolist())
-    plain = read_images(pool, side, strict=strict, description="reading the whole pool")
-    views: Iterable[np.ndarray] = [plain.pixels]
-    if settings.training.augment:
-        larger = read_images(pool, round(side * SOURCE_MARGIN), strict=strict, description="reading it for crops")
-        views = changed_views(larger.pixels, side, VIEWS, seed=settings.run.seed)
-    fit_hash_head(student, plain.pixels, views, seed=settings.run.seed)
+    size = round(side * SOURCE_MARGIN) if settings.training.augment else side
+    # Not kept in the work folder, where those of the training are written at this time.
+    photos = open_photos(settings, workdir, pool, size, used=len(pool), keep=False)
+    with reading(photos):
+        look = photos.look(np.arange(len(pool)), side, "reading the whole pool")
+        plain = np.concatenate(list(look.blocks()))
+        views: Iterable[np.ndarray] = [plain]
+        if settings.training.augment:
+            views = changed_views(photos.subset(look.rows), side, VIEWS, seed=seed)
+        fit_hash_head(student, plain, views, seed=seed)
 
 
 def _watches(settings: Settings, workdir: Workdir, data: RetrievalData) -> list[RetrievalEvaluation]:
@@ -169,8 +219,12 @@ def _watches(settings: Settings, workdir: Workdir, data: RetrievalData) -> list[
     side, strict = settings.student.image_size, settings.run.strict
     found = []
     if data.validation is not None:
-        seen = read_images(data.validation, side, strict=strict, description="reading validation")
-        found.append(RetrievalEvaluation(seen.pixels, np.asarray(data.validation.labels)[seen.indices]))
+        # They stand in memory, and each searches all others at every pause.
+        watched = data.validation.subset(rows_looked_at(len(data.validation)))
+        if len(watched) < len(data.validation):
+            logging.info("training is watched on %d of %d validation images", len(watched), len(data.validation))
+        seen = read_images(watched, side, strict=strict, description="reading validation")
+        found.append(RetrievalEvaluation(seen.pixels, np.asarray(watched.labels)[seen.indices]))
     held_out = held_out_answers(workdir)
     if held_out is not None:
         ids, answers = held_out

@@ -19,7 +19,7 @@ from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.judging.held_out import HeldOutJudge
-from kdistill.stages.judging.judge import Judge, Vectors
+from kdistill.stages.judging.judge import Judge, Vectors, drawn_queries
 from kdistill.stages.judging.likeness import described_likeness, likeness
 from kdistill.stages.judging.postprocess import postprocessed, row_name
 from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
@@ -42,7 +42,8 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     whole = data_of(settings)
     data = dataclasses.replace(whole, pool=learning_pool(settings, workdir, whole))
     data, searched = _embed_readable(student, data, strict)
-    judge, held_out = Judge(data, settings.evaluation.max_memory_mb), HeldOutJudge.of(data, workdir)
+    drawn = drawn_queries(data, settings.evaluation.most_queries, settings.run.seed)
+    judge, held_out = Judge(data, settings.evaluation.max_memory_mb, drawn), HeldOutJudge.of(data, workdir)
     teacher, parameters = _teacher(settings, workdir, judge)
     table = _Table(judge, held_out, teacher, workdir.figures.get("queries", 0), seed)
     if teacher is not None:
@@ -72,14 +73,21 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     write_whole(workdir.neighbours, json.dumps(shown))
     verdict = verdict_of(table.rows, agreement, agreement_before, seed)
     print(f"{verdict.sentence}\n{as_text(table.rows)}")
+    searching = len(data.gallery if data.queries is None else data.queries)
+    searches = searching if drawn is None else len(drawn)
     figures: dict[str, Any] = {
         "rows": table.rows,
         "verdict": verdict.as_dict(),
         "dataset": data.name,
         "labelled": data.labelled,
         "gallery": len(data.gallery),
-        "searches": len(data.gallery if data.queries is None else data.queries),
+        "searches": searches,
     }
+    if drawn is not None:
+        figures["searches_of"] = searching
+        logging.info(
+            "%d of %d images searched, drawn with seed %d (--most_queries)", searches, searching, settings.run.seed
+        )
     alike = None if whole.pool_is_gallery else likeness(untouched, data, before.gallery, seed, strict)
     if alike is not None:
         figures["likeness"] = alike

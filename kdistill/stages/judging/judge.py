@@ -37,9 +37,13 @@ class Vectors:
 class Judge:
     """Scores any model on the images of a run by the same rules."""
 
-    def __init__(self, data: RetrievalData, max_memory_mb: int) -> None:
-        """Takes the images (all readable) and the MiB that an evaluation may take beside its inputs."""
-        self.data = data
+    def __init__(self, data: RetrievalData, max_memory_mb: int, searching: np.ndarray | None = None) -> None:
+        """Takes the images (all readable) and the MiB that an evaluation may take beside its inputs.
+
+        `searching` are the places of the images that search, int64 [q], of the queries or, leave-one-out, of the
+        gallery; None for all (see `drawn_queries`).
+        """
+        self.data, self.searching = data, searching
         self.max_memory_mb = max_memory_mb
 
     def embed(self, embed: Callable[[ImageSet, str], np.ndarray]) -> Vectors:
@@ -56,11 +60,11 @@ class Judge:
         return in_smaller_blocks(lambda most: self._agreement(vectors, teacher, most), self.max_memory_mb)
 
     def _agreement(self, vectors: Vectors, teacher: Vectors, max_memory_mb: int) -> dict[str, float]:
-        own = self.data.queries is None
+        chosen = slice(None) if self.searching is None else self.searching
         ours, theirs = (
-            (one.gallery if one.queries is None else one.queries, one.gallery) for one in (vectors, teacher)
+            ((one.gallery if one.queries is None else one.queries)[chosen], one.gallery) for one in (vectors, teacher)
         )
-        exclude = np.arange(len(vectors.gallery)) if own else None
+        exclude = np.arange(len(vectors.gallery))[chosen] if self.data.queries is None else None
         return teacher_agreement(ours, theirs, exclude=exclude, max_memory_mb=max_memory_mb)
 
     def scores(self, vectors: Vectors, teacher: Vectors | None = None) -> RetrievalScores:
@@ -71,17 +75,19 @@ class Judge:
         options: dict[str, Any] = {"max_memory_mb": max_memory_mb}
         if self.data.queries is None:
             labels = np.asarray(self.data.gallery.labels)
+            options["searching"] = self.searching
             options["teacher"] = None if teacher is None else teacher.gallery
             return evaluate_leave_one_out(vectors.gallery, labels, queries=vectors.queries, **options)
         assert vectors.queries is not None
-        if teacher is not None:
-            options["teacher"] = (teacher.queries, teacher.gallery)
+        chosen = slice(None) if self.searching is None else self.searching
+        if teacher is not None and teacher.queries is not None:
+            options["teacher"] = (teacher.queries[chosen], teacher.gallery)
         if self.data.truth is not None:
             return evaluate_revisited(vectors.queries, vectors.gallery, self.data.truth, **options)
         return evaluate_query_gallery(
-            vectors.queries,
+            vectors.queries[chosen],
             vectors.gallery,
-            np.asarray(self.data.queries.labels),
+            np.asarray(self.data.queries.labels)[chosen],
             np.asarray(self.data.gallery.labels),
             **options,
         )
@@ -117,3 +123,14 @@ class Judge:
             return index in self.data.truth.easy[query] or index in self.data.truth.hard[query]
         searching = self.data.gallery if self.data.queries is None else self.data.queries
         return bool(np.asarray(searching.labels)[query] == np.asarray(self.data.gallery.labels)[index])
+
+
+def drawn_queries(data: RetrievalData, most: int, seed: int) -> np.ndarray | None:
+    """Returns which images search, int64 [most], ascending, drawn by the seed; None for all.
+
+    All do where they are no more than `most`, or `most` is 0, and in the revisited form, whose queries are given.
+    """
+    count = len(data.gallery if data.queries is None else data.queries)
+    if not most or count <= most or data.truth is not None:
+        return None
+    return np.sort(np.random.default_rng(seed).permutation(count)[:most])

@@ -57,11 +57,9 @@ class _Compared:
         gallery_ids: tuple[str, ...],
         teacher: tuple[np.ndarray, np.ndarray],
         student: tuple[np.ndarray, np.ndarray],
-        *,
-        itself: bool,
+        exclude: np.ndarray | None,
     ) -> None:
         self.ids, self._gallery_ids = ids, gallery_ids
-        exclude = np.arange(len(ids)) if itself else None
         depth = min(DEPTH, max(1, (len(gallery_ids) - 1) // 4))
         self._found = {
             name: nearest_neighbours(*pair, max(depth, NEIGHBOURS_SHOWN), exclude=exclude)
@@ -110,15 +108,17 @@ def _compared(
     data = judge.data
     if teacher is not None:
         ids = data.gallery.ids if data.queries is None else data.queries.ids
+        chosen = np.arange(len(ids)) if judge.searching is None else judge.searching
         theirs, ours = (
-            (one.gallery if one.queries is None else one.queries, one.gallery) for one in (teacher, student)
+            ((one.gallery if one.queries is None else one.queries)[chosen], one.gallery) for one in (teacher, student)
         )
-        return _Compared(ids, data.gallery.ids, theirs, ours, itself=data.queries is None)
+        ids = tuple(ids[position] for position in chosen)
+        return _Compared(ids, data.gallery.ids, theirs, ours, chosen if data.queries is None else None)
     if held_out is None:
         return None
     ids = tuple(data.gallery.ids[position] for position in held_out.positions)
     rows = student.gallery[held_out.positions]
-    return _Compared(ids, ids, (held_out.answers, held_out.answers), (rows, rows), itself=True)
+    return _Compared(ids, ids, (held_out.answers, held_out.answers), (rows, rows), np.arange(len(ids)))
 
 
 def _random(count: int, seed: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """A teacher that is a table of vectors: answers that somebody computed before, looked up by image id."""
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,11 @@ from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays, texts
 from kdistill.files.whole import read_bounded
 from kdistill.teachers.providers.fingerprint import file_name
+from kdistill.teachers.providers.names import Names
 from kdistill.teachers.teacher import NotAsked
+
+_BUFFER, _PARQUET_ROWS = 1 << 20, 2048
+"""Bytes of a Parquet file's column that are read at a time, and rows that are decoded."""
 
 
 class TableTeacher:
@@ -35,7 +41,7 @@ class TableTeacher:
         self.path = Path(path)
         try:
             names, embeddings = _READERS[self.path.suffix](self.path)
-            ids = [text_of(name) for name in names]
+            ids = Names(text_of(name) for name in names)
         except KdistillError:
             raise
         # numpy, zipfile and pyarrow raise many kinds of errors on damaged files; each means the same to the user.
@@ -48,12 +54,9 @@ class TableTeacher:
             )
         self.name = file_name(self.path)  # last: what is refused above may have any size
         self.dimension = int(embeddings.shape[1])
-        self._embeddings = embeddings
-        self._rows = {name: row for row, name in enumerate(ids)}
-        if len(self._rows) != len(ids):
-            seen: set[str] = set()
-            repeated = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise KdistillError(f"the teacher's table {self.path} has the id {repeated!r} more than once")
+        self._embeddings, self._names = embeddings, ids
+        if ids.repeated is not None:
+            raise KdistillError(f"the teacher's table {self.path} has the id {ids.repeated!r} more than once")
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt].
@@ -61,11 +64,12 @@ class TableTeacher:
         Raises:
             NotAsked: an id is not in the table.
         """
-        missing = [image.id for image in images if image.id not in self._rows]
+        rows = [self._names.row(image.id) for image in images]
+        missing = [image.id for image, row in zip(images, rows, strict=True) if row is None]
         if missing:
             more = f" (nor have {len(missing) - 1} others of this batch)" if len(missing) > 1 else ""
             raise NotAsked(f"image {missing[0]!r} has no row in the teacher's table {self.path}{more}")
-        return np.asarray(self._embeddings[[self._rows[image.id] for image in images]], np.float32)
+        return np.asarray(self._embeddings[np.array(rows, np.int64)], np.float32)
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
@@ -88,13 +92,39 @@ def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
     return lines, np.load(path, allow_pickle=False, mmap_mode="r")
 
 
-def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise KdistillError(f"reading {path} needs pyarrow: pip install pyarrow") from error
-    table = pyarrow.parquet.read_table(path, columns=["id", "embedding"])
-    return [str(name) for name in table["id"].to_pylist()], np.array(table["embedding"].to_pylist(), np.float32)
+def _read_parquet(path: Path) -> tuple[Iterable[str], np.ndarray]:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise KdistillError(f"reading {path} needs pyarrow: pip install pyarrow")
+    embeddings: np.ndarray | None = None
+    done = 0
+    for count, column in _batches_of(path, "embedding"):
+        rows = _vectors(column)
+        if embeddings is None:
+            embeddings = np.empty((count, rows.shape[1]), np.float32)
+        embeddings[done : done + len(rows)] = rows
+        done += len(rows)
+    names = (str(name) for _, column in _batches_of(path, "id") for name in column.to_pylist())
+    return names, np.empty(0, np.float32) if embeddings is None else embeddings
+
+
+def _batches_of(path: Path, column: str) -> Iterator[tuple[int, Any]]:
+    """Yields the number of all rows, and some thousand rows of a column as an Arrow array."""
+    import pyarrow.parquet
+
+    # Page by page: a row group may be as large as the whole file.
+    with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=[column], use_threads=False):
+            yield file.metadata.num_rows, batch[column]
+
+
+def _vectors(column: Any) -> np.ndarray:
+    """Returns float [n, Dt] of an Arrow array of n lists."""
+    import pyarrow.compute
+
+    values, lengths = column.flatten(), pyarrow.compute.list_value_length(column)
+    if column.null_count or values.null_count or len(pyarrow.compute.unique(lengths)) != 1:
+        raise ValueError("the column embedding holds lists of different lengths, or nothing in some place")
+    return values.to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
 _READERS = {".npz": _read_npz, ".npy": _read_npy, ".parquet": _read_parquet}

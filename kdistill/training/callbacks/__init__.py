@@ -5,10 +5,11 @@ from kdistill.training.callbacks.checkpoint import ResumableCheckpoint
 from kdistill.training.callbacks.evaluation import RetrievalEvaluation
 from kdistill.training.callbacks.history import HistoryFile, read_history
 from kdistill.training.callbacks.nan import StopOnNaN
-from kdistill.training.callbacks.steps import StepCallback
+from kdistill.training.callbacks.steps import FirstStep, StepCallback
 
 __all__ = [
     "BestWeights",
+    "FirstStep",
     "HistoryFile",
     "ResumableCheckpoint",
     "RetrievalEvaluation",

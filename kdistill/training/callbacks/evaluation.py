@@ -8,6 +8,8 @@ from kdistill.data.images import resize
 from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
 from kdistill.evaluation.held_out import held_out_agreement
+from kdistill.runtimes.image_model import Run
+from kdistill.runtimes.keras_model import as_function
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
@@ -55,6 +57,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.gallery_labels = None if gallery_labels is None else np.asarray(gallery_labels)
         self.queries, self.query_labels = queries, query_labels
         self.every, self.batch_size = every, batch_size
+        self._compiled: tuple[keras.Model, Run] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates and writes into `logs`."""
@@ -79,7 +82,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
 
     def _embed(self, student: keras.Model, images: np.ndarray) -> np.ndarray:
         size = students.image_size(student)
+        if self._compiled is None or self._compiled[0] is not student:
+            self._compiled = student, as_function(student)
+        embed = self._compiled[1]
         batches = (images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size))
-        return np.concatenate(
-            [student(np.stack([resize(image, size) for image in batch]), training=False).numpy() for batch in batches]
-        )
+        return np.concatenate([embed(np.stack([resize(image, size) for image in batch])) for batch in batches])

@@ -1,8 +1,10 @@
-"""A callback that knows how many steps of the training are done, whatever the length of its epochs."""
+"""Callbacks about steps: how many of the training are done, whatever the length of its epochs, and the first one."""
 
+import time
 from typing import Any
 
 import keras
+from absl import logging
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -27,3 +29,18 @@ class StepCallback(keras.callbacks.Callback):
         """Counts; with several steps in one execution, `batch` may point beyond the end of the epoch."""
         length = self.params.get("steps") or batch + 1
         self.done = self._before + min(batch + 1, length)
+
+
+class FirstStep(keras.callbacks.Callback):
+    """Tells once how long the first step took to come: photos may still be read while training goes on."""
+
+    def __init__(self, began: float) -> None:
+        """Takes when the work began, as `time.monotonic` tells it."""
+        super().__init__()
+        self._began: float | None = began
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Logs it."""
+        if self._began is not None:
+            logging.info("the first step was done after %.1f s", time.monotonic() - self._began)
+            self._began = None

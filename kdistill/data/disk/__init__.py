@@ -1,0 +1,1 @@
+"""Photos to learn from that need not fit in memory."""
