@@ -7,9 +7,9 @@ from typing import Any
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.opening import SUFFIXES
 from kdistill.teachers.providers.function import FunctionTeacher, import_function
-from kdistill.teachers.providers.http_service import HttpTeacher
 from kdistill.teachers.providers.preprocessing import check_scaling
 from kdistill.teachers.providers.table import TableTeacher
+from kdistill.teachers.services.service import HttpTeacher
 from kdistill.teachers.teacher import Teacher
 
 

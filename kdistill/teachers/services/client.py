@@ -1,4 +1,4 @@
-"""One POST to a service, asked again where that is free, and told apart where it is not: the rules of `http_statuses`.
+"""One POST to a service, asked again where that is free, and told apart where it is not: the rules of `statuses`.
 
 The standard library's urllib does all that this needs; a session library would be one more dependency for one
 request a batch. Redirects are not followed: they would carry the key to another host.
@@ -20,10 +20,10 @@ from typing import Any
 from absl import logging
 
 from kdistill.errors import ArgumentError
-from kdistill.teachers.providers.http_connection import Http, Https, NoRedirect
-from kdistill.teachers.providers.http_faults import MAX_BODY, secrets_of, shown, told
-from kdistill.teachers.providers.http_statuses import Verdict, is_limit, verdict
-from kdistill.teachers.providers.http_waits import MAX_WAIT, asked_wait, backoff, limit_reset
+from kdistill.teachers.services.connection import Http, Https, NoRedirect
+from kdistill.teachers.services.faults import MAX_BODY, secrets_of, shown, told
+from kdistill.teachers.services.statuses import Verdict, is_limit, verdict
+from kdistill.teachers.services.waits import MAX_WAIT, asked_wait, backoff, limit_reset
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked
 
 MAX_ANSWER_BYTES = 16 << 20

@@ -7,7 +7,7 @@ Answer, one of:
                                "index": [int, ...], the positions of the images that the entries belong to
     application/octet-stream   little-endian float32 [n, Dt], one row an image, in order
 
-Services that compare images instead are asked as `http_comparisons` says.
+Services that compare images instead are asked as `comparisons` says.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ import numpy as np
 from kdistill.data.images import Image
 from kdistill.errors import ArgumentError
 from kdistill.teachers.counted import counted
-from kdistill.teachers.providers.http_client import RETRIES, HttpClient, decoded
-from kdistill.teachers.providers.http_comparisons import HttpComparisons, base64_of
-from kdistill.teachers.providers.http_waits import backoff
+from kdistill.teachers.services.client import RETRIES, HttpClient, decoded
+from kdistill.teachers.services.comparisons import HttpComparisons, base64_of
+from kdistill.teachers.services.waits import backoff
 from kdistill.teachers.teacher import BadAnswer, NoAnswer
 
 
