@@ -4,20 +4,21 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage
-from kdistill.errors import KdistillError
+from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
-from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING, UNKNOWN, Question
+from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING, UNKNOWN, Question, Reservation
 from kdistill.teachers.providers.function_faults import called, text_of
 from kdistill.teachers.questions import Answers, Questions
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
+from kdistill.teachers.under_way import GRACE_SECONDS, Landed, Patience, UnderWay
 
 MAX_FRUITLESS_BATCHES = 3
 """Batches in a row without a usable answer that end a run: each of them may have been charged."""
@@ -40,7 +41,8 @@ def ask(
     price_per_query: float = 0.0,
     retry_bad: bool = False,
     account: str = LEARNING,
-    sleep: Callable[[float], None] = time.sleep,
+    concurrency: int = 1,
+    sleep: Callable[[float], None] | None = None,
 ) -> Answers:
     """Asks the teacher about some images and returns all answers that the ledger has for them, whoever paid.
 
@@ -55,11 +57,13 @@ def ask(
         indices: int [k], distinct positions in the pool, the most wanted first.
         ledger: where the answers are kept; it is bound to this teacher and view.
         budget: what the account may ever spend, at least 1; for learning at most len(images). None for no bound.
-        batch_size: images in one call of the teacher: what a kill can lose.
+        batch_size: images in one call of the teacher (fewer where it takes fewer): what a kill can lose.
         strict: raise on the first unreadable image or bad answer instead of skipping it.
         price_per_query: recorded beside each question.
         retry_bad: ask again what was badly answered before.
         account: who pays for what is asked now.
+        concurrency: calls of the teacher that may be under way at once, in threads; a kill can lose a batch of each.
+            The first call, and each after one without a usable answer, goes alone.
         sleep: waits so many seconds between attempts of a function (tests pass their own).
 
     Raises:
@@ -69,7 +73,9 @@ def ask(
     questions = Questions.of(images, indices, budget=budget, batch_size=batch_size, strict=strict, account=account)
     ledger.bind(teacher.name, teacher.view, getattr(teacher, "dimension", None))
     options = (budget, batch_size, strict, price_per_query, retry_bad, account)
-    run = Run(teacher, ledger, questions.images, questions.skipped, *options, sleep=sleep)
+    if concurrency < 1:
+        raise ArgumentError(f"the number of requests at once is {concurrency}; it must be at least 1")
+    run = Run(teacher, ledger, questions.images, questions.skipped, *options, concurrency=concurrency, sleep=sleep)
     beyond = run.ask_all()
     return questions.answers(ledger, beyond, run.spent)
 
@@ -88,9 +94,16 @@ class Run:
     price: float
     retry_bad: bool
     account: str
-    sleep: Callable[[float], None] = time.sleep
+    concurrency: int = 1
+    sleep: Callable[[float], None] | None = None
     spent: int = 0
     fruitless: int = 0
+    proven: bool = False
+
+    def __post_init__(self) -> None:
+        """Takes no more images at a time than the teacher does."""
+        self.batch_size = min(self.batch_size, getattr(self.teacher, "largest_batch", None) or self.batch_size)
+        self._patience = Patience(self.sleep)
 
     @property
     def repeatable(self) -> bool:
@@ -99,38 +112,54 @@ class Run:
     def ask_all(self) -> set[str]:
         """Asks what is open; returns the contents that the budget does not reach."""
         pending = self._open_questions()
-        ahead = _WINDOW * self.batch_size
+        under_way = UnderWay(self.concurrency)
         idle = 0  # open questions looked at since the last one that was granted
         busy_seen = False
-        with progress_bar(total=len(self.images), initial=len(self.images) - len(pending), description="asking") as bar:
-            while pending:
-                window, rest = pending[:ahead], pending[ahead:]
-                reserved = self.ledger.reserve(
-                    window,
-                    budget=sys.maxsize if self.budget is None else self.budget,
-                    limit=self.batch_size,
-                    price=self.price,
-                    retry_bad=self.retry_bad,
-                    repeatable=self.repeatable,
-                    account=self.account,
-                )
-                if reserved.granted:
-                    self.spent += len(reserved.granted)
-                    again = self._ask_batch(reserved.granted)
-                    pending = [*reserved.left, *rest, *again, *reserved.busy]
+        with (
+            self._all_settled(under_way),
+            progress_bar(total=len(self.images), initial=len(self.images) - len(pending), description="asking") as bar,
+        ):
+            while pending or under_way:
+                if idle < len(pending) and len(under_way) < self._at_once():
+                    reserved, rest = self._reserve(pending)
+                    if reserved.granted:
+                        again = self._send(under_way, reserved.granted)
+                        pending = [*reserved.left, *rest, *again, *reserved.busy]
+                        idle, busy_seen = 0, False
+                    else:
+                        pending = [*rest, *reserved.left, *reserved.busy]
+                        idle += len(reserved.left) + len(reserved.busy)
+                        busy_seen = busy_seen or bool(reserved.busy)
+                elif under_way:
+                    pending += self._land(under_way.next())
                     idle, busy_seen = 0, False
-                else:
-                    pending = [*rest, *reserved.left, *reserved.busy]
-                    idle += len(reserved.left) + len(reserved.busy)
-                    busy_seen = busy_seen or bool(reserved.busy)
-                bar.update(len(self.images) - len(pending) - bar.n)
-                if idle >= len(pending):
-                    if not busy_seen:
-                        break
+                elif busy_seen:
                     # Other processes are asking the rest; what they lose or give back may become ours.
                     time.sleep(_POLL_SECONDS)
                     idle, busy_seen = 0, False
+                else:
+                    break
+                flying = sum(map(len, under_way.batches()))
+                bar.update(len(self.images) - len(pending) - flying - bar.n)
         return {question.content for question in pending}
+
+    def _at_once(self) -> int:
+        """Returns how many batches may be under way: what is wrong with every request shows in one."""
+        return self.concurrency if self.proven and not self.fruitless else 1
+
+    def _reserve(self, pending: list[Question]) -> tuple[Reservation, list[Question]]:
+        ahead = _WINDOW * self.batch_size
+        reserved = self.ledger.reserve(
+            pending[:ahead],
+            budget=sys.maxsize if self.budget is None else self.budget,
+            limit=self.batch_size,
+            price=self.price,
+            retry_bad=self.retry_bad,
+            repeatable=self.repeatable,
+            account=self.account,
+        )
+        self.spent += len(reserved.granted)
+        return reserved, pending[ahead:]
 
     def _open_questions(self) -> list[Question]:
         states = self.ledger.states(self.images)
@@ -148,29 +177,68 @@ class Run:
             raise KdistillError(f"image {name!r}: {reason}")
         self.skipped[name] = reason
 
-    def _ask_batch(self, granted: tuple[Question, ...]) -> list[Question]:
-        """Asks reserved questions and settles each with the ledger; returns those that stay open."""
-        try:
-            return self._settle(granted)
-        except BaseException as error:
-            # Whatever happened, what was not settled may have been charged, unless nothing ever is.
-            with contextlib.suppress(KdistillError):
-                if self.repeatable:
-                    self.ledger.release(granted)
-                else:
-                    self.ledger.mark(granted, UNKNOWN)
-            if isinstance(error, Exception) and not isinstance(error, KdistillError):
-                raise KdistillError(f"the teacher {self.teacher.name!r} failed: {text_of(error)}") from error
-            raise
-
-    def _settle(self, granted: tuple[Question, ...]) -> list[Question]:
-        images = [self.images[question.content] for question in granted]
-        try:
+    def _send(self, under_way: UnderWay, granted: tuple[Question, ...]) -> list[Question]:
+        """Asks reserved questions; returns those that were not sent and stay open."""
+        with self._nothing_forgotten(granted):
             unchanged = [question for question in granted if not self._changed(question)]
             if len(unchanged) < len(granted):
                 self._release(granted)
                 return unchanged
-            self._store(granted, called(self.teacher.name, self.teacher.embed, images, sleep=self.sleep))
+            images = [self.images[question.content] for question in granted]
+            under_way.send(
+                granted,
+                lambda: called(self.teacher.name, self.teacher.embed, images, sleep=self._patience.wait),
+            )
+        return []
+
+    def _land(self, landed: Landed) -> list[Question]:
+        """Settles a batch that came back with the ledger; returns the questions that stay open."""
+        with self._nothing_forgotten(landed.asked):
+            return self._settle(landed)
+
+    @contextlib.contextmanager
+    def _all_settled(self, under_way: UnderWay) -> Iterator[None]:
+        """Whatever ends the run, what is under way then is waited for and kept: it is paid for."""
+        try:
+            yield
+        except BaseException as error:
+            grace = None if isinstance(error, Exception) else GRACE_SECONDS
+            try:
+                if under_way:
+                    logging.info("waiting for %s that are under way", counted(len(under_way), "request"))
+                with self._patience.hurried(), getattr(self.teacher, "hurried", contextlib.nullcontext)():
+                    for landed in under_way.rest(grace):
+                        try:
+                            self._land(landed)
+                        except KdistillError as another:
+                            logging.warning("%s", another)
+            finally:
+                for batch in under_way.left_behind():
+                    self._forget(batch)
+            raise
+
+    @contextlib.contextmanager
+    def _nothing_forgotten(self, granted: tuple[Question, ...]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._forget(granted)
+            if isinstance(error, Exception) and not isinstance(error, KdistillError):
+                raise KdistillError(f"the teacher {self.teacher.name!r} failed: {text_of(error)}") from error
+            raise
+
+    def _forget(self, granted: tuple[Question, ...]) -> None:
+        """Settles what was not settled otherwise: it may have been charged, unless nothing ever is."""
+        with contextlib.suppress(KdistillError):
+            if self.repeatable:
+                self.ledger.release(granted)
+            else:
+                self.ledger.mark(granted, UNKNOWN)
+
+    def _settle(self, landed: Landed) -> list[Question]:
+        granted = landed.asked
+        try:
+            self._store(granted, landed.result())
             return []
         except NotAsked:
             self._release(granted)
@@ -195,6 +263,7 @@ class Run:
     def _store(self, asked: Sequence[Question], embeddings: np.ndarray) -> None:
         bad = self.ledger.store(asked, embeddings) if asked else {}
         self.fruitless = 0 if len(bad) < len(asked) else self.fruitless + 1
+        self.proven = self.proven or len(bad) < len(asked)
         for question in asked:
             if question.content in bad:
                 self._skip(question.name, bad[question.content])

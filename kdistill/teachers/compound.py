@@ -1,5 +1,6 @@
 """Questions about several images at once, put so that `ask` and the ledger take them as they take one image."""
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
@@ -89,6 +90,7 @@ class Comparing:
         """
         self.name, self.view, self.dimension = teacher.name, f"{kind}/{teacher.view}", dimension
         self.repeatable = bool(getattr(teacher, "repeatable", False))
+        self.hurried = getattr(teacher, "hurried", contextlib.nullcontext)
         self._answer, self._checked = answer, checked
 
     def embed(self, questions: Sequence[Image]) -> np.ndarray:

@@ -17,7 +17,7 @@ from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
 from kdistill.teachers.services import client
-from kdistill.teachers.services.service import HttpTeacher
+from kdistill.teachers.services.comparisons import HttpTeacher
 
 
 class Service:

@@ -15,7 +15,7 @@ import pytest
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher, post_json
-from kdistill.teachers.services.service import HttpTeacher
+from kdistill.teachers.services.comparisons import HttpTeacher
 from kdistill.teachers.services.statuses import Verdict, reason, verdict
 from kdistill.teachers.services.waits import asked_wait, backoff, limit_reset
 

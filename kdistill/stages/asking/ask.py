@@ -18,6 +18,7 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import compares
 from kdistill.stages.asking.ask_comparisons import ask_comparisons
 from kdistill.stages.asking.edited import contents_of
+from kdistill.stages.asking.first_request import print_first_request
 from kdistill.stages.asking.rehearsal import rehearse
 from kdistill.stages.judging.scoring import print_scoring_plans
 from kdistill.stages.models import start_student, teacher_of
@@ -69,7 +70,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         answers = ask_on_ray(opening, pool, wanted, location, **options, actors=asking.actors)
     with Ledger(location) as ledger:
         if asking.engine == "local":
-            answers = ask(teacher, pool, wanted, ledger, **options)
+            answers = ask(teacher, pool, wanted, ledger, **options, concurrency=asking.concurrency)
         paid = ledger.summary().account(LEARNING)
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)
@@ -111,6 +112,7 @@ def _print_plans(
         budget, price = asking.query_budget, asking.price_per_query
         learning = plan(teacher, data.pool, wanted, ledger, budget=budget, price_per_query=price)
     print(learning)
+    print_first_request(teacher, data.pool.subset(wanted), learning, asking.ask_batch_size)
     print_scoring_plans(settings, workdir, data, learning)
 
 

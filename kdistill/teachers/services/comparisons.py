@@ -1,4 +1,8 @@
-"""Orders and preferences over HTTP: what a service is sent that compares images instead of embedding them.
+"""The library's own form, in which one service embeds and compares images.
+
+`forms/kdistill.json` is what a service is sent that embeds. Embeddings come as JSON, one entry an image, in order, or
+with "index": [int, ...], the positions of the images that the entries belong to; or as application/octet-stream:
+little-endian float32 [n, Dt], one row an image, in order. A service that compares images is asked so:
 
 Each image is sent once a request, however many questions it stands in; questions name images by their position:
 
@@ -11,23 +15,31 @@ The answer has one entry a question, in order, or with "index": [int, ...] those
     {"preferences": [probability that the first is the better match, ... or null]}
 """
 
-import base64
-import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from kdistill.data.images import Image
-from kdistill.teachers.compound import QueryAndCandidates
+from kdistill.teachers.compound import CompoundQuestion, QueryAndCandidates
+from kdistill.teachers.services.forms.answers import decoded, read_rows
+from kdistill.teachers.services.forms.form import OWN, read_form
+from kdistill.teachers.services.service import JSON
+from kdistill.teachers.services.vectors import VectorService
 
 
-class HttpComparisons:
-    """The part of `HttpTeacher` that asks for orders and preferences; `_ask` is the teacher's."""
+class HttpTeacher(VectorService):
+    """Asks a service in the library's own form for the embeddings of images, for orders of them, or for preferences."""
 
-    def _ask(self, question: dict[str, Any], count: int, key: str, width: int | None = None) -> np.ndarray:
-        raise NotImplementedError
+    def __init__(self, url: str, **options: Any) -> None:
+        """Checks the arguments; asks nothing.
+
+        Args:
+            url: http(s) address that takes the POST.
+            options: see `Service`.
+        """
+        super().__init__(url, read_form(OWN), **options)
 
     def rank(self, query: Image, candidates: Sequence[Image]) -> np.ndarray:
         """Returns float [k], the service's order; see `rank_batch`."""
@@ -35,7 +47,7 @@ class HttpComparisons:
 
     def rank_batch(self, questions: Sequence[QueryAndCandidates]) -> np.ndarray:
         """Returns float [n, k], a row of NaN for each answer that is not k numbers; fails as `embed` does."""
-        return self._ask(_body(questions, "orders"), len(questions), "orders", len(questions[0][1]))
+        return self._compare(questions, "orders", len(questions[0][1]))
 
     def prefer(self, query: Image, first: Image, second: Image) -> float:
         """Returns the service's probability; see `prefer_batch`."""
@@ -43,31 +55,25 @@ class HttpComparisons:
 
     def prefer_batch(self, questions: Sequence[QueryAndCandidates]) -> np.ndarray:
         """Returns float [n, 1], NaN for each answer that is not a number; fails as `embed` does."""
-        return self._ask(_body(questions, "preferences"), len(questions), "preferences", 1)
+        return self._compare(questions, "preferences", 1)
 
+    def shown_comparison(self, question: CompoundQuestion, key: str) -> str:
+        """Returns the request that asks one question, shortened, without the key; `key` as in the form."""
+        return self._text(json.dumps(self._comparison([(question.query, question.candidates)], key)).encode(), JSON)
 
-def base64_of(image: Image) -> str:
-    """Returns what is sent of an image, after a look whether it can be decoded: a broken file is not worth paying for.
+    def _compare(self, questions: Sequence[QueryAndCandidates], key: str, width: int) -> np.ndarray:
+        _, answer = self._send(json.dumps(self._comparison(questions, key)).encode(), JSON)
+        parts = {"vectors": f"{key}[]", "index": "index[]"}
+        return read_rows(decoded(answer), parts, len(questions), width=width)
 
-    Raises:
-        UnreadableImage: it cannot.
-    """
-    pixels = image.pixels()
-    if image.box is None:
-        return base64.b64encode(image.encoded()).decode("ascii")
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format="PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _body(questions: Sequence[QueryAndCandidates], key: str) -> dict[str, Any]:
-    places: dict[str, int] = {}
-    images: list[str] = []
-    listed: list[list[int]] = []
-    for query, candidates in questions:
-        for image in (query, *candidates):
-            if image.id not in places:
-                places[image.id] = len(images)
-                images.append(base64_of(image))
-        listed.append([places[image.id] for image in (query, *candidates)])
-    return {"images": images, key: listed}
+    def _comparison(self, questions: Sequence[QueryAndCandidates], key: str) -> dict[str, Any]:
+        places: dict[str, int] = {}
+        images: list[str] = []
+        listed: list[list[int]] = []
+        for query, candidates in questions:
+            for image in (query, *candidates):
+                if image.id not in places:
+                    places[image.id] = len(images)
+                    images.append(self._shows.values(image, ("base64",))["base64"])
+            listed.append([places[image.id] for image in (query, *candidates)])
+        return {"images": images, key: listed}

@@ -1,93 +1,135 @@
-"""A teacher behind HTTP.
-
-The protocol, one POST a batch. Request, `application/json`: {"images": ["base64 of an image file", ...]}.
-Answer, one of:
-
-    application/json           {"embeddings": [[number, ...] or null, ...]}, one entry an image, in order; or with
-                               "index": [int, ...], the positions of the images that the entries belong to
-    application/octet-stream   little-endian float32 [n, Dt], one row an image, in order
-
-Services that compare images instead are asked as `comparisons` says.
-"""
+"""One address that is asked in one form: what all teachers behind HTTP have in common."""
 
 import hashlib
 import json
 import os
+import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
-from kdistill.data.images import Image
-from kdistill.errors import ArgumentError
-from kdistill.teachers.counted import counted
-from kdistill.teachers.services.client import RETRIES, HttpClient, decoded
-from kdistill.teachers.services.comparisons import HttpComparisons, base64_of
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.teachers.services.client import RETRIES, HttpClient
+from kdistill.teachers.services.forms.form import OWN, Form
+from kdistill.teachers.services.forms.template import filled
+from kdistill.teachers.services.pace import Pace
+from kdistill.teachers.services.shortened import shortened
 from kdistill.teachers.services.waits import backoff
-from kdistill.teachers.teacher import BadAnswer, NoAnswer
+
+JSON = "application/json"
 
 
-class HttpTeacher(HttpComparisons):
-    """Asks a service for the embeddings of encoded images, for orders of them, or for preferences."""
+class Service:
+    """Sends filled templates and returns what came back; may be called from several threads.
 
-    view = "encoded"
+    Attributes:
+        name: the address without query, and what else decides the answers: the model, a hash of the form.
+        largest_batch: the most images in one request, None for any number.
+    """
 
     def __init__(
         self,
         url: str,
+        form: Form,
         *,
+        model: str | None = None,
+        common: Mapping[str, Any] | None = None,
         headers: Sequence[str] = (),
         timeout: float = 60.0,
         retries: int = RETRIES,
-        sleep: Callable[[float], None] = time.sleep,
+        requests_per_minute: float | None = None,
+        pace: Pace | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """Checks the arguments; asks nothing.
 
         Args:
-            url: http(s) address that takes the POST.
+            url: http(s) address that takes the POST, as far as the form has no path of its own.
+            form: how it is asked.
+            model: the model's name, where the form has {model}.
+            common: values of further names in the form.
             headers: "Header=VARIABLE"; the environment variable holds the header's value, or the bare key where the
-                header is `Authorization`, which is sent as "Bearer KEY".
+                form's key has a scheme.
             timeout: seconds for one request, from connecting to the last byte.
             retries: further attempts after 429, 500, 503, 529 or where no connection came about.
+            requests_per_minute: the most requests, evenly apart; None for no limit.
+            pace: of clients of the same service that were opened before; else one is made of `requests_per_minute`.
             sleep: waits so many seconds (tests pass their own).
 
         Raises:
             ArgumentError: a malformed address or header, a variable that is not set, a timeout or retries that cannot
-                be right.
+                be right, a model's name or key that is missing or has no place.
         """
-        named = dict(_header(spec) for spec in headers)
-        self._client = HttpClient(url, headers=named, timeout=timeout, retries=retries, sleep=sleep)
+        self._form, self._common = form, {"model": model, **(common or {})}
+        check_model(form, model)
+        named = dict(header_of(spec, form) for spec in headers)
+        check_key(form, named)
+        self._pace = pace or Pace(requests_per_minute, sleep=sleep)
+        self._client = HttpClient(
+            url,
+            path=form.path,
+            headers=named,
+            timeout=timeout,
+            retries=retries,
+            pace=self._pace,
+            least_wait=form.least_wait,
+            # That of the own form is the client's.
+            most_bytes=None if form.name == OWN else form.most_answer_mebibytes << 20,
+        )
         # A query may hold a key, so that only its digest is shown; a fragment is never sent.
         query = urllib.parse.urlsplit(url).query
-        self.name = self._client.name + (f"?{hashlib.sha256(query.encode()).hexdigest()[:12]}" if query else "")
-        self._sleep, self._failures = sleep, 0
+        self.name = self._client.name + (f"?{_digest(query)}" if query else "")
+        if form.name != OWN:
+            self.name = " ".join([self.name, *([model] if model else []), form.digest])
+        self.largest_batch = form.images
+        self._failures, self._lock = 0, threading.Lock()
+        self._failed_sleep = sleep or time.sleep
 
-    def embed(self, images: Sequence[Image]) -> np.ndarray:
-        """Returns float [n, Dt].
+    def hurried(self) -> AbstractContextManager[None]:
+        """Returns a context within which no request waits for its turn or another attempt; see `Pace.hurried`."""
+        return self._pace.hurried()
 
-        Raises:
-            NotAsked: refused, not reached, or still "not served" after all retries.
-            NoAnswer: timed out or cut off on the way back, or fewer entries than images.
-            BadAnswer: not what the protocol says.
-        """
-        return self._ask({"images": [base64_of(image) for image in images]}, len(images), "embeddings")
+    def _post(self, images: Sequence[Mapping[str, Any]], **common: Any) -> tuple[str, bytes]:
+        """Returns the content type and content of the answer to a filled template; fails as `HttpClient.post`."""
+        return self._send(*self._body(images, **common))
 
-    def _ask(self, question: dict[str, Any], count: int, key: str, width: int | None = None) -> np.ndarray:
-        """Returns float [count, ...], what the answer has under `key`; rows of `width` numbers where it is given."""
-        body = json.dumps(question).encode()
+    def _send(self, content: bytes, kind: str) -> tuple[str, bytes]:
+        accept = f"{JSON}, application/octet-stream" if "raw" in self._form.answer else JSON
         if self._failures:
-            self._sleep(backoff(self._failures - 1))
-        self._failures += 1
-        kind, answer = self._client.post(body, "application/json, application/octet-stream")
-        self._failures = 0
-        if kind == "application/octet-stream":
-            return _raw(answer, count)
-        return _json(answer, count, key, width)
+            self._failed_sleep(backoff(self._failures - 1))
+        try:
+            answer = self._client.post(content, accept, kind)
+        except KdistillError:
+            with self._lock:
+                self._failures += 1
+            raise
+        with self._lock:
+            self._failures = 0
+        return answer
+
+    def _body(self, images: Sequence[Mapping[str, Any]], **common: Any) -> tuple[bytes, str]:
+        if self._form.request == "{bytes}":
+            return images[0]["bytes"], images[0]["mime"]
+        return json.dumps(filled(self._form.request, self._common | common, images)).encode(), JSON
+
+    def _shown(self, images: Sequence[Mapping[str, Any]], **common: Any) -> str:
+        """Returns what would be sent, shortened, without the values of the user's headers."""
+        return self._text(*self._body(images, **common))
+
+    def _text(self, content: bytes, kind: str) -> str:
+        headers = "".join(f"{name}: {value}\n" for name, value in self._client.shown_headers(kind).items())
+        text = json.dumps(shortened(json.loads(content))) if kind == JSON else f"({len(content):,} bytes)"
+        return f"POST {self._client.name}\n{headers}\n{text}"
 
 
-def _header(spec: str) -> tuple[str, str]:
+def header_of(spec: str, form: Form) -> tuple[str, str]:
+    """Returns the name and value of a header that is written Header=VARIABLE, with the form's scheme before a bare key.
+
+    Raises:
+        ArgumentError: malformed, or the variable is not set, is empty or holds several lines.
+    """
     header, equals, variable = spec.partition("=")
     if not equals or not header or not variable:
         raise ArgumentError(f"the teacher's header {spec!r} must be written Header=ENVIRONMENT_VARIABLE")
@@ -97,61 +139,26 @@ def _header(spec: str) -> tuple[str, str]:
         raise ArgumentError(
             f"the environment variable {variable} of the header {header} is not set, is empty or not one line"
         )
-    return header, value
+    bare = " " not in value and form.key.scheme and header.lower() == form.key.header.lower()
+    return header, f"{form.key.scheme} {value}" if bare else value
 
 
-def _raw(answer: bytes, rows: int) -> np.ndarray:
-    if not answer or len(answer) % (4 * rows):
-        asked = counted(rows, "question")
-        raise BadAnswer(f"the teacher answered {asked} with {len(answer)} bytes, not {counted(rows, 'row')} of float32")
-    return np.frombuffer(answer, "<f4").reshape(rows, -1)
+def check_model(form: Form, model: str | None) -> None:
+    """Raises ArgumentError unless a model's name is given where the form has a place for it, and only there."""
+    if "model" in form.names and not model:
+        raise ArgumentError(f"the form {form.name} sends the name of a model; give --teacher_model=NAME")
+    if model and "model" not in form.names:
+        raise ArgumentError(f"the form {form.name} has no place for --teacher_model={model}; leave it out")
 
 
-def _json(answer: bytes, count: int, key: str, width: int | None) -> np.ndarray:
-    parsed = decoded(answer)
-    entries = parsed.get(key) if isinstance(parsed, dict) else None
-    if not isinstance(entries, list):
-        raise BadAnswer(f'the teacher\'s answer has no list "{key}"')
-    index = parsed.get("index", list(range(len(entries))))
-    if "index" not in parsed and len(entries) != count:
-        asked = counted(count, "question")
-        raise BadAnswer(f'the teacher answered {asked} with {len(entries)} {key} and no "index" that tells whose')
-    if (
-        not isinstance(index, list)
-        or len(index) != len(entries)
-        or not all(type(row) is int and 0 <= row < count for row in index)
-        or len(set(index)) != len(index)
-    ):
-        raise BadAnswer(f'the teacher\'s "index" must name the question of each entry once, 0 to {count - 1}')
-    if width is not None:
-        entries = [_row(entry, width) for entry in entries]
-    embeddings = _vectors(entries)
-    if len(entries) < count:
-        fault = f"the teacher answered {len(entries)} of {counted(count, 'question')}"
-        raise NoAnswer(fault, rows=index, embeddings=embeddings)
-    return embeddings[np.argsort(index)]
+def check_key(form: Form, headers: Mapping[str, str] | Sequence[str]) -> None:
+    """Raises ArgumentError where the service needs a key and none of the headers' names is that of the key."""
+    if form.key.required and form.key.header.lower() not in {name.lower() for name in headers}:
+        raise ArgumentError(
+            f"the form {form.name} needs a key; give --teacher_headers={form.key.header}=VARIABLE, the environment "
+            "variable that holds it"
+        )
 
 
-def _row(entry: object, width: int) -> list[object]:
-    """Returns a list of `width` entries; what has another length is NaN, so that the other answers can be kept."""
-    row = entry if isinstance(entry, list) else [entry]
-    whole = len(row) == width and all(isinstance(number, int | float) and type(number) is not bool for number in row)
-    return row if whole else [float("nan")] * width
-
-
-def _vectors(entries: list[object]) -> np.ndarray:
-    """Returns float64 [n, Dt]; a null becomes a row of NaN, which the ledger records as a bad answer."""
-    lengths = {len(entry) for entry in entries if isinstance(entry, list)}
-    if len(lengths) != 1:
-        if not entries:
-            return np.zeros((0, 0))
-        raise BadAnswer(f"the teacher's embeddings have {sorted(lengths) or 'no'} numbers, not all the same")
-    (dimension,) = lengths
-    rows = [[float("nan")] * dimension if entry is None else entry for entry in entries]
-    try:
-        vectors = np.asarray(rows)
-    except ValueError as error:
-        raise BadAnswer("the teacher's embeddings are not lists of numbers") from error
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise BadAnswer("the teacher's embeddings are not lists of numbers")
-    return vectors.astype(np.float64)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
