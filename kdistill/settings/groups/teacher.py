@@ -26,8 +26,8 @@ class TeacherSettings:
     teacher_scaling: str = setting(
         "auto",
         "How a model teacher (or a service that takes pixels) is shown photos: auto (the configuration beside it, else "
-        "what the model itself says; nothing is guessed), none (0 to 255), unit (0 to 1), symmetric (-1 to 1), torch, clip, or the path of a JSON "
-        "file such as preprocessor_config.json.",
+        "what the model itself says; nothing is guessed), none (0 to 255), unit (0 to 1), symmetric (-1 to 1), torch, "
+        "clip, or the path of a JSON file such as preprocessor_config.json.",
         common=True,
     )
     teacher_output: str | None = setting(
