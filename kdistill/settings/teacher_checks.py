@@ -78,20 +78,35 @@ def _check_form(settings: Settings) -> None:
     from kdistill.teachers.services.service import check_key, check_model
 
     teacher = settings.teacher
-    form = read_form(teacher.teacher_api, teacher.teacher)
-    check_model(form, teacher.teacher_model)
-    check_key(form, [header.partition("=")[0] for header in teacher.teacher_headers])
+    api = teacher.teacher_api
+    if api.lower().endswith(".json") and not Path(api).is_file():
+        raise ArgumentError(f"--teacher_api={api} does not exist")
+    try:
+        form = read_form(api, teacher.teacher)
+        check_model(form, teacher.teacher_model)
+        check_key(form, [header.partition("=")[0] for header in teacher.teacher_headers])
+    except ArgumentError as error:
+        raise ArgumentError(f"--teacher_api={api}: {error}") from error
     wanted = {"order": "order", "preference": "pairs"}.get(form.asks)
     if wanted is not None and teacher.teacher_answers != wanted:
         raise ArgumentError(
-            f"--teacher_api={teacher.teacher_api} asks for what --teacher_answers={wanted} takes, not for "
-            f"{teacher.teacher_answers}"
+            f"--teacher_api={api} asks for what --teacher_answers={wanted} takes, not for {teacher.teacher_answers}"
         )
     if teacher.requests_per_minute is not None and settings.asking.engine == "ray":
         raise ArgumentError(
             "--requests_per_minute is kept within one process; with --engine=ray leave it out, or ask with "
             "--engine=local --concurrency"
         )
+
+
+def only_compares(settings: Settings) -> bool:
+    """Says whether a teacher that is asked for orders or pairs gives nothing else: a function, a form for these."""
+    kind = teacher_kind(settings.teacher.teacher)
+    if kind == "service":
+        from kdistill.teachers.services.forms.form import read_form
+
+        return read_form(settings.teacher.teacher_api, settings.teacher.teacher).asks != "vectors"
+    return kind == "function"
 
 
 def check_comparing(settings: Settings) -> None:

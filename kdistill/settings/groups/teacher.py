@@ -13,8 +13,8 @@ class TeacherSettings:
     teacher: str = setting(
         "digits",
         "The black box: digits (embedded), a table (.npz, .npy, .parquet), a model (.keras, SavedModel, .tflite, "
-        ".onnx), a Python function (package.module:function), an http(s) address, or the pooled features of a backbone "
-        "(imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
+        ".onnx), a Python function (package.module:function), an http(s) address (asked as --teacher_api says), or the pooled "
+        "features of a backbone (imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
         common=True,
     )
     teacher_answers: Literal["vectors", "order", "pairs"] = setting(
@@ -55,14 +55,12 @@ class TeacherSettings:
         "http: the form in which the service is asked: a shipped one (docs/services.md: openai, jina, voyage, cohere, "
         "vllm, vertex, titan, nova, gemini, tfserving, kserve, torchserve, ...), the path of a JSON file, or auto "
         "(kserve at an address .../v2/models/NAME, else kdistill).",
-        common=True,
     )
-    teacher_model: str | None = setting(None, "http: name of the model, where the form sends one.", common=True)
+    teacher_model: str | None = setting(None, "http: name of the model, where the form sends one.")
     teacher_headers: tuple[str, ...] = setting(
         (),
         "http: headers as Header=VARIABLE, the value standing in that environment variable (a bare Authorization key "
         "is sent as Bearer KEY).",
-        common=True,
         decides=False,
     )
     teacher_timeout: float = setting(

@@ -128,7 +128,7 @@ def form_text(api: str) -> str:
     if not api.lower().endswith(".json"):
         if api not in shipped():
             known = ", ".join(shipped())
-            raise ArgumentError(f"there is no form {api!r} (--teacher_api); known: {known}, or the path of a JSON file")
+            raise ArgumentError(f"there is no form {api!r}; known: {known}, or the path of a JSON file")
         return (FILES / f"{api}.json").read_text(encoding="utf-8")
     try:
         return read_bounded(api, _MAX_BYTES).decode()
@@ -144,14 +144,14 @@ def read_form(api: str, address: str = "") -> Form:
         address: of the service.
 
     Raises:
-        ArgumentError: an unknown name, or a form that cannot be right.
-        KdistillError: the file is missing or no JSON.
+        ArgumentError: an unknown name, or a form that is no JSON or cannot be right.
+        KdistillError: the file is missing.
     """
     name = form_name(api, address)
     try:
         fields = json.loads(form_text(name))
     except (ValueError, RecursionError) as error:
-        raise KdistillError(f"the form {name} is no JSON: {error}") from error
+        raise ArgumentError(f"the form {name} is no JSON: {error}") from error
     check_fields(name, fields)
     parts = {key: value for key, value in fields.items() if key in CHECKS}
     parts["photos"] = Photos(**{key: _frozen(value) for key, value in fields.get("photos", {}).items()})
