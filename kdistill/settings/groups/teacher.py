@@ -13,8 +13,8 @@ class TeacherSettings:
     teacher: str = setting(
         "digits",
         "The black box: digits (embedded), a table (.npz, .npy, .parquet), a model (.keras, SavedModel, .tflite, "
-        ".onnx), a Python function (package.module:function), an http(s) address (asked as --teacher_api says), or the pooled "
-        "features of a backbone (imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
+        ".onnx), a Python function (package.module:function), an http(s) address (asked as --teacher_api says), or the "
+        "pooled features of a backbone (imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
         common=True,
     )
     teacher_answers: Literal["vectors", "order", "pairs"] = setting(
