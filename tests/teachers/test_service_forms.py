@@ -1,7 +1,9 @@
 """Every shipped form against a mock that checks the whole request; what a form and its answers may be."""
 
+import base64
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -15,12 +17,14 @@ from kdistill.data.decoding import UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
 from kdistill.teachers.services.forms.answers import read_choice, read_rows
+from kdistill.teachers.services.forms.fields import CHECKS
 from kdistill.teachers.services.forms.form import Photos, read_form, shipped
 from kdistill.teachers.services.forms.paths import found_at
 from kdistill.teachers.services.forms.template import filled
-from kdistill.teachers.services.photos import Files
+from kdistill.teachers.services.photos import Files, format_of
 from kdistill.teachers.services.shortened import shortened
 
+PAGE = Path(__file__).parents[2] / "docs" / "services.md"
 NEEDS_MODEL = {"openai", "jina", "voyage", "cohere", "vllm", "gemini"}
 
 
@@ -408,3 +412,39 @@ def test_vectors_that_are_not_finite_are_bad_answers_of_their_image(number, serv
         answers = ask(teacher_of(service), images, [0, 1], ledger, budget=2)
         assert answers.indices.tolist() == [0]
         assert (ledger.summary().bad, ledger.summary().spent) == (1, 2)
+
+
+# The page
+
+
+def documented_form() -> dict:
+    page = PAGE.read_text(encoding="utf-8")
+    block = page[page.index("the form is\n") :].partition("\n\n")[2].partition("\n\n| field")[0]
+    return json.loads(block)
+
+
+def test_the_documented_form_does_what_the_page_says(serve, images, monkeypatch, tmp_path):
+    schema = {"model": "m", "photos": [{"jpeg": lambda text: format_of(base64.b64decode(text)) == "jpeg"}], "size": 512}
+    rows = lambda vectors: {"result": [{"place": n, "vector": v} for n, v in enumerate(vectors)][::-1]}  # noqa: E731
+    found = ("/x", schema, lambda b: [entry["jpeg"] for entry in b["photos"]], rows, {"x-key": KEY})
+    monkeypatch.setitem(MOCKS, "documented", found)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(documented_form()))
+    service = serve("documented")
+    teacher = open_teacher(service.url, api=str(path), model="m", headers=["x-key=TEACHER_KEY"])
+    answers = teacher.embed(images)
+    assert service.faults == []
+    assert teacher.largest_batch == 16
+    assert teacher.view == "encoded-jpeg-5000000bytes"
+    np.testing.assert_allclose(answers, truth(images), atol=3)  # of a JPEG file
+
+
+def test_the_page_lists_every_shipped_form_and_every_field_and_name():
+    page = PAGE.read_text(encoding="utf-8")
+    for form in shipped():
+        assert f"`{form}`" in page, form
+    for field in CHECKS:
+        assert f"`{field}`" in page, field
+    for form in shipped():
+        for name in read_form(form).names:
+            assert f"{{{name}}}" in page or f"{{{name.rpartition('.')[2]}}}" in page, name
