@@ -164,6 +164,24 @@ def test_an_interruption_does_not_wait_for_ever(images, ledger, monkeypatch):
     assert summary.spent == 2 * len(teacher.calls)
 
 
+def test_an_answer_is_on_disk_while_others_are_under_way(images, ledger):
+    seen = []
+
+    class Waiting(SlowTeacher):
+        def embed(self, images):
+            found = super().embed(images)
+            if "image2" in [image.id for image in images]:
+                ends = time.monotonic() + 10
+                with Ledger(ledger.path, read_only=True) as watched:
+                    while watched.summary().answered < 8 and time.monotonic() < ends:
+                        time.sleep(0.005)
+                    seen.append(watched.summary().answered)
+            return found
+
+    ask(Waiting(0), images, range(20), ledger, budget=40, batch_size=2, concurrency=2)
+    assert seen[0] >= 8
+
+
 def test_impossible_numbers_are_refused(images, ledger):
     with pytest.raises(ArgumentError, match="at least 1"):
         ask(SlowTeacher(), images, [0], ledger, budget=1, concurrency=0)

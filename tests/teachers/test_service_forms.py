@@ -10,15 +10,18 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mock_services import KEY, MOCKS, MockService, send
+from mock_services import KEY, MOCKS, MockService, check, send
 
 from kdistill.data import Image, ImageSet
-from kdistill.data.decoding import UnreadableImage
+from kdistill.data.decoding import UnreadableImage, resize
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
+from kdistill.settings import Settings
+from kdistill.stages.asking.first_request import print_first_request
+from kdistill.stages.inputs import Inputs
+from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher, plan
 from kdistill.teachers.services.forms.answers import read_choice, read_rows
 from kdistill.teachers.services.forms.fields import CHECKS
-from kdistill.teachers.services.forms.form import Photos, read_form, shipped
+from kdistill.teachers.services.forms.form import Photos, form_text, read_form, shipped
 from kdistill.teachers.services.forms.paths import found_at
 from kdistill.teachers.services.forms.template import filled
 from kdistill.teachers.services.photos import Files, format_of
@@ -294,6 +297,69 @@ def test_an_error_within_an_answer_counts_and_is_told(serve, images):
 def test_the_rules_read_a_choice_or_say_that_they_cannot(text, expected):
     found = read_choice(text, read_form("openai_choice").answer)
     assert np.isnan(found) if expected is None else found == expected
+
+
+def test_pixels_go_nested_by_row_and_colour(serve, images, monkeypatch):
+    """TensorFlow Serving's row format: one nested list an instance."""
+    means = lambda body: [np.asarray(one).mean((0, 1)).tolist() for one in body["instances"]]  # noqa: E731
+    monkeypatch.setitem(
+        MOCKS, "tfserving_pixels", ("/v1/models/m:predict", {"instances": [is_square]}, means, lambda v: v, {})
+    )
+    service = serve("tfserving_pixels")
+    service.vectors = lambda handler, body: [
+        check({"instances": [is_square]}, json.loads(body)),
+        means(json.loads(body)),
+    ]
+    service.answer = lambda found: {"predictions": found[1]}
+    teacher = open_teacher(service.url, api="tfserving_pixels", scaling="symmetric", image_size=6)
+    expected = [resize(image.pixels(), 6).mean(axis=(0, 1)) / 127.5 - 1 for image in images]
+    np.testing.assert_allclose(teacher.embed(images), expected, atol=1e-6)
+    assert teacher.view == "pillow-bilinear-6/symmetric"
+    assert service.faults == []
+
+
+def is_square(value) -> bool:
+    return np.shape(value) == (6, 6, 3) and np.abs(value).max() <= 1
+
+
+def test_a_photo_that_cannot_be_sent_is_skipped_by_its_name(serve, images, tmp_path):
+    service = serve("kdistill")
+    form = json.loads(form_text("kdistill")) | {"photos": {"formats": ["png"], "most_bytes": 900}}
+    (tmp_path / "form.json").write_text(json.dumps(form))
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    pool = ImageSet([*images, Image("too large", array=noise)])
+    header = ["Authorization=TEACHER_KEY"]
+    teacher = open_teacher(service.url, api=str(tmp_path / "form.json"), headers=header)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        answers = ask(teacher, pool, range(6), ledger, budget=6)
+        assert ledger.summary().spent == 5
+    assert [name for name, _ in answers.skipped] == ["too large"]
+    np.testing.assert_allclose(answers.embeddings, truth(images), rtol=1e-6)
+
+
+def test_a_dry_run_shows_the_first_request_and_sends_nothing(serve, images, capsys, tmp_path):
+    service = serve("jina")
+    teacher = teacher_of(service)
+    planned = plan(teacher, images, range(5), None, budget=3)
+    print_first_request(teacher, images, planned, 2)
+    told = capsys.readouterr().out
+    assert told.startswith(f"\nthe first request, shortened:\nPOST {service.url}\n")
+    assert told.count('"image"') == 2
+    assert KEY not in told
+    print_first_request(object(), images, planned, 2)
+    assert capsys.readouterr().out == ""
+    assert service.bodies == []
+
+
+def test_another_form_file_is_another_input_of_the_run(tmp_path):
+    path = tmp_path / "form.json"
+    digests = []
+    for wait in (1, 2):
+        path.write_text(json.dumps(FORM | {"least_wait": wait}))
+        told = Settings.of(teacher="http://host/x", teacher_api=str(path))
+        digests.append(Inputs(told, tmp_path, keep=False).digest("teacher"))
+    assert len(set(digests)) == 2
+    assert Inputs(Settings.of(teacher="http://host/x"), tmp_path, keep=False).digest("teacher") == ""
 
 
 # Templates, paths, what is shown

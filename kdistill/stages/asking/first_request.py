@@ -32,9 +32,12 @@ def print_first_request(teacher: Any, questions: ImageSet, planned: Plan, batch_
     if not batch:
         return
     first = batch[0]
-    if isinstance(first, CompoundQuestion):
-        comparison = getattr(teacher, "shown_comparison", None)
-        shown = comparison(first, kind) if comparison else teacher.shown_request(first.images)
-    else:
-        shown = teacher.shown_request(batch)
+    try:
+        if isinstance(first, CompoundQuestion):
+            comparison = getattr(teacher, "shown_comparison", None)
+            shown = comparison(first, kind) if comparison else teacher.shown_request(first.images)
+        else:
+            shown = teacher.shown_request(batch)
+    except UnreadableImage as error:
+        shown = f"is not shown: {error}"
     print(f"\nthe first request, shortened:\n{shown}")

@@ -29,6 +29,10 @@ class ChoiceService(Service):
         self._files = Files(form.photos)
         self.view = self._files.view
 
+    def check_photo(self, image: Image) -> None:
+        """Raises UnreadableImage unless the photo can be sent."""
+        self._files.file(image)
+
     def _values(self, **roles: Image) -> dict[str, Any]:
         """Returns the values of names such as `query.base64`."""
         names = {name.rpartition(".")[2] for name in self._form.names}

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -85,7 +84,6 @@ class Service:
             self.name = " ".join([self.name, *([model] if model else []), form.digest])
         self.largest_batch = form.images
         self._failures, self._lock = 0, threading.Lock()
-        self._failed_sleep = sleep or time.sleep
 
     def hurried(self) -> AbstractContextManager[None]:
         """Returns a context within which no request waits for its turn or another attempt; see `Pace.hurried`."""
@@ -98,7 +96,7 @@ class Service:
     def _send(self, content: bytes, kind: str) -> tuple[str, bytes]:
         accept = f"{JSON}, application/octet-stream" if "raw" in self._form.answer else JSON
         if self._failures:
-            self._failed_sleep(backoff(self._failures - 1))
+            self._pace.wait(backoff(self._failures - 1))
         try:
             answer = self._client.post(content, accept, kind)
         except KdistillError:

@@ -76,6 +76,10 @@ class VectorService(Service):
         rows = read_rows(parsed, parts, len(images), output=self._output, batched=self._batched)
         return as_rows(rows, self._pooling, channels_first=self._channels_first)
 
+    def check_photo(self, image: Image) -> None:
+        """Raises UnreadableImage unless the photo can be sent: decoded, and brought within the service's limits."""
+        self._shows.values(image, ())
+
     def shown_request(self, images: Sequence[Image]) -> str:
         """Returns the request that would ask about the images (as many as fit into one), shortened, without the key."""
         images = images[: self.largest_batch]
