@@ -12,8 +12,8 @@ from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask
 from kdistill.teachers.services.opening import open_service
-from kdistill.teachers.services.pace import Pace
-from kdistill.teachers.services.waits import used_up
+from kdistill.teachers.services.transport.pace import Pace
+from kdistill.teachers.services.transport.waits import used_up
 
 
 class SlowTeacher:
@@ -150,7 +150,7 @@ def test_an_interruption_waits_for_what_is_on_its_way(images, ledger):
 
 
 def test_an_interruption_does_not_wait_for_ever(images, ledger, monkeypatch):
-    monkeypatch.setattr("kdistill.teachers.asking.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("kdistill.teachers.run.GRACE_SECONDS", 0.1)
     teacher = SlowTeacher(0.0, _3=KeyboardInterrupt())
     release = threading.Event()
     embed = teacher.embed

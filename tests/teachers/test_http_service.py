@@ -16,8 +16,8 @@ import pytest
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
-from kdistill.teachers.services import client
 from kdistill.teachers.services.comparisons import HttpTeacher
+from kdistill.teachers.services.transport import client
 
 
 class Service:

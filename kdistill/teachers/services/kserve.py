@@ -14,13 +14,13 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.image_model import Choice, ImageInput
 from kdistill.runtimes.inputs import Tensor, image_tensor, read_image_input
 from kdistill.runtimes.outputs import is_told, pick_output, pooling_of
-from kdistill.teachers.services.client import RETRIES, HttpClient
 from kdistill.teachers.services.forms.answers import decoded
 from kdistill.teachers.services.forms.form import KSERVE_BASE64, Form, read_form
-from kdistill.teachers.services.pace import Pace
 from kdistill.teachers.services.photos import Files
 from kdistill.teachers.services.pixels import Pixels
 from kdistill.teachers.services.service import header_of
+from kdistill.teachers.services.transport.client import RETRIES, HttpClient
+from kdistill.teachers.services.transport.pace import Pace
 from kdistill.teachers.services.vectors import Shows, VectorService
 from kdistill.teachers.teacher import NotAsked
 

@@ -8,12 +8,12 @@ import numpy as np
 from kdistill.errors import ArgumentError
 from kdistill.runtimes.image_model import Choice, ImageInput
 from kdistill.teachers.services.choices import OrderService, PreferenceService
-from kdistill.teachers.services.client import RETRIES
 from kdistill.teachers.services.comparisons import HttpTeacher
 from kdistill.teachers.services.forms.form import AUTO, OWN, read_form
 from kdistill.teachers.services.kserve import KserveTeacher
 from kdistill.teachers.services.pixels import Pixels, open_side
 from kdistill.teachers.services.service import check_model
+from kdistill.teachers.services.transport.client import RETRIES
 from kdistill.teachers.services.vectors import VectorService
 
 

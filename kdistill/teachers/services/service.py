@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers.services.client import RETRIES, HttpClient
 from kdistill.teachers.services.forms.form import OWN, Form
 from kdistill.teachers.services.forms.template import filled
-from kdistill.teachers.services.pace import Pace
 from kdistill.teachers.services.shortened import shortened
-from kdistill.teachers.services.waits import backoff
+from kdistill.teachers.services.transport.client import RETRIES, HttpClient
+from kdistill.teachers.services.transport.pace import Pace
+from kdistill.teachers.services.transport.waits import backoff
 
 JSON = "application/json"
 

@@ -8,8 +8,6 @@ import contextlib
 import http.client
 import io
 import json
-import math
-import re
 import time
 import urllib.error
 import urllib.parse
@@ -20,22 +18,19 @@ from typing import Any
 from absl import logging
 
 from kdistill.errors import ArgumentError
-from kdistill.teachers.services.connection import Http, Https, NoRedirect
-from kdistill.teachers.services.faults import MAX_BODY, secrets_of, shown, told
 from kdistill.teachers.services.forms.answers import decoded
-from kdistill.teachers.services.pace import Pace
-from kdistill.teachers.services.statuses import Verdict, is_limit, verdict
-from kdistill.teachers.services.waits import MAX_WAIT, asked_wait, backoff, limit_reset
+from kdistill.teachers.services.transport.arguments import address_parts, check_patience, header_value
+from kdistill.teachers.services.transport.connection import Http, Https, NoRedirect
+from kdistill.teachers.services.transport.faults import MAX_BODY, secrets_of, shown, told
+from kdistill.teachers.services.transport.pace import Pace
+from kdistill.teachers.services.transport.statuses import Verdict, is_limit, verdict
+from kdistill.teachers.services.transport.waits import MAX_WAIT, asked_wait, backoff, limit_reset
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked
 
 MAX_ANSWER_BYTES = 16 << 20
 """A longer answer to one batch is cut off and refused."""
 
-MAX_TIMEOUT, MAX_RETRIES = 86_400.0, 1000
-
 RETRIES = 5
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class HttpClient:
@@ -72,11 +67,11 @@ class HttpClient:
         Raises:
             ArgumentError: a malformed address or header, or numbers that cannot be right.
         """
-        parts = _parts(url)
+        parts = address_parts(url)
         parts = parts._replace(path=parts.path + path)
         check_patience(timeout, retries)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
-        self._headers = {name: _header_value(name, value) for name, value in headers.items()}
+        self._headers = {name: header_value(name, value) for name, value in headers.items()}
         self._url = urllib.parse.urlunsplit(parts._replace(fragment=""))
         self._secrets = secrets_of(self._url, self._headers)
         self._timeout, self._retries, self._least_wait = timeout, retries, least_wait
@@ -219,54 +214,6 @@ def wait_after(status: int, headers: Any, attempt: int, fault: str, least: float
         return own
     reset = limit_reset(named)
     return max(own, least if reset is None else reset)
-
-
-def check_patience(timeout: float, retries: int) -> None:
-    """Raises ArgumentError unless the timeout is a time and the retries are a number of times."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not math.isfinite(timeout):
-        raise ArgumentError(f"the teacher's timeout is {timeout!r}; it must be a number of seconds")
-    if not 0 < timeout <= MAX_TIMEOUT:
-        raise ArgumentError(f"the teacher's timeout is {timeout:g} seconds; it must be above 0 and at most a day")
-    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
-        raise ArgumentError(f"the teacher's retries are {retries!r}; they must be a whole number, 0 to {MAX_RETRIES}")
-
-
-def _parts(url: str) -> urllib.parse.SplitResult:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ArgumentError(f"the teacher's address cannot be right: {error}") from error
-    if parts.scheme not in ("http", "https"):
-        raise ArgumentError("the teacher's address must begin with http:// or https://")
-    if not parts.hostname:
-        raise ArgumentError(f"the teacher's address {_bare(parts)!r} names no host")
-    if port == 0:
-        raise ArgumentError(f"the teacher's address {_bare(parts)!r} names port 0, which no service has")
-    if parts.username is not None:
-        raise ArgumentError("the teacher's address holds a user name; pass credentials by a header instead")
-    if any(char.isspace() or not char.isprintable() for char in url):
-        raise ArgumentError(f"the teacher's address {_bare(parts)!r} holds a space or a control character")
-    kept = "%/:=&?~+!$,;'@()*[]|"
-    return parts._replace(
-        path=urllib.parse.quote(parts.path, safe=kept), query=urllib.parse.quote(parts.query, safe=kept)
-    )
-
-
-def _bare(parts: urllib.parse.SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _header_value(name: str, value: str) -> str:
-    """Returns a header's value as it is sent; a key without its scheme gets the usual one."""
-    if not _TOKEN.fullmatch(name):
-        raise ArgumentError(f"{name!r} cannot be the name of a header")
-    value = value.strip()
-    if not value or not value.isprintable() or not value.isascii():
-        # The value itself is a secret and stays out of the sentence.
-        raise ArgumentError(f"the value of the header {name} is empty, not one line, or has letters that are not ASCII")
-    bare = name.lower() in ("authorization", "proxy-authorization") and " " not in value
-    return f"Bearer {value}" if bare else value
 
 
 def _reason(error: object) -> str:

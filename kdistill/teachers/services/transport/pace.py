@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from kdistill.teachers.services.waits import used_up
+from kdistill.teachers.services.transport.waits import used_up
 from kdistill.teachers.teacher import NotAsked
 
 
