@@ -50,7 +50,7 @@ def check_answers(ledger: Ledger, names: set[str]) -> None:
         np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), asking_process.expected_answer(name))
 
 
-@pytest.mark.parametrize(("kills", "concurrency"), [(KILLS, 1), (30, 4)])
+@pytest.mark.parametrize(("kills", "concurrency"), [(KILLS, 1), (15, 4)])
 def test_kills_lose_no_answer_and_at_most_the_batches_under_way(
     kills, concurrency, processes, images, new_ledger, tmp_path
 ):

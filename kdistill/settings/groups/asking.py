@@ -24,7 +24,7 @@ class AskingSettings:
     )
     concurrency: int = setting(
         1,
-        "Questions to a service or function that may be under way at once; a crash can lose the answers of each.",
+        "Requests to a service or function that may be under way at once; a crash can lose the answers of each.",
         low=1,
         high=256,
         decides=False,
