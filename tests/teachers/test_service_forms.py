@@ -388,13 +388,13 @@ def test_paths():
             found_at(answer, path)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "bmp", "gif"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "bmp", "gif", "tiff", "ppm"])
 def test_files_go_as_they_are_where_the_service_takes_them(kind, tmp_path):
     path = tmp_path / "photo"
     PIL.Image.fromarray(np.full((9, 8, 3), 77, np.uint8)).save(path, format=kind)
     image = Image("photo", path=path)
     content, named = Files(Photos()).file(image)
-    assert (content, named) == (path.read_bytes(), kind)
+    assert (content, named) == (path.read_bytes(), "x-portable-pixmap" if kind == "ppm" else kind)
     content, named = Files(Photos(("jpeg",))).file(image)
     assert named == "jpeg"
     assert (content == path.read_bytes()) == (kind == "jpeg")
