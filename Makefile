@@ -5,9 +5,9 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-web clean
+.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-web clean
 
-environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed
+environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed .venv-servers/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -49,6 +49,16 @@ test-cluster: .venv-cluster/installed
 	.venv-cluster/bin/pip install --quiet -e '.[postgres,ray,test]'
 	touch $@
 
+# Services as the world has them: MLServer, Triton (its binary stands in a wheel) and a server in OpenAI's form, in an
+# environment of their own, since they want other versions of what TensorFlow needs.
+test-servers: $(VENV)/installed-test .venv-servers/installed
+	$(BIN)/python -m pytest tests/servers
+
+.venv-servers/installed: tests/servers/requirements.txt
+	$(PYTHON) -m venv .venv-servers
+	.venv-servers/bin/pip install --quiet -r $<
+	touch $@
+
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
@@ -59,7 +69,8 @@ test-web: $(VENV)/installed-test
 ADDONS_PYTHON ?= python3.11
 # What holds no Keras answers alike under either.
 WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
-  $(addprefix --ignore-glob=*/teachers/test_,accounts* function_faults* http_* ledger* old_ledgers* recipes*)
+  $(addprefix --ignore-glob=*/teachers/test_,accounts* concurrency* function_faults* http_* kserve* ledger* old_ledgers* \
+  recipes* service_* trying*)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest tests/addons
 	.venv-addons/bin/python -m pytest $(SPREAD) $(WITHOUT_KERAS) -m "not long or both_stacks"
@@ -81,4 +92,4 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,6 +41,8 @@ def test_every_module_and_config_is_inside(unpacked):
                 assert (unpacked / file.relative_to(REPOSITORY)).is_file(), file
     for file in (REPOSITORY / "configs").glob("*.flags"):
         assert (unpacked / "kdistill" / "configs" / file.name).is_file(), file
+    for file in (REPOSITORY / "kdistill").rglob("forms/*.json"):
+        assert (unpacked / file.relative_to(REPOSITORY)).is_file(), file
     assert (unpacked / "kdistill" / "report" / "report.html").is_file()
 
 

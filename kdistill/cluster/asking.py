@@ -16,11 +16,11 @@ from kdistill.cluster.ray_engine import machines, map_on_actors, ray_cluster
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.teachers.asking import BAD_BEFORE, Run
 from kdistill.teachers.ledger.addresses import is_address
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import ANSWERED, BAD, LEARNING
 from kdistill.teachers.questions import Answers, Questions
+from kdistill.teachers.run import BAD_BEFORE, Run
 from kdistill.teachers.teacher import Teacher
 
 

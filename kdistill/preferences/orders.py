@@ -113,6 +113,7 @@ def ask_orders(
     strict: bool = False,
     price_per_query: float = 0.0,
     account: str = LEARNING,
+    concurrency: int = 1,
 ) -> Orders:
     """Asks for the order of each query's candidates, once, within the budget, as `ask` does.
 
@@ -129,6 +130,7 @@ def ask_orders(
         strict: raise at the first unreadable image or bad answer.
         price_per_query: recorded beside each question.
         account: who pays.
+        concurrency: requests that may be under way at once.
 
     Raises:
         ArgumentError, KdistillError: as `ask`.
@@ -145,6 +147,7 @@ def ask_orders(
         strict=strict,
         price_per_query=price_per_query,
         account=account,
+        concurrency=concurrency,
     )
     asked = np.asarray(candidates, np.int64)[answers.indices]
     ordered = np.take_along_axis(asked, answers.embeddings.astype(np.int64), axis=1)

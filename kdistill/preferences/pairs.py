@@ -126,6 +126,7 @@ def ask_preferences(
     strict: bool = False,
     price_per_query: float = 0.0,
     account: str = LEARNING,
+    concurrency: int = 1,
 ) -> Preferences:
     """Asks which of two images matches the query better, each question once, within the budget, as `ask` does.
 
@@ -141,6 +142,7 @@ def ask_preferences(
         strict: raise at the first unreadable image or bad answer.
         price_per_query: recorded beside each question.
         account: who pays.
+        concurrency: requests that may be under way at once.
 
     Raises:
         ArgumentError, KdistillError: as `ask`.
@@ -157,6 +159,7 @@ def ask_preferences(
         strict=strict,
         price_per_query=price_per_query,
         account=account,
+        concurrency=concurrency,
     )
     queries, first, second = np.asarray(triples, np.int64)[answers.indices].T
     probability = answers.embeddings[:, 0]

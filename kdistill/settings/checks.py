@@ -11,7 +11,7 @@ from kdistill.settings.effects import compares, teacher_kind, without_effect
 from kdistill.settings.network_checks import check_assistant, check_networks
 from kdistill.settings.setting import check_value
 from kdistill.settings.settings import FIELDS, Settings, groups
-from kdistill.settings.teacher_checks import check_comparing, check_teacher
+from kdistill.settings.teacher_checks import check_comparing, check_teacher, only_compares
 from kdistill.settings.training_checks import check_compaction, check_joint_space, check_training
 
 FEWEST_JUDGES, FEWEST_JUDGES_BY_DEFAULT, MOST_JUDGES = 8, 64, 100
@@ -199,14 +199,10 @@ def _check_evaluation(settings: Settings) -> None:
             "--score_teacher=yes asks the service about the images of the evaluation; say how many questions that may "
             "take with --scoring_budget"
         )
-    if (
-        evaluation.score_teacher == "yes"
-        and compares(settings)
-        and teacher_kind(settings.teacher.teacher) == "function"
-    ):
+    if evaluation.score_teacher == "yes" and compares(settings) and only_compares(settings):
         raise ArgumentError(
             f"--score_teacher=yes needs vectors, and with --teacher_answers={settings.teacher.teacher_answers} the "
-            f"function {settings.teacher.teacher} only compares"
+            f"teacher {settings.teacher.teacher} only compares"
         )
     if not evaluation.scales:
         raise ArgumentError("--scales names no scale; give numbers such as 1,0.7071,0.5")

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from kdistill.errors import KdistillError
 from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import BACKBONES
 from kdistill.settings.settings import GROUP_OF, Settings
@@ -137,22 +138,46 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     kind = teacher_kind(settings.teacher.teacher)
-    if kind != "model":
+    if kind == "service":
+        yield from _of_service(settings)
+    elif kind != "model":
         yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
-    if kind not in ("model", "backbone"):
+    if kind not in ("model", "backbone", "service"):
         yield ("teacher_image_size",), "teacher", ""
     if kind != "backbone":
         yield ("teacher_backbone", "teacher_alpha"), "teacher", ""
     elif BACKBONES[settings.teacher.teacher_backbone].fixed_width:
         yield ("teacher_alpha",), "teacher_backbone", ""
     if kind != "service":
-        yield ("teacher_headers", "teacher_timeout", "teacher_retries"), "teacher", ""
+        yield ("teacher_api", "teacher_model", "teacher_headers", "teacher_timeout", "teacher_retries"), "teacher", ""
+        yield ("requests_per_minute",), "teacher", ""
+    if kind not in ("service", "function"):
+        yield ("concurrency",), "teacher", ""
+    if settings.asking.engine == "ray":
+        yield ("concurrency",), "engine", ""
     if settings.teacher.teacher_answers == "vectors":
         yield tuple(name for name, group in GROUP_OF.items() if group == "comparing"), "teacher_answers", ""
     if settings.teacher.teacher_answers != "pairs":
         yield _PAIRS, "teacher_answers", ""
     if compares(settings):
         yield ("whiten_teacher", "judge_queries"), "teacher_answers", ""
+
+
+def _of_service(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    # Only here, so that settings of other teachers load fast.
+    from kdistill.teachers.services.forms.form import OWN, read_form
+
+    try:
+        form = read_form(settings.teacher.teacher_api, settings.teacher.teacher)
+    except KdistillError:
+        return  # the checks tell what is wrong with it
+    why = f"with --teacher_api={settings.teacher.teacher_api}"
+    if not form.takes_pixels:
+        yield ("teacher_scaling", "teacher_image_size"), "teacher_api", f"{why}, which sends files of photos"
+    if form.name == OWN or form.asks != "vectors":
+        yield ("teacher_output", "teacher_pooling"), "teacher_api", ""
+    if "model" not in form.names:
+        yield ("teacher_model",), "teacher_api", f"{why}, which sends no name of a model"
 
 
 def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:

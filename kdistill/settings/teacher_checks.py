@@ -45,7 +45,9 @@ def check_teacher(settings: Settings) -> None:
             f"--teacher_scaling={teacher.teacher_scaling} is unknown; choose one of {AUTO}, {', '.join(SCALINGS)}, or "
             "the path of a JSON file such as preprocessor_config.json"
         )
-    recipe = teacher.teacher_scaling if kind == "model" and teacher.teacher_scaling.endswith(".json") else None
+    recipe = (
+        teacher.teacher_scaling if kind in ("model", "service") and teacher.teacher_scaling.endswith(".json") else None
+    )
     if recipe is not None and not Path(recipe).is_file():
         raise ArgumentError(f"--teacher_scaling={recipe} does not exist")
 
@@ -57,6 +59,7 @@ def _check_service(settings: Settings) -> None:
             raise ArgumentError(f"--teacher_headers takes Header=VARIABLE; {name!r} has no variable")
         if variable not in os.environ:
             raise ArgumentError(f"--teacher_headers={header}: the environment has no variable {variable}")
+    _check_form(settings)
     import urllib.parse
 
     try:
@@ -67,6 +70,43 @@ def _check_service(settings: Settings) -> None:
     if not usable:
         # Not shown: an address may hold a key.
         raise ArgumentError("--teacher is no http address that can be asked; it should look like https://HOST/PATH")
+
+
+def _check_form(settings: Settings) -> None:
+    # Only here, so that settings of other teachers load fast.
+    from kdistill.teachers.services.forms.form import read_form
+    from kdistill.teachers.services.service import check_key, check_model
+
+    teacher = settings.teacher
+    api = teacher.teacher_api
+    if api.lower().endswith(".json") and not Path(api).is_file():
+        raise ArgumentError(f"--teacher_api={api} does not exist")
+    try:
+        form = read_form(api, teacher.teacher)
+        check_model(form, teacher.teacher_model)
+        check_key(form, [header.partition("=")[0] for header in teacher.teacher_headers])
+    except ArgumentError as error:
+        raise ArgumentError(f"--teacher_api={api}: {error}") from error
+    wanted = {"order": "order", "preference": "pairs"}.get(form.asks)
+    if wanted is not None and teacher.teacher_answers != wanted:
+        raise ArgumentError(
+            f"--teacher_api={api} asks for what --teacher_answers={wanted} takes, not for {teacher.teacher_answers}"
+        )
+    if teacher.requests_per_minute is not None and settings.asking.engine == "ray":
+        raise ArgumentError(
+            "--requests_per_minute is kept within one process; with --engine=ray leave it out, or ask with "
+            "--engine=local --concurrency"
+        )
+
+
+def only_compares(settings: Settings) -> bool:
+    """Says whether a teacher that is asked for orders or pairs gives nothing else: a function, a form for these."""
+    kind = teacher_kind(settings.teacher.teacher)
+    if kind == "service":
+        from kdistill.teachers.services.forms.form import read_form
+
+        return read_form(settings.teacher.teacher_api, settings.teacher.teacher).asks != "vectors"
+    return kind == "function"
 
 
 def check_comparing(settings: Settings) -> None:

@@ -144,9 +144,19 @@ def _contents_of(settings: Settings, names: Sequence[str]) -> str:
     return json.dumps(found) if found else ""
 
 
+def _files_of(settings: Settings, names: Sequence[str]) -> str:
+    """Returns the digests of the JSON files that these settings name and that have an effect; "" for none."""
+    idle = without_effect(settings)
+    files = [settings.value(name) for name in names if name not in idle]
+    found = [content_of(Path(file)) for file in files if file.lower().endswith(".json")]
+    return "-".join(found)
+
+
 def _teacher(inputs: Inputs) -> str:
     teacher, scaling = inputs.settings.teacher.teacher, inputs.settings.teacher.teacher_scaling
     kind = teacher_kind(teacher)
+    if kind == "service":
+        return _files_of(inputs.settings, ("teacher_api", "teacher_scaling"))
     if kind not in ("backbone", "table", "model") or teacher == "imagenet":
         return ""
     files = configurations(Path(teacher), scaling) if kind == "model" else []

@@ -7,9 +7,9 @@ from kdistill.teachers.choosing.selection import STRATEGIES, select
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import JUDGING, LEARNING, SCORING, AccountSummary, LedgerSummary
 from kdistill.teachers.opening import open_teacher
-from kdistill.teachers.providers.http_client import post_json
 from kdistill.teachers.providers.preprocessing import SCALINGS
 from kdistill.teachers.questions import Answers
+from kdistill.teachers.services.transport.client import post_json
 from kdistill.teachers.teacher import BadAnswer, NoAnswer, NotAsked, Teacher
 from kdistill.teachers.whitening import Whitening, fit_whitening
 

@@ -1,4 +1,7 @@
-"""`python -m kdistill.teachers status|export|import|verify LEDGER`: what was spent, a table of it, a check."""
+"""`python -m kdistill.teachers status|export|import|verify LEDGER`: what was spent, a table of it, a check.
+
+`try TEACHER PHOTO` asks one question; `form NAME` prints a shipped form of services, to write another one from.
+"""
 
 import argparse
 import dataclasses
@@ -13,12 +16,19 @@ from kdistill.teachers.counted import counted
 from kdistill.teachers.ledger.ledger import Ledger
 from kdistill.teachers.ledger.records import LedgerSummary
 from kdistill.teachers.ledger.transfer import export_table, import_table, verify
+from kdistill.teachers.services.forms.form import form_text, shipped
+from kdistill.teachers.trying import add_arguments, try_teacher
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status: 0, 1 for a fault, 2 for wrong arguments."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "try":
+            return try_teacher(options)
+        if options.command == "form":
+            print(form_text(options.form), end="")
+            return 0
         with Ledger(options.ledger, read_only=options.command != "import") as ledger:
             return _run(options, ledger)
     except KdistillError as error:
@@ -41,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("table", type=Path, help=".npz")
         if name == "status":
             command.add_argument("--json", action="store_true", help="print one JSON object")
+    what = "ask one question and show what is sent and what comes back; it may cost money"
+    add_arguments(commands.add_parser("try", help=what, description=what))
+    what = "print a shipped form of services (docs/services.md)"
+    commands.add_parser("form", help=what, description=what).add_argument("form", help=", ".join(shipped()))
     return parser
 
 

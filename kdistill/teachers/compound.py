@@ -1,5 +1,6 @@
 """Questions about several images at once, put so that `ask` and the ledger take them as they take one image."""
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
@@ -89,7 +90,14 @@ class Comparing:
         """
         self.name, self.view, self.dimension = teacher.name, f"{kind}/{teacher.view}", dimension
         self.repeatable = bool(getattr(teacher, "repeatable", False))
+        self.hurried = getattr(teacher, "hurried", contextlib.nullcontext)
         self._answer, self._checked = answer, checked
+        self._check_photo = getattr(teacher, "check_photo", Image.pixels)
+
+    def check_photo(self, question: Image) -> None:
+        """Raises UnreadableImage unless every photo of a question can be shown to the teacher."""
+        for image in question.images if isinstance(question, CompoundQuestion) else (question,):
+            self._check_photo(image)
 
     def embed(self, questions: Sequence[Image]) -> np.ndarray:
         """Returns float64 [n, dimension]; see `Teacher.embed` for how it fails."""

@@ -7,9 +7,9 @@ from typing import Any
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.opening import SUFFIXES
 from kdistill.teachers.providers.function import FunctionTeacher, import_function
-from kdistill.teachers.providers.http_service import HttpTeacher
 from kdistill.teachers.providers.preprocessing import check_scaling
 from kdistill.teachers.providers.table import TableTeacher
+from kdistill.teachers.services.opening import open_service
 from kdistill.teachers.teacher import Teacher
 
 
@@ -23,6 +23,9 @@ def open_teacher(
     headers: Sequence[str] = (),
     timeout: float = 60.0,
     retries: int = 5,
+    api: str = "auto",
+    model: str | None = None,
+    requests_per_minute: float | None = None,
 ) -> Teacher:
     """Opens a teacher.
 
@@ -32,17 +35,21 @@ def open_teacher(
             function of a sequence of Image, or an object that is a teacher already.
         scaling: how a model is shown photos: a key of preprocessing.SCALINGS, "clip", the path of a recipe (a JSON
             file as `preprocessor_config.json`), or "auto" for what the configuration beside the model says, else the
-            model itself; others ignore it, and the three below.
+            model itself; tables and functions ignore it, and the three below.
         output: name of a model's output that counts; None for the first that is known (see runtimes.outputs).
         pooling: of a model's tokens or maps: "auto", "cls" or "mean" (see runtimes.outputs).
         image_size: side of a model's input where neither its file nor the configuration beside it says.
         headers: "Header=VARIABLE": HTTP headers whose values stand in environment variables.
         timeout: seconds that an HTTP teacher may take for one batch.
         retries: times that an HTTP teacher is asked again after 429, 500, 503, 529 or without a connection.
+        api: the form in which an HTTP teacher is asked: a shipped form's name, the path of a JSON file, or "auto" (see
+            services.opening). Where the form takes pixels or answers with several outputs, the four above count too.
+        model: name of the model that an HTTP teacher is asked for, where the form sends one.
+        requests_per_minute: the most requests to an HTTP teacher, evenly apart; None for no limit.
 
     Raises:
-        ArgumentError: nothing of the kind, an unknown scaling, "auto" for a model that does not say its own, or a
-            choice that the model does not offer.
+        ArgumentError: nothing of the kind, a form that does not fit, an unknown scaling, "auto" for a model that does
+            not say its own, or a choice that the model does not offer.
         KdistillError: missing or damaged.
     """
     scaling = str(scaling)
@@ -52,7 +59,16 @@ def open_teacher(
         spec = str(spec)
     if isinstance(spec, str):
         if spec.startswith(("http://", "https://")):
-            return HttpTeacher(spec, headers=headers, timeout=timeout, retries=retries)
+            return open_service(
+                spec,
+                api=api,
+                model=model,
+                headers=headers,
+                timeout=timeout,
+                retries=retries,
+                requests_per_minute=requests_per_minute,
+                **choice,
+            )
         return _open_path(spec, choice)
     if _is_keras_model(spec):
         from kdistill.teachers.providers.model import keras_teacher

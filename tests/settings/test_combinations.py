@@ -11,6 +11,13 @@ from kdistill.settings.training_checks import SMALLEST_BATCH_OF_ORDERS
 
 FUNCTION = {"teacher": "os:getcwd"}
 ORDER = {"teacher_answers": "order"}
+RERANK = {
+    "teacher": "https://host/rerank",
+    "teacher_api": "jina_rerank",
+    "teacher_model": "m",
+    "teacher_headers": ("Authorization=PATH",),
+    **ORDER,
+}
 
 TOGETHER = [
     ({"freeze_batch_norm": True}, ["freeze_batch_norm", "student_weights"]),
@@ -20,6 +27,10 @@ TOGETHER = [
     ({**FUNCTION, **ORDER, "strategy": "mirrored"}, ["strategy", "teacher_answers", "assistant_backbone"]),
     ({**FUNCTION, **ORDER, "target_flops": 0.5}, ["target_flops", "teacher_answers", "assistant_backbone"]),
     ({**FUNCTION, **ORDER, "batch_size": 5}, ["batch_size", "teacher_answers"]),
+    ({**RERANK, "teacher_answers": "vectors"}, ["teacher_api", "teacher_answers"]),
+    ({**RERANK, "requests_per_minute": 5.0, "engine": "ray"}, ["requests_per_minute", "engine"]),
+    ({**RERANK, "score_teacher": "yes", "scoring_budget": 9}, ["score_teacher", "teacher_answers"]),
+    ({"teacher": "http://host/x", "teacher_api": "vllm"}, ["teacher_api", "teacher_model"]),
     ({"target_flops": 0.5, "steps": 2}, ["target_flops", "steps"]),
     ({"whiten": "pca", "whiten_dim": 129}, ["whiten_dim", "embedding_dim"]),
     ({"whiten": "pca", "whiten_dim": 64, "hash_bits": 32}, ["whiten_dim", "hash_bits"]),
@@ -47,6 +58,7 @@ def test_both_are_named(values, names):
         {"gallery_precision": "binary", "hash_bits": 32},
         {**FUNCTION, **ORDER, "batch_size": SMALLEST_BATCH_OF_ORDERS},
         {**FUNCTION, **ORDER, "score_teacher": "auto"},
+        RERANK,
         {"teacher": "digits", **ORDER, "score_teacher": "yes"},
         {"whiten": "pca", "whiten_dim": 128},
         # No bank, no mixtures where the loss ranks the batch alone: nothing of them takes memory.

@@ -11,6 +11,8 @@ from kdistill.settings.effects import without_effect
 from kdistill.settings.flagfile import flag_lines
 from kdistill.settings.setting import values_of
 
+SERVICE = "https://host/embed"
+
 IDLE = [
     ({}, "data_dir", "dataset"),
     ({}, "pool_file", "dataset"),
@@ -23,6 +25,14 @@ IDLE = [
     ({"teacher": "m:f"}, "teacher_output", "teacher"),
     ({"teacher": "imagenet", "teacher_backbone": "resnet50_v2"}, "teacher_alpha", "teacher_backbone"),
     ({"teacher": "m:f"}, "teacher_retries", "teacher"),
+    ({"teacher": "m:f"}, "teacher_api", "teacher"),
+    ({"teacher": "m:f"}, "requests_per_minute", "teacher"),
+    ({"teacher": "t.onnx"}, "concurrency", "teacher"),
+    ({"teacher": "m:f", "engine": "ray"}, "concurrency", "engine"),
+    ({"teacher": SERVICE}, "teacher_model", "teacher_api"),
+    ({"teacher": SERVICE, "teacher_api": "jina"}, "teacher_scaling", "teacher_api"),
+    ({"teacher": SERVICE, "teacher_api": "jina_rerank"}, "teacher_pooling", "teacher_api"),
+    ({"teacher": SERVICE, "teacher_api": "titan"}, "teacher_model", "teacher_api"),
     ({}, "candidates", "teacher_answers"),
     ({}, "assistant_steps", "assistant_backbone"),
     ({"assistant_backbone": "n.keras"}, "assistant_weights", "assistant_backbone"),
@@ -84,7 +94,13 @@ def test_what_has_no_effect_names_both(values, name, cause):
         ({"teacher": "folder/clip"}, "teacher_pooling"),
         ({"whiten": "pca", "whiten_dir": "photos"}, "max_megapixels"),
         ({"teacher": "folder/saved"}, "teacher_scaling"),
-        ({"teacher": "https://host/embed"}, "teacher_timeout"),
+        ({"teacher": SERVICE}, "teacher_timeout"),
+        ({"teacher": SERVICE}, "concurrency"),
+        ({"teacher": "m:f"}, "concurrency"),
+        ({"teacher": SERVICE, "teacher_api": "jina"}, "teacher_model"),
+        ({"teacher": SERVICE, "teacher_api": "tfserving"}, "teacher_output"),
+        ({"teacher": "http://host/v2/models/m"}, "teacher_scaling"),
+        ({"teacher": "http://host/v2/models/m/versions/3/infer"}, "teacher_image_size"),
         ({"teacher_answers": "pairs", "assistant_backbone": "small_cnn"}, "pair_sampler"),
         ({"teacher_answers": "pairs", "assistant_backbone": "small_cnn"}, "loss"),
         ({"backbone": "mobilenet_v2"}, "alpha"),

@@ -53,6 +53,9 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "teacher_backbone": (BACKBONE, ["vgg"]),
     "teacher_alpha": (BACKBONE, ["0", "-1", "nan", "inf", "wide"]),
     "teacher_image_size": (BACKBONE, ["0", "33", "-32", "2.5", "1000000"]),
+    "teacher_api": (SERVICE, ["jena", "", "nowhere.json", "{data}/broken.json", "jina", "jina_rerank"]),
+    "teacher_model": (SERVICE, ["some"]),
+    "requests_per_minute": (SERVICE, ["0", "-1", "nan", "inf", "few"]),
     "teacher_headers": (SERVICE, ["Authorization", "Authorization=NO_SUCH_VARIABLE_HERE", "=X", "a b=PATH"]),
     "teacher_timeout": (SERVICE, ["0", "-1", "nan", "inf", "soon"]),
     "teacher_retries": (SERVICE, ["-1", "1.5", "many"]),
@@ -62,6 +65,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "price_per_query": ([], ["-0.01", "nan", "inf", "cheap"]),
     "dry_run": ([], ["maybe"]),
     "ask_batch_size": ([], ["0", "-1", "x"]),
+    "concurrency": (SERVICE, ["0", "-1", "257", "1.5", "many"]),
     "ledger": ([], ["{data}", "nowhere/ledger.sqlite", "mysql://u:p@h/db", "postgresql+psycopg://"]),
     "engine": ([], ["spark"]),
     "actors": (["--engine=ray"], ["-1", "x"]),
@@ -140,7 +144,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
 def outcomes(tmp_path_factory):
     """What came of each wrong value: (setting, arguments) -> status, text, tensorflow, seconds."""
     data = tmp_path_factory.mktemp("data")
-    for name in ("teacher.npz", "model.onnx", "w.weights.h5", "pool.txt", "test.txt"):
+    for name in ("teacher.npz", "model.onnx", "w.weights.h5", "broken.json", "pool.txt", "test.txt"):
         (data / name).write_bytes(b"x.jpg, 1\n")
     runs = tmp_path_factory.mktemp("runs")
     cases = []

@@ -44,7 +44,15 @@ class CountingTeacher:
 
 
 def ask_all(
-    images: Path, location: str, count_path: Path, *, asked: int, budget: int, batch_size: int, seconds: float
+    images: Path,
+    location: str,
+    count_path: Path,
+    *,
+    asked: int,
+    budget: int,
+    batch_size: int,
+    seconds: float,
+    concurrency: int = 1,
 ) -> None:
     """Asks about the first `asked` images; a process's target."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # progress bars
@@ -58,6 +66,7 @@ def ask_all(
                 ledger,
                 budget=budget,
                 batch_size=batch_size,
+                concurrency=concurrency,
             )
         except KdistillError as error:
             count_path.with_suffix(f".error-{os.getpid()}").write_text(str(error))

@@ -50,17 +50,19 @@ def check_answers(ledger: Ledger, names: set[str]) -> None:
         np.testing.assert_array_equal(np.frombuffer(row.embedding, "<f4"), asking_process.expected_answer(name))
 
 
-@pytest.mark.long
-def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, images, new_ledger, tmp_path):
-    asked, budget = 500, 800
+@pytest.mark.parametrize(("kills", "concurrency"), [(KILLS, 1), (15, 4)])
+def test_kills_lose_no_answer_and_at_most_the_batches_under_way(
+    kills, concurrency, processes, images, new_ledger, tmp_path
+):
+    asked, budget = 500, 500 + kills * BATCH * concurrency
     location, count_path = new_ledger(), tmp_path / "count"
-    options = dict(asked=asked, budget=budget, batch_size=BATCH, seconds=0.005)
+    options = dict(asked=asked, budget=budget, batch_size=BATCH, seconds=0.005 * concurrency, concurrency=concurrency)
     moments = random.Random(0)
     killed = 0
     while True:
         process = processes.Process(target=asking_process.ask_all, args=(images, location, count_path), kwargs=options)
         process.start()
-        if killed < KILLS:
+        if killed < kills:
             # Half of the moments lie anywhere, half shortly after the first question of this life.
             if killed % 2:
                 wait_for_growth(count_path, process)
@@ -70,7 +72,7 @@ def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, im
         if process.exitcode == 0:
             break
         killed += 1
-    assert killed >= KILLS
+    assert killed >= kills
     assert not list(tmp_path.glob("*.error-*"))
     with Ledger(location, create=False) as ledger:
         assert verify(ledger) == []
@@ -81,7 +83,7 @@ def test_a_hundred_kills_lose_no_answer_and_at_most_one_batch_each(processes, im
     assert (summary.unknown, summary.in_flight, summary.bad) == (0, 0, 0)
     # The teacher was never asked more often than the ledger says, and it says at most a batch a kill too much.
     assert all(by_teacher[name] <= times for name, times in asked_by_ledger.items())
-    assert asked <= sum(by_teacher.values()) <= summary.spent <= min(budget, asked + killed * BATCH)
+    assert asked <= sum(by_teacher.values()) <= summary.spent <= min(budget, asked + killed * BATCH * concurrency)
     # The test is worth something only if kills did hit batches in flight.
     assert summary.spent > asked
 

@@ -231,8 +231,7 @@ def test_a_naive_function_that_times_out_counts_what_may_be_charged(tmp_path):
         assert (answers.spent, len(answers.indices)) == (6, 3)
 
 
-def test_functions_that_compare_and_objects_that_embed_are_heard_as_well(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdistill.teachers.asking.time.sleep", lambda seconds: None)
+def test_functions_that_compare_and_objects_that_embed_are_heard_as_well(tmp_path):
     queries, candidates = np.arange(2), np.array([[2, 3, 4], [5, 6, 7]])
     with Ledger(tmp_path / "orders.sqlite") as ledger:
         rank = throttled(1, http_error(401), lambda query, shown: [2, 0, 1])

@@ -16,8 +16,8 @@ import pytest
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher
-from kdistill.teachers.providers import http_client
-from kdistill.teachers.providers.http_service import HttpTeacher
+from kdistill.teachers.services.comparisons import HttpTeacher
+from kdistill.teachers.services.transport import client
 
 
 class Service:
@@ -239,7 +239,7 @@ def test_half_a_batch_is_kept_and_the_rest_asked_again(service, images, tmp_path
     ],
 )
 def test_garbage_is_recorded_as_bad_and_ends_the_run(service, images, tmp_path, step, monkeypatch):
-    monkeypatch.setattr(http_client, "MAX_ANSWER_BYTES", 200_000)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 200_000)
     service.script = [step]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         with pytest.raises(BadAnswer):
@@ -249,7 +249,7 @@ def test_garbage_is_recorded_as_bad_and_ends_the_run(service, images, tmp_path, 
 
 
 def test_an_endless_answer_is_cut_off(service, images, monkeypatch):
-    monkeypatch.setattr(http_client, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 100_000)
     service.script = [body(" " * 200_000)]
     with pytest.raises(BadAnswer, match="more than"):
         teacher_of(service).embed(images)

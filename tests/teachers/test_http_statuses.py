@@ -15,9 +15,9 @@ import pytest
 from kdistill.data import Image, ImageSet
 from kdistill.errors import ArgumentError
 from kdistill.teachers import BadAnswer, Ledger, NoAnswer, NotAsked, ask, open_teacher, post_json
-from kdistill.teachers.providers.http_service import HttpTeacher
-from kdistill.teachers.providers.http_statuses import Verdict, reason, verdict
-from kdistill.teachers.providers.http_waits import asked_wait, backoff, limit_reset
+from kdistill.teachers.services.comparisons import HttpTeacher
+from kdistill.teachers.services.transport.statuses import Verdict, reason, verdict
+from kdistill.teachers.services.transport.waits import asked_wait, backoff, limit_reset
 
 TRY_AGAIN = {425, 429, 500, 503, 529, 530}
 LOST = {*range(100, 200), 408, 460, 499, 502, 504, 509, *range(512, 525), 527, 528, *range(531, 600)} - {561}

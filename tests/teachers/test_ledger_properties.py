@@ -2,6 +2,7 @@
 
 import collections
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +36,19 @@ class FaultyTeacher:
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.counts: collections.Counter[str] = collections.Counter()
+        self.answered: set[str] = set()
+        self.lock = threading.Lock()
 
     def embed(self, images):
-        fault = self.faults.pop(0) if self.faults else "none"
-        if fault == "refused":
-            raise NotAsked("refused")
-        self.counts.update(image.id for image in images)
+        with self.lock:
+            fault = self.faults.pop(0) if self.faults else "none"
+            if fault == "refused":
+                raise NotAsked("refused")
+            self.counts.update(image.id for image in images)
+            asked_again = self.answered.intersection(image.id for image in images)
+            assert not asked_again, asked_again
+            if fault == "none":
+                self.answered.update(image.id for image in images)
         answers = np.stack([truth(image.id) for image in images])
         if fault == "lost":
             raise NoAnswer("lost")
@@ -87,8 +95,9 @@ class LedgerMachine(RuleBasedStateMachine):
         faults=st.lists(st.sampled_from(FAULTS), max_size=3),
         retry_bad=st.booleans(),
         strict=st.booleans(),
+        concurrency=st.sampled_from([1, 1, 2, 3]),
     )
-    def ask(self, indices, batch_size, faults, retry_bad, strict) -> None:
+    def ask(self, indices, batch_size, faults, retry_bad, strict, concurrency) -> None:
         self.teacher.faults = list(faults)
         before = self.ledger.summary().spent
         try:
@@ -101,6 +110,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 batch_size=batch_size,
                 retry_bad=retry_bad,
                 strict=strict,
+                concurrency=concurrency,
             )
         except (KdistillError, KeyboardInterrupt):
             return

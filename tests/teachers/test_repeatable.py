@@ -8,7 +8,7 @@ from kdistill.errors import KdistillError
 from kdistill.teachers import Ledger, ask, open_teacher
 from kdistill.teachers.ledger.records import UNKNOWN, Question
 from kdistill.teachers.ledger.transfer import verify
-from kdistill.teachers.providers.http_service import HttpTeacher
+from kdistill.teachers.services.comparisons import HttpTeacher
 
 QUESTIONS = [Question(f"hash{index}", f"name{index}") for index in range(6)]
 VECTORS = np.arange(18, dtype=np.float32).reshape(6, 3)

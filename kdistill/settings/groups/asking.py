@@ -30,6 +30,13 @@ class AskingSettings:
     ask_batch_size: int = setting(
         32, "Images in one question to the teacher; a crash can lose the answers of one.", low=1, decides=False
     )
+    concurrency: int = setting(
+        1,
+        "Requests to a service or function that may be under way at once; a crash can lose the answers of each.",
+        low=1,
+        high=256,
+        decides=False,
+    )
     ledger: str | None = setting(
         None,
         "Where the answers are kept: a file, or a postgresql+psycopg:// address that several machines share (the "

@@ -13,8 +13,8 @@ class TeacherSettings:
     teacher: str = setting(
         "digits",
         "The black box: digits (embedded), a table (.npz, .npy, .parquet), a model (.keras, SavedModel, .tflite, "
-        ".onnx), a Python function (package.module:function), an http(s) address, or the pooled features of a backbone "
-        "(imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
+        ".onnx), a Python function (package.module:function), an http(s) address (asked as --teacher_api says), or the "
+        "pooled features of a backbone (imagenet, or its .weights.h5 file). {data_dir} stands for --data_dir.",
         common=True,
     )
     teacher_answers: Literal["vectors", "order", "pairs"] = setting(
@@ -25,9 +25,9 @@ class TeacherSettings:
     )
     teacher_scaling: str = setting(
         "auto",
-        "How a model teacher is shown photos: auto (the configuration beside it, else what the model itself says; "
-        "nothing is guessed), none (0 to 255), unit (0 to 1), symmetric (-1 to 1), torch, clip, or the path of a JSON "
-        "file such as preprocessor_config.json.",
+        "How a model teacher (or a service that takes pixels) is shown photos: auto (the configuration beside it, else "
+        "what the model itself says; nothing is guessed), none (0 to 255), unit (0 to 1), symmetric (-1 to 1), torch, "
+        "clip, or the path of a JSON file such as preprocessor_config.json.",
         common=True,
     )
     teacher_output: str | None = setting(
@@ -50,6 +50,13 @@ class TeacherSettings:
         low=8,
         high=4096,
     )
+    teacher_api: str = setting(
+        "auto",
+        "http: the form in which the service is asked: a shipped one (docs/services.md: openai, jina, voyage, cohere, "
+        "vllm, vertex, titan, nova, gemini, tfserving, kserve, torchserve, ...), the path of a JSON file, or auto "
+        "(kserve at an address .../v2/models/NAME, else kdistill).",
+    )
+    teacher_model: str | None = setting(None, "http: name of the model, where the form sends one.")
     teacher_headers: tuple[str, ...] = setting(
         (),
         "http: headers as Header=VARIABLE, the value standing in that environment variable (a bare Authorization key "
@@ -65,4 +72,7 @@ class TeacherSettings:
         low=0,
         high=1000,
         decides=False,
+    )
+    requests_per_minute: float | None = setting(
+        None, "http: the most requests that are sent in a minute, evenly apart.", above=0, high=1e6, decides=False
     )

@@ -15,9 +15,17 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import compares
 from kdistill.stages.asking.ask_comparisons import ask_comparisons
 from kdistill.stages.asking.edited import contents_of
-from kdistill.stages.asking.held_out import ask_held_out, learning_pool, plan_held_out, pool_beside
+from kdistill.stages.asking.first_request import print_first_request
+from kdistill.stages.asking.held_out import (
+    ask_held_out,
+    choose_held_out,
+    learning_pool,
+    plan_held_out,
+    pool_beside,
+)
 from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.asking.rehearsal import rehearse
+from kdistill.stages.inputs import identity_cache
 from kdistill.stages.judging.scoring import print_scoring_plans
 from kdistill.stages.models import teacher_of
 from kdistill.stages.sources import data_of
@@ -54,7 +62,11 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     if asking.dry_run:
         _print_plans(settings, workdir, teacher, data)
         return Result()
-    judging = ask_held_out(teacher, data, settings, workdir)
+    with Ledger(location) as ledger:
+        held_out = choose_held_out(settings, data, ledger)
+    # Known before anything is paid for: photos that judge may lie in another pool under other names.
+    check_budget(asking.query_budget, len(pool_beside(data, held_out, identity_cache(workdir.path))))
+    judging = ask_held_out(teacher, data, held_out, settings, workdir)
     pool = learning_pool(settings, workdir, data)
     chosen = choose(settings, workdir, pool)
     with Ledger(location) as ledger:
@@ -69,7 +81,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         answers = ask_on_ray(opening, pool, wanted, location, **options, actors=asking.actors)
     with Ledger(location) as ledger:
         if asking.engine == "local":
-            answers = ask(teacher, pool, wanted, ledger, **options)
+            answers = ask(teacher, pool, wanted, ledger, **options, concurrency=asking.concurrency)
         paid = ledger.summary().account(LEARNING)
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)
@@ -115,6 +127,7 @@ def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: R
         learning = plan(teacher, pool, wanted, ledger, budget=budget, price_per_query=price, after=before)
     for one in (*before, learning):
         print(one)
+    print_first_request(teacher, pool.subset(wanted), learning, asking.ask_batch_size)
     print_scoring_plans(settings, workdir, data, (*before, learning))
 
 

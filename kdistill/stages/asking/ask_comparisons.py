@@ -20,6 +20,7 @@ from kdistill.preferences.pairs import (
 from kdistill.preferences.proposals import propose
 from kdistill.settings import Settings
 from kdistill.settings.effects import has_assistant
+from kdistill.stages.asking.first_request import print_first_request
 from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.models import teacher_of
 from kdistill.stages.sources import data_of
@@ -68,9 +69,15 @@ def ask_comparisons(settings: Settings, workdir: Workdir) -> Result:
             ledger = None
             with contextlib.suppress(NoLedger):
                 ledger = stack.enter_context(Ledger(location, read_only=True))
-            print(plan(asker, questions, range(len(questions)), ledger, **asked))
+            planned = plan(asker, questions, range(len(questions)), ledger, **asked)
+        print(planned)
+        print_first_request(teacher, questions, planned, 1, kind="orders" if order else "preferences")
         return Result()
-    asked |= {"batch_size": asking.ask_batch_size, "strict": settings.run.strict}
+    asked |= {
+        "batch_size": asking.ask_batch_size,
+        "strict": settings.run.strict,
+        "concurrency": asking.concurrency,
+    }
     ids = np.array(pool.ids)
     counts: dict[str, int] = {}
     with Ledger(location) as ledger:

@@ -52,21 +52,21 @@ def choose_held_out(settings: Settings, data: RetrievalData, ledger: Ledger | No
     return np.sort(np.asarray(chosen, np.int64))
 
 
-def ask_held_out(teacher: Teacher, data: RetrievalData, settings: Settings, workdir: Workdir) -> dict[str, Any]:
+def ask_held_out(
+    teacher: Teacher, data: RetrievalData, chosen: np.ndarray, settings: Settings, workdir: Workdir
+) -> dict[str, Any]:
     """Asks about the photos that judge and writes `judging.npz` (`ids`, `digests`, `embeddings`); returns figures.
 
-    Nothing is asked or written where none are held out.
+    They are those of `choose_held_out`; nothing is asked or written where none are.
 
     Raises:
         KdistillError: the teacher fails, or answers about too few to judge by.
     """
-    location = settings.asking.ledger or workdir.ledger
-    with Ledger(location) as ledger:
-        chosen = choose_held_out(settings, data, ledger)
-        if not len(chosen):
-            if not data.labelled:
-                logging.warning("nothing judges this student: there are neither labels nor held-out answers")
-            return {}
+    if not len(chosen):
+        if not data.labelled:
+            logging.warning("nothing judges this student: there are neither labels nor held-out answers")
+        return {}
+    with Ledger(settings.asking.ledger or workdir.ledger) as ledger:
         photos = data.gallery.subset(chosen).without_labels()
         answers = ask(
             teacher,
@@ -78,6 +78,7 @@ def ask_held_out(teacher: Teacher, data: RetrievalData, settings: Settings, work
             strict=settings.run.strict,
             price_per_query=settings.asking.price_per_query,
             account=JUDGING,
+            concurrency=settings.asking.concurrency,
         )
         paid = ledger.summary().account(JUDGING)
     for name, reason in answers.skipped:

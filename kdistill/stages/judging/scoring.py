@@ -36,7 +36,7 @@ def teacher_to_score(settings: Settings, workdir: Workdir) -> Teacher | None:
         return None
     keep = not settings.asking.dry_run
     teacher = teacher_of(settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
-    if compares(settings) and isinstance(teacher, FunctionTeacher):
+    if compares(settings) and (isinstance(teacher, FunctionTeacher) or not isinstance(teacher, Teacher)):
         # It has no vectors to score.
         return None
     if _is_free(teacher):
@@ -134,6 +134,7 @@ def _asked_through(ledger: Ledger, teacher: Teacher, images: ImageSet, settings:
         ledger,
         budget=settings.evaluation.scoring_budget,
         batch_size=settings.asking.ask_batch_size,
+        concurrency=settings.asking.concurrency,
         strict=settings.run.strict,
         price_per_query=settings.asking.price_per_query,
         account=SCORING,

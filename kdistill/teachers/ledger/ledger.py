@@ -106,7 +106,7 @@ class Ledger:
         Answered questions (and bad ones without `retry_bad`) stand in none of the lists that come back.
 
         Args:
-            asked: questions of distinct content, the most wanted first.
+            asked: questions of distinct content, the most wanted first; none that is under way for this asker.
             budget: what the account may ever spend, over all processes.
             limit: the most that may be granted.
             price: cost of one question.
@@ -130,14 +130,15 @@ class Ledger:
             bound = self._bound(connection)
             rows = statements.question_rows(connection, bound.view, [question.content for question in asked])
             in_flight = {row.asker for row in rows.values() if row.state == IN_FLIGHT}
-            # An asker asks one batch at a time: what it finds in flight under its own id was left by a fault.
-            lost = {asker for asker in in_flight if asker == self._askers.id or not self._askers.living(asker)}
+            settle = statements.give_back if repeatable else statements.lose
+            lost = {asker for asker in in_flight if asker != self._askers.id and not self._askers.living(asker)}
             for asker in lost:
-                if repeatable:
-                    statements.give_back(connection, asker)
-                else:
-                    statements.lose(connection, asker)
-            if lost:
+                settle(connection, asker)
+            # What an asker is waiting for it does not offer: what it offers and has in flight was left by a fault.
+            own = [row.content for row in rows.values() if row.state == IN_FLIGHT and row.asker == self._askers.id]
+            if own:
+                settle(connection, self._askers.id, own)
+            if lost or own:
                 rows = statements.question_rows(connection, bound.view, [question.content for question in asked])
             free: list[Question] = []
             busy: list[Question] = []

@@ -102,10 +102,12 @@ def write_answers(
     connection.execute(statement, rows)
 
 
-def lose(connection: sa.Connection, asker: str) -> None:
-    """Makes what a lost asker had in flight unknown."""
+def lose(connection: sa.Connection, asker: str, contents: Sequence[str] | None = None) -> None:
+    """Makes what a lost asker had in flight (of `contents`, where given) unknown."""
     orphans = (questions.c.asker == asker) & (questions.c.state == IN_FLIGHT)
-    connection.execute(sa.update(questions).where(orphans).values(state=UNKNOWN))
+    for chunk in [None] if contents is None else _chunks(contents):
+        held = orphans if chunk is None else orphans & questions.c.content.in_(chunk)
+        connection.execute(sa.update(questions).where(held).values(state=UNKNOWN))
 
 
 def give_back(connection: sa.Connection, asker: str, contents: Sequence[str] | None = None) -> None:

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from absl import logging
 
 from kdistill.errors import KdistillError
-from kdistill.teachers.providers.http_client import RETRIES, wait_after
-from kdistill.teachers.providers.http_faults import MAX_BODY, shown, told
-from kdistill.teachers.providers.http_statuses import Verdict, verdict
-from kdistill.teachers.providers.http_waits import backoff
+from kdistill.teachers.services.transport.client import RETRIES, wait_after
+from kdistill.teachers.services.transport.faults import MAX_BODY, shown, told
+from kdistill.teachers.services.transport.statuses import Verdict, verdict
+from kdistill.teachers.services.transport.waits import backoff
 from kdistill.teachers.teacher import NoAnswer, NotAsked
 
 Answer = TypeVar("Answer")

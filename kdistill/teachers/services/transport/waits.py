@@ -57,6 +57,17 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
     return max(waits, default=None)
 
 
+def used_up(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds until a limit begins anew of which the headers say that nothing remains, else None."""
+    named = {name.lower(): value for name, value in headers.items()}
+    spent = {
+        name.replace("remaining", "reset")
+        for name, value in named.items()
+        if "ratelimit" in name.replace("-", "").replace("_", "") and "remaining" in name and _seconds(value) == 0
+    }
+    return limit_reset({name: value for name, value in named.items() if name in spent})
+
+
 def _seconds(value: str) -> float | None:
     """Reads seconds, a duration such as `1m30s`, or a moment: seconds since 1970, ISO 8601, an HTTP date."""
     text = str(value).strip()[:100]

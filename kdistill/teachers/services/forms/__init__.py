@@ -1,0 +1,1 @@
+"""Forms: how services ask and answer, as data; `docs/services.md` says how one is written."""
