@@ -67,8 +67,8 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
 def file_to_ship(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Returns the row of the file to ship, or None when no file of the student passes the gate.
 
-    `RULE` says how: `passed`, then the least `latency_ms_median`, then the fewest `bytes`. Files that were not timed come
-    after those that were. The Keras model is no file for a device, and a retriever holds a gallery beside the student.
+    `RULE` says how: `passed`, then the least `latency_ms_median`, then the fewest `bytes`. Files without a time
+    come after those with one. The Keras model is no file for a device; a retriever holds a gallery beside the student.
     """
     good = [
         row

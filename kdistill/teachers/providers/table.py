@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdistill.console.optional import optional
 from kdistill.data.images import Image, text_of
 from kdistill.data.lists import MAX_LIST_BYTES
 from kdistill.errors import KdistillError
@@ -89,11 +90,7 @@ def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise KdistillError(f"reading {path} needs pyarrow: pip install pyarrow") from error
-    table = pyarrow.parquet.read_table(path, columns=["id", "embedding"])
+    table = optional("pyarrow.parquet", "parquet").read_table(path, columns=["id", "embedding"])
     return [str(name) for name in table["id"].to_pylist()], np.array(table["embedding"].to_pylist(), np.float32)
 
 
