@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from kdistill.console.imports import names_function
 from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import BACKBONES
 from kdistill.settings.settings import GROUP_OF, Settings
@@ -43,10 +44,7 @@ def teacher_kind(teacher: str) -> str:
         return "service"
     if teacher.endswith((".npz", ".npy", ".parquet")):
         return "table"
-    module, colon, function = teacher.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
-        return "function"
-    return "model"
+    return "function" if names_function(teacher) else "model"
 
 
 def compares(settings: Settings) -> bool:

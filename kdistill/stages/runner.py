@@ -9,6 +9,7 @@ from absl import logging
 from kdistill.errors import ArgumentError
 from kdistill.settings import Settings
 from kdistill.settings.checks import check, check_gallery, check_pool
+from kdistill.stages.callbacks import check_callbacks, tell_run_end
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
 from kdistill.stages.stage import Registry, Stage
@@ -53,6 +54,7 @@ def run_stages(
         check_pool(settings, len(inputs.data.pool))
     if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
         check_gallery(settings, len(inputs.data.gallery))
+    check_callbacks(settings)
     workdir = Workdir(settings.run.workdir, create=not settings.asking.dry_run)
     if settings.asking.dry_run:
         registry["ask"].function()(settings, workdir)
@@ -69,6 +71,7 @@ def run_stages(
         for stage in registry:
             if stage in wanted:
                 _run(stage, record, settings, inputs, workdir, redo, before_training)
+        tell_run_end(settings, workdir.path, record.figures())
 
 
 def _check_plan(

@@ -23,6 +23,7 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import compares, is_compared, trains_whole
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
+from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.trainer import build_distiller
 from kdistill.stages.identity import training_identity
 from kdistill.stages.library import ASSIST
@@ -30,6 +31,7 @@ from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
+from kdistill.training.callbacks import CallbackStates
 
 _WORTH_IT = 1.25
 """A pool has to be this many times as large as the answers: below, hardly an image is left that was not asked about."""
@@ -107,6 +109,9 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.
         description="reading for the assistant",
     )
     taught = answers[seen.indices]
+    own = make_callbacks(
+        RunContext("assist", "", settings, workdir.path, chosen.assistant_steps, True, workdir.figures)
+    )
     assistant = Assistant(assistant_network(settings, chosen.assistant_dim))
     assistant.learn(
         seen.pixels,
@@ -123,6 +128,7 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> tuple[keras.
         folder=workdir.assistant_checkpoints,
         identity=training_identity(ASSIST.deciding(settings), assistant.network, seen.pixels, taught),
         pauses=settings.training.evaluations,
+        callbacks=[*own, CallbackStates(own, workdir.assistant_checkpoints)] if own else [],
         verbose=2,
     )
     embedded = embed_images(

@@ -19,6 +19,7 @@ from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
+from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
@@ -28,7 +29,7 @@ from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
-from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
+from kdistill.training.callbacks import CallbackStates, HistoryFile, ResumableCheckpoint, RetrievalEvaluation, StopOnNaN
 from kdistill.training.distribution import copy_of, is_chief, lost_workers_told, strategy_of
 from kdistill.training.fit import pause_steps, train
 
@@ -87,12 +88,15 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
 
     def callbacks(part: str = "") -> list[keras.callbacks.Callback]:
         logs = workdir.logs / part
+        context = RunContext("distill", part, settings, workdir.path, training.steps, chief, workdir.figures)
+        own = make_callbacks(context)
+        states = [CallbackStates(own, workdir.checkpoints / part, keep=chief)] if own else []
         recorders: list[keras.callbacks.Callback] = []
         if chief:
             made_from.claim(logs, identity, ours=("train", "validation"))
             recorders.append(HistoryFile(workdir.history, identity=identity))
             recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
-        return [StopOnNaN(ids_of=None if ordered else ids_of), *([watch] if watch else []), *recorders]
+        return [StopOnNaN(ids_of=None if ordered else ids_of), *([watch] if watch else []), *own, *states, *recorders]
 
     def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
         make_batches = order_batches if ordered else training_batches
