@@ -5,9 +5,9 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-web clean
+.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-loggers test-web clean
 
-environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed
+environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed .venv-loggers/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -49,6 +49,15 @@ test-cluster: .venv-cluster/installed
 	.venv-cluster/bin/pip install --quiet -e '.[postgres,ray,test]'
 	touch $@
 
+# MLflow and Weights & Biases, without a network.
+test-loggers: .venv-loggers/installed
+	.venv-loggers/bin/python -m pytest $(SPREAD) tests/loggers
+
+.venv-loggers/installed: setup.cfg
+	$(PYTHON) -m venv .venv-loggers
+	.venv-loggers/bin/pip install --quiet -e '.[mlflow,wandb,test]'
+	touch $@
+
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
@@ -81,4 +90,4 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-loggers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -79,4 +79,4 @@ def tell_run_end(settings: Settings, workdir: Path, figures: Mapping[str, Any]) 
 
 
 def _functions(settings: Settings) -> Sequence[tuple[str, Callable[..., Any]]]:
-    return [(name, imported(name, "the callback")) for name in settings.training.callbacks]
+    return [(name, imported(name, "--callbacks: the function")) for name in settings.training.callbacks]
