@@ -91,11 +91,11 @@ EVALUATE = Stage(
 
 REPORT = Stage(
     "report",
-    "writes one HTML page of what the other stages gave",
+    "writes an HTML page and a model card of what the other stages gave",
     "kdistill.stages.report:report",
     groups=(),
     reads=("student.keras", "neighbours.json"),
-    makes=("report.html",),
+    makes=("report.html", "README.md"),
     follows=("evaluate", "export", "benchmark"),
 )
 

@@ -61,7 +61,7 @@ def test_the_base_installs_what_the_package_imports_and_nothing_else():
     # Two names of one module: the one with a new name is asked for. TensorBoard is opened by Keras's callback.
     assert base - {"tensorboard"} <= needed
     optionals = set().union(*(_packages(extra) for extra in EXTRAS))
-    own = {"kdistill", "export", "main", "benchmarks"}
+    own = {"kdistill", "export", "main", "benchmarks", "search"}  # the last of the examples, which lie side by side
     unknown = {module for module in imported - own if not _named(modules, module) & (base | optionals)}
     not_named_alike = {
         "cv2": "mediapipe",  # which brings it
