@@ -5,9 +5,11 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-web clean
+.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
+  test-web clean
 
-environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed .venv-servers/installed
+environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed \
+  .venv-servers/installed .venv-loggers/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -57,6 +59,13 @@ test-servers: $(VENV)/installed-test .venv-servers/installed
 .venv-servers/installed: tests/servers/requirements.txt
 	$(PYTHON) -m venv .venv-servers
 	.venv-servers/bin/pip install --quiet -r $<
+# MLflow and Weights & Biases, without a network.
+test-loggers: .venv-loggers/installed
+	.venv-loggers/bin/python -m pytest $(SPREAD) tests/loggers
+
+.venv-loggers/installed: setup.cfg
+	$(PYTHON) -m venv .venv-loggers
+	.venv-loggers/bin/pip install --quiet -e '.[mlflow,wandb,test]'
 	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
@@ -92,4 +101,5 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers .venv-loggers build dist *.egg-info \
+	  .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, cast
 from absl import app, flags, logging
 
 from export.stages import DEPLOYMENT_STAGES
+from kdistill.console import doctor
 from kdistill.console.keras_settings import check_keras_settings
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
@@ -55,7 +56,8 @@ def settings_from_flags() -> Settings:
         values["scales"] = tuple(float(scale) for scale in values["scales"])
     except ValueError as error:
         raise ArgumentError(f"--scales takes numbers such as 1,0.7071,0.5: {error}") from error
-    values["teacher_headers"] = tuple(values["teacher_headers"])
+    for name in ("teacher_headers", "callbacks"):
+        values[name] = tuple(values[name])
     for name, value in values.items():
         if value == "" and FIELDS[name].default is None:
             values[name] = None
@@ -106,7 +108,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def cli() -> None:
-    """The entry point `kdistill`; shipped flagfiles are found wherever the package is installed."""
+    """The entry point `kdistill`; `doctor` behind it looks at the installation instead of running anything.
+
+    Shipped flagfiles are found wherever the package is installed.
+    """
+    if sys.argv[1:2] == ["doctor"]:
+        run_command(lambda: doctor.main(sys.argv[2:]))
+        return
     define_flags()
     logging.set_verbosity(logging.INFO)
     # TensorFlow tells its inner news through the same logger; a user waits for ours.

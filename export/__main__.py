@@ -11,6 +11,7 @@ import numpy as np
 
 from export.handover import files as handover
 from export.handover import milvus
+from export.publish.folder import publish
 from export.retriever.gallery import PRECISIONS, joined
 from export.retriever.shards import INT8_ROWS, shards_of
 from export.retriever.update import read_retriever, update_retriever
@@ -76,6 +77,14 @@ def _remove(arguments: argparse.Namespace) -> int:
     ids = {text_of(name) for name in arguments.ids}
     update_retriever(source, arguments.out or source, remove=ids)
     print(f"{len(ids)} rows were removed")
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    files = publish(arguments.run, arguments.to)
+    for file in files:
+        print(f"{file.stat().st_size:12,d}  {file.name}")
+    print(f"{len(files)} files are in {arguments.to}; what they are says its README.md")
     return 0
 
 
@@ -173,6 +182,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     retriever.add_argument("--top_k", "--k", type=int, help="neighbours in an answer; default: those of the run")
     retriever.add_argument("--out", type=Path, help="where to write; default: retriever.FORMAT in the run's folder")
+
+    published = command("publish", _publish, "Gather what an app team needs: files, card, notes, code, checksums.")
+    published.add_argument("--run", type=Path, required=True, help="work folder of a run, reported")
+    published.add_argument("--to", type=Path, required=True, help="the folder; an older published one is replaced")
 
     web.add_arguments(command("web", web.run, web.DESCRIPTION))
 

@@ -10,7 +10,7 @@ REPOSITORY = TESTS.parent
 FILES = sorted(TESTS.rglob("test_*.py"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
-ENVIRONMENTS = {"addons", "clients", "cluster", "servers", "web"}
+ENVIRONMENTS = {"addons", "clients", "cluster", "loggers", "servers", "web"}
 """Rooms whose tests need more than the test extra; each has its make target."""
 DISTURBANCES = {"faults", "hostile"}
 """Rooms of what is done to the whole: kills, full disks, files that mean harm."""

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import drawing
 from kdistill.data.revisited_truth import RevisitedTruth
 from kdistill.evaluation.blockwise.similarity import map_blocks, plan
 from kdistill.evaluation.revisited import LEVELS, evaluate_revisited
@@ -190,13 +191,9 @@ def measure(sizes: tuple[int, ...], queries: int, dim: int, repeats: int, folder
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Writes a picture of time against gallery size."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    plt = drawing.pyplot()
     rows = [row["rows"] for row in result["sizes"]]
-    figure, axes = pyplot.subplots(figsize=(5, 3.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
     axes.loglog(rows, [row["reference_seconds"] for row in result["sizes"]], "o-", label="full sort, reference loop")
     axes.loglog(rows, [row["seconds"] for row in result["sizes"]], "o-", label="counting over blocks")
     axes.set(xlabel="gallery rows", ylabel="seconds, 70 queries, three levels")

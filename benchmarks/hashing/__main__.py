@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import drawing
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
@@ -155,11 +156,7 @@ def table(maps: dict[str, list[float]], ms: dict[str, float], title: str, rows: 
 
 def draw(maps: dict[str, list[float]], path: Path) -> None:
     """Draws mean and deviation of the mAP against the bits for both kinds of query, float32 as a line."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = drawing.pyplot()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for suffix, label in (("_asymmetric", "codes, searched by the embedding"), ("", "codes, Hamming distance")):
         points = 100 * np.array([maps[f"{bits}{suffix}"] for bits in BITS])

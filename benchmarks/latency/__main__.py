@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import drawing
 from export.measure.latency import markdown_table, measure_in_turn
 from kdistill.errors import KdistillError, run_command
 from kdistill.files.whole import sha256_of, write_json
@@ -26,13 +27,11 @@ _MARKERS = {".tflite": "o", ".onnx": "s", ".keras": "D"}
 
 def draw(rows: Sequence[dict[str, Any]], path: Path | str) -> None:
     """Draws mAP against median latency, a point a file, its area by its size on disk, its shape by its format."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    plt = drawing.pyplot()
+    from matplotlib import ticker
 
     measured = sorted((row for row in rows if row.get("map") is not None), key=lambda row: row["latency_ms_median"])
-    figure, axes = pyplot.subplots(figsize=(8.5, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, 4.5), layout="constrained")
     for row in measured:
         axes.scatter(
             row["latency_ms_median"],
@@ -50,7 +49,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path | str) -> None:
     # Files of one kind lie on top of each other: names beside the points would be unreadable.
     figure.legend(loc="outside right upper", title="fastest first", frameon=False, fontsize="small")
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def qualities(run: Path) -> dict[str, float]:

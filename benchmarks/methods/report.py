@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import drawing
 from benchmarks.methods.plan import METHODS, Plan, Run, chosen_settings, finished_trials
 
 Maps = dict[tuple[str, int], dict[int, float]]
@@ -125,13 +126,9 @@ def _points(values: dict[int, float]) -> str:
 
 def draw(plan: Plan, maps: Maps, title: str, path: Path) -> None:
     """Draws mean and standard deviation of the mAP against the number of images."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = drawing.pyplot()
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    colours = plt.get_cmap("tab20").colors
     # Without its reds, which are the default's.
     thin = iter(colours[:6] + colours[8:])
     for name in plan.methods:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from benchmarks import drawing
 from kdistill.console.progress import progress_bar
 from kdistill.files.whole import write_json
 from kdistill.teachers import STRATEGIES
@@ -59,11 +60,7 @@ def figures_of(maps: dict[tuple[str, int], list[float]]) -> dict[str, float]:
 
 def draw(figures: dict[str, float], strategies: list[str], budgets: list[int], path: Path) -> None:
     """Draws mean and standard deviation of the mAP against the budget."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = drawing.pyplot()
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for strategy in strategies:
         means = [figures[f"map_{strategy}_{budget}"] for budget in budgets]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from export.retriever.gallery import Gallery
+from kdistill.console.optional import optional
 from kdistill.errors import KdistillError, first_line
 from kdistill.files.whole import whole_file
 
@@ -18,7 +19,7 @@ def to_faiss(gallery: Gallery) -> Any:
     Raises:
         KdistillError: faiss is not installed.
     """
-    faiss = _needed("faiss", "faiss-cpu")
+    faiss = optional("faiss", "search")
     if gallery.holds_codes:
         index = faiss.IndexBinaryFlat(gallery.dimension)
         index.add(np.ascontiguousarray(gallery.values))
@@ -40,7 +41,7 @@ def write_index(index: Any, path: Path | str) -> None:
             if hasattr(index, "save"):
                 index.save(str(temporary))
             else:
-                faiss = _needed("faiss", "faiss-cpu")
+                faiss = optional("faiss", "search")
                 binary = isinstance(index, faiss.IndexBinary)
                 (faiss.write_index_binary if binary else faiss.write_index)(index, str(temporary))
         # What both raise for a folder or disk that takes nothing, and for a name that is no UTF-8.
@@ -54,7 +55,7 @@ def to_usearch(gallery: Gallery) -> Any:
     Raises:
         KdistillError: usearch is not installed.
     """
-    usearch = _needed("usearch.index", "usearch")
+    usearch = optional("usearch.index", "search")
     metric, dtype = ("hamming", "b1") if gallery.holds_codes else ("ip", "f32")
     index = usearch.Index(ndim=gallery.dimension, metric=metric, dtype=dtype)
     for start in range(0, len(gallery.ids), _CHUNK):
@@ -72,7 +73,7 @@ def to_parquet(gallery: Gallery, path: Path | str) -> None:
     Raises:
         KdistillError: pyarrow is not installed, or the disk is full.
     """
-    arrow, parquet = _needed("pyarrow", "pyarrow"), _needed("pyarrow.parquet", "pyarrow")
+    arrow, parquet = optional("pyarrow", "parquet"), optional("pyarrow.parquet", "parquet")
     fields = [("id", arrow.string())]
     if gallery.holds_codes:
         width = gallery.values.shape[1]
@@ -102,12 +103,3 @@ def to_parquet(gallery: Gallery, path: Path | str) -> None:
 def portable_id(name: str) -> str:
     """Returns a name as text that UTF-8 can hold: bytes of a file's name that are none appear as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _needed(module: str, package: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise KdistillError(f"{package} is not installed: pip install {package}") from error

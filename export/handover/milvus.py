@@ -4,7 +4,6 @@ The same calls serve both. Rows keep their numbers and names, so an answer reads
 """
 
 import contextlib
-import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 
 from export.handover.files import portable_id
 from export.retriever.gallery import Gallery
+from kdistill.console.optional import optional
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.codes import pack_codes
 
@@ -47,12 +47,9 @@ def open_milvus(address: str) -> Iterator[Any]:
         raise ArgumentError(
             f"{address!r} is neither http://HOST:PORT nor a path that ends in .db, as Milvus takes them"
         )
-    try:
-        pymilvus = importlib.import_module("pymilvus")
-        if not remote:
-            importlib.import_module("milvus_lite")
-    except ImportError as error:
-        raise KdistillError("Milvus's client is not installed: pip install 'kdistill[milvus]'") from error
+    pymilvus = optional("pymilvus", "milvus")
+    if not remote:
+        optional("milvus_lite", "milvus")
     token = os.environ.get(TOKEN, "") if remote else ""
     client = None
     try:

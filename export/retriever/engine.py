@@ -9,7 +9,6 @@ import numpy as np
 from kdistill.errors import KdistillError
 from kdistill.runtimes.inputs import read_image_input
 from kdistill.runtimes.onnx import open_onnx
-from kdistill.runtimes.tflite import tensor_input, tflite_pool
 
 Answer = tuple[np.ndarray, np.ndarray]
 """Scores float32 [Q, k] and row numbers int32 [Q, k], best first."""
@@ -46,6 +45,8 @@ class TFLiteEngine:
 
     def __init__(self, path: Path, num_threads: int, batch: int) -> None:
         """Opens the file; errors as in `open_engine`."""
+        from kdistill.runtimes.tflite import tensor_input, tflite_pool  # LiteRT, which `.onnx` files do not need
+
         self._batch = batch
         self._pool = tflite_pool(path, _runners, num_threads=num_threads)
         self.image_size: int | None = None

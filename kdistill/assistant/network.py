@@ -7,7 +7,7 @@ import numpy as np
 
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError, first_line
-from kdistill.facts.students import BACKBONES
+from kdistill.facts.students import BACKBONES, is_known
 from kdistill.runtimes.keras_config import scales_itself
 from kdistill.runtimes.keras_files import load_keras_file
 
@@ -34,7 +34,7 @@ def build_assistant(
         ArgumentError: a backbone that does not exist, or a size, width or weights that it does not have.
         KdistillError: a file that cannot be read or is no such network.
     """
-    if network in BACKBONES:
+    if is_known(network):
         return students.build(network, alpha=alpha, image_size=image_size, embedding_dim=embedding_dim, weights=weights)
     features = _from_file(network, image_size)
     image = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")

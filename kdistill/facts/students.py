@@ -1,10 +1,12 @@
 """The backbones of students by name: which sizes and widths they take, and which have published weights."""
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 
 from kdistill.errors import ArgumentError
+from kdistill.facts.applications import APPLICATIONS, SYMMETRIC
 
 IMAGENET = "imagenet"
 POOLINGS = ("avg", "gem")
@@ -16,6 +18,8 @@ class BackboneFacts:
 
     Attributes:
         stride: image sizes are multiples of it, in pixels.
+        smallest: the least image size, in pixels.
+        scaling: of the pixels that it takes, see `kdistill.facts.applications`.
         published_widths: the width multipliers that have weights trained on ImageNet; empty where none has.
         fixed_width: the network has one width; its multiplier is 1.
         narrowest: the smallest width multiplier that leaves a channel in every layer.
@@ -25,6 +29,8 @@ class BackboneFacts:
     published_widths: tuple[float, ...]
     fixed_width: bool = False
     narrowest: float = 0.0
+    smallest: int = 0
+    scaling: str = SYMMETRIC
 
 
 BACKBONES: Mapping[str, BackboneFacts] = {
@@ -36,15 +42,32 @@ BACKBONES: Mapping[str, BackboneFacts] = {
 }
 
 
+def is_known(backbone: str) -> bool:
+    """Says whether there is a backbone of that name, ours or one of `keras.applications`."""
+    return backbone in BACKBONES or backbone in APPLICATIONS
+
+
+def has_one_width(backbone: str) -> bool:
+    """Says whether a backbone is known to come in one width."""
+    return is_known(backbone) and facts_of(backbone).fixed_width
+
+
 def facts_of(backbone: str) -> BackboneFacts:
     """Returns what is known about a backbone.
 
     Raises:
         ArgumentError: an unknown name.
     """
-    if backbone not in BACKBONES:
-        raise ArgumentError(f"backbone {backbone!r} is unknown; choose one of {', '.join(BACKBONES)}")
-    return BACKBONES[backbone]
+    if backbone in BACKBONES:
+        return BACKBONES[backbone]
+    if backbone not in APPLICATIONS:
+        close = difflib.get_close_matches(backbone, APPLICATIONS, 1, cutoff=0.5) or ["EfficientNetV2B0"]
+        raise ArgumentError(
+            f"backbone {backbone!r} is unknown; choose one of {', '.join(BACKBONES)}, or a network of "
+            f"keras.applications by its name there, such as {close[0]}"
+        )
+    facts = APPLICATIONS[backbone]
+    return BackboneFacts(1, (1.0,), fixed_width=True, smallest=facts.smallest, scaling=facts.scaling)
 
 
 def check_width(backbone: str, alpha: float, weights: str | None) -> None:
@@ -81,8 +104,10 @@ def check_size(backbone: str, image_size: int) -> None:
     """Checks the side of the square input in pixels.
 
     Raises:
-        ArgumentError: an unknown backbone, or a side that is not a multiple of its stride.
+        ArgumentError: an unknown backbone, or a side that is too small or not a multiple of its stride.
     """
-    stride = facts_of(backbone).stride
-    if image_size < stride or image_size % stride:
-        raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes multiples of {stride}")
+    facts = facts_of(backbone)
+    if image_size < facts.smallest:
+        raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes {facts.smallest} or more")
+    if image_size < facts.stride or image_size % facts.stride:
+        raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes multiples of {facts.stride}")

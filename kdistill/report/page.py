@@ -1,6 +1,5 @@
 """Puts a run's figures, curves and pictures into one HTML file that needs nothing else."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,9 @@ import markupsafe
 
 from kdistill.files.whole import write_whole
 from kdistill.report import charts, tables
+from kdistill.report.headline import file_to_ship, make_headline
 from kdistill.report.neighbours import Neighbours, picture
 from kdistill.report.tables import number
-
-HEADLINE_TOLERANCE = 0.005
-"""The headline shows the smallest file whose mAP is at most this much below the best file's."""
-
-QUALITY_ROWS = ("untouched", "student", "teacher")
 
 
 def write_report(
@@ -84,7 +79,7 @@ def render_report(
     environment.filters |= {"picture": picture, "breakable": breakable}
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     quality = {str(row.get("name")): number(row.get("map")) for row in rows}
-    file = headline_file(files)
+    file = file_to_ship(files)
     return environment.get_template("report.html").render(
         title=title,
         style=markupsafe.Markup(style),
@@ -126,78 +121,6 @@ def render_report(
 def breakable(name: str) -> markupsafe.Markup:
     """Returns a name that may be broken after an underscore: file names have no spaces."""
     return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Headline:
-    """The result in one look.
-
-    Attributes:
-        bars: (name, text, width in percent) of the quality of untouched, student and teacher.
-        measure: what the bars show.
-        sentence: the result in words.
-        tiles: (figure, what it is) beside the bars.
-    """
-
-    bars: list[tuple[str, str, float]]
-    measure: str
-    sentence: str
-    tiles: list[tuple[str, str]]
-
-
-def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None) -> Headline:
-    """Returns the headline from the rows of models and the file that is shown for size and latency."""
-    named = {str(row.get("name")): row for row in rows}
-    measure, what = headline_measure(rows)
-    quality = {name: number(named.get(name, {}).get(measure)) for name in QUALITY_ROWS}
-    bars = [(name, tables.ratio(value), round(100 * value, 1)) for name, value in quality.items() if value is not None]
-    student, untouched, teacher = quality["student"], quality["untouched"], quality["teacher"]
-    parts = []
-    if student is not None and teacher:
-        parts.append(f"The student reaches {student / teacher:.0%} of the teacher's {what}")
-    elif student is not None:
-        parts.append(f"The student reaches {what} {tables.ratio(student)}")
-    if student is not None and untouched is not None:
-        side = "above" if student >= untouched else "below"
-        parts.append(f"{abs(student - untouched):.3f} {side} the same network before distillation")
-    sentence = ", ".join(parts) + "." if parts else ""
-    file = file or {}
-    return Headline(
-        bars=bars,
-        measure=what,
-        sentence=sentence,
-        tiles=[
-            (tables.MODEL_COLUMNS[0].text(named.get("student", {})), "queries to the teacher"),
-            (tables.FILE_COLUMNS[0].text(file), f"in {tables.name_of(file)}" if file else "on the device"),
-            (_latency(file), "for one image, median"),
-        ],
-    )
-
-
-def headline_measure(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Returns the key of the measure that the headline shows, and its name: mAP, or without labels the agreement."""
-    if any(number(row.get("map")) is not None for row in rows):
-        return "map", "mAP"
-    if any(number(row.get("overlap_at_10")) is not None for row in rows):
-        return "overlap_at_10", "overlap@10 with the teacher"
-    return "map", "mAP"
-
-
-def headline_file(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Returns the smallest file whose mAP is within HEADLINE_TOLERANCE of the best, or None."""
-    known = [
-        (size, quality, row)
-        for row in files
-        if (size := number(row.get("bytes"))) is not None and (quality := number(row.get("map"))) is not None
-    ]
-    best = max((quality for _, quality, _ in known), default=0.0)
-    good = [(size, row) for size, quality, row in known if quality >= best - HEADLINE_TOLERANCE]
-    return min(good, key=lambda pair: pair[0])[1] if good else None
-
-
-def _latency(file: Mapping[str, Any]) -> str:
-    value = number(file.get("latency_ms_median"))
-    return tables.DASH if value is None else tables.milliseconds(value)
 
 
 def _scaled(value: Any, scale: float) -> float | None:

@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Iterator
 
+from kdistill.console.imports import names_function
 from kdistill.errors import KdistillError
 from kdistill.facts.losses import LOSSES
-from kdistill.facts.students import BACKBONES
+from kdistill.facts.students import has_one_width, is_known
 from kdistill.settings.settings import GROUP_OF, Settings
 
 _PAIRS = ("pair_queries", "pair_sampler", "pair_both_ways", "pair_tie_margin")
@@ -44,10 +45,7 @@ def teacher_kind(teacher: str) -> str:
         return "service"
     if teacher.endswith((".npz", ".npy", ".parquet")):
         return "table"
-    module, colon, function = teacher.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
-        return "function"
-    return "model"
+    return "function" if names_function(teacher) else "model"
 
 
 def compares(settings: Settings) -> bool:
@@ -98,7 +96,7 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     yield from _of_teacher(settings)
     yield from _of_joint_space(settings)
     yield from _of_assistant(settings)
-    if BACKBONES[settings.student.backbone].fixed_width:
+    if has_one_width(settings.student.backbone):
         yield ("alpha",), "backbone", ""
     if not settings.student.hash_bits:
         yield ("hash_distillation", "hash_quantisation"), "hash_bits", ""
@@ -146,7 +144,7 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("teacher_image_size",), "teacher", ""
     if kind != "backbone":
         yield ("teacher_backbone", "teacher_alpha"), "teacher", ""
-    elif BACKBONES[settings.teacher.teacher_backbone].fixed_width:
+    elif has_one_width(settings.teacher.teacher_backbone):
         yield ("teacher_alpha",), "teacher_backbone", ""
     if kind != "service":
         yield ("teacher_api", "teacher_model", "teacher_headers", "teacher_timeout", "teacher_retries"), "teacher", ""
@@ -186,10 +184,9 @@ def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, st
         every = (name for name, group in GROUP_OF.items() if group == "assistant" and name != "assistant_backbone")
         yield tuple(every), "assistant_backbone", "without --assistant_backbone"
         return
-    facts = BACKBONES.get(backbone)
-    if facts is None:
+    if not is_known(backbone):
         yield ("assistant_alpha", "assistant_weights"), "assistant_backbone", ""
-    elif facts.fixed_width:
+    elif has_one_width(backbone):
         yield ("assistant_alpha",), "assistant_backbone", ""
     if not trains_whole(settings):
         yield ("assistant_dim", "assistant_learning_rate"), "assistant_training", "where only a head learns"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kdistill.errors import ArgumentError
-from kdistill.facts.students import BACKBONES, IMAGENET, check_size, check_width
+from kdistill.facts.students import BACKBONES, IMAGENET, check_size, check_width, facts_of, is_known
 from kdistill.settings.effects import compares
 from kdistill.settings.settings import Settings
 
@@ -12,6 +12,10 @@ def check_networks(settings: Settings) -> None:
     student = settings.student
     weights = student.student_weights
     distilled = weights is not None and weights.endswith(".keras")
+    try:
+        facts_of(student.backbone)
+    except ArgumentError as error:
+        raise ArgumentError(f"--backbone={student.backbone}: {error}") from error
     check_network("", student.backbone, student.alpha, student.image_size, None if distilled else weights)
     if distilled and not Path(str(weights)).is_file():
         raise ArgumentError(f"--student_weights={weights} does not exist")
@@ -26,13 +30,14 @@ def check_assistant(settings: Settings) -> None:
     backbone = chosen.assistant_backbone
     if backbone is None:
         return
-    if backbone in BACKBONES:
+    if is_known(backbone):
         check_network(
             "assistant_", backbone, chosen.assistant_alpha, chosen.assistant_image_size, chosen.assistant_weights
         )
     elif not backbone.endswith(".keras"):
         raise ArgumentError(
-            f"--assistant_backbone={backbone} is unknown; choose one of {', '.join(BACKBONES)}, or a .keras file"
+            f"--assistant_backbone={backbone} is unknown; choose one of {', '.join(BACKBONES)}, a network of "
+            "keras.applications by its name there, or a .keras file"
         )
     elif not Path(backbone).is_file():
         raise ArgumentError(f"--assistant_backbone={backbone} does not exist")

@@ -1,11 +1,10 @@
 """Checks of the settings of teachers."""
 
-import importlib.util
 import os
 import re
-import sys
 from pathlib import Path
 
+from kdistill.console.imports import importable
 from kdistill.errors import ArgumentError
 from kdistill.facts.teachers import AUTO, DEFAULT_SIDE, SCALINGS, is_recipe
 from kdistill.settings.effects import has_assistant, teacher_kind
@@ -20,7 +19,7 @@ def check_teacher(settings: Settings) -> None:
         raise ArgumentError("--teacher is empty; it names the black box: a file, a function or an address")
     if kind == "function":
         module = teacher.teacher.partition(":")[0]
-        if not Path(teacher.teacher).exists() and not _importable(module):
+        if not Path(teacher.teacher).exists() and not importable(module):
             raise ArgumentError(f"--teacher={teacher.teacher}: there is no module {module!r} here to import")
     elif kind in ("table", "model") or (kind == "backbone" and teacher.teacher != "imagenet"):
         if not Path(teacher.teacher).exists():
@@ -128,16 +127,3 @@ def check_comparing(settings: Settings) -> None:
                 f"--query_budget={settings.asking.query_budget} over --pair_queries={comparing.pair_queries}: {pairs} "
                 f"pairs were to be drawn of the {possible} that --candidates={comparing.candidates} make"
             )
-
-
-def _importable(module: str) -> bool:
-    # The current folder counts, as for `python -m`; parents are packages, whose import may do anything, so only the
-    # first part is looked for.
-    first = module.partition(".")[0]
-    here = os.getcwd()
-    return (
-        first in sys.modules
-        or importlib.util.find_spec(first) is not None
-        or os.path.exists(os.path.join(here, f"{first}.py"))
-        or os.path.isdir(os.path.join(here, first))
-    )

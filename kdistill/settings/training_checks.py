@@ -3,6 +3,7 @@
 import importlib.util
 import os
 
+from kdistill.console.imports import importable, names_function
 from kdistill.errors import ArgumentError
 from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, ORDERS, checked_options
 from kdistill.facts.optimizers import OPTIMIZERS
@@ -58,6 +59,12 @@ def check_training(settings: Settings) -> None:
             "--freeze_batch_norm keeps what a pretrained backbone has learned; without --student_weights it starts at "
             "random"
         )
+    for name in training.callbacks:
+        module = name.partition(":")[0]
+        if not names_function(name):
+            raise ArgumentError(f"--callbacks={name} is not of the form package.module:function")
+        if not importable(module):
+            raise ArgumentError(f"--callbacks={name}: there is no module {module!r} here to import")
     _check_memory(settings)
 
 

@@ -45,7 +45,7 @@ def _the_assistant_does_not_need(settings: Settings) -> frozenset[str]:
     if not is_compared(settings):
         ignored |= {*_STUDENT_FEATURES}
     if not trains_whole(settings):
-        ignored |= {*_JOINT, "batch_size", "augment"}
+        ignored |= {*_JOINT, "batch_size", "augment", "callbacks"}
     return frozenset(ignored)
 
 
@@ -54,7 +54,7 @@ ASSIST = Stage(
     "teaches a larger network the answers, which then answers for every image of the pool",
     "kdistill.stages.assisting.assist:assist",
     groups=("assistant", "joint", "comparing"),
-    settings=("seed", "teacher_answers", "batch_size", "augment", "whiten_teacher", *_STUDENT_FEATURES),
+    settings=("seed", "teacher_answers", "batch_size", "augment", "callbacks", "whiten_teacher", *_STUDENT_FEATURES),
     inputs=("pool", "assistant", "weights of what it is compared with"),
     reads=("answers.npz", "judging.npz"),
     makes=("assistant.npz",),
@@ -91,11 +91,11 @@ EVALUATE = Stage(
 
 REPORT = Stage(
     "report",
-    "writes one HTML page of what the other stages gave",
+    "writes an HTML page and a model card of what the other stages gave",
     "kdistill.stages.report:report",
     groups=(),
     reads=("student.keras", "neighbours.json"),
-    makes=("report.html",),
+    makes=("report.html", "README.md"),
     follows=("evaluate", "export", "benchmark"),
 )
 

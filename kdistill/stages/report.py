@@ -1,4 +1,4 @@
-"""The stage `report`: one HTML page from what the other stages measured."""
+"""The stage `report`: an HTML page and a model card from what the other stages measured."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,9 @@ import numpy as np
 from absl import logging
 
 from kdistill.data import Image, RetrievalData, UnreadableImage
+from kdistill.files.whole import read_json_object
 from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
+from kdistill.report.model_card import write_model_card
 from kdistill.settings import Settings
 from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.sources import data_of
@@ -19,7 +21,7 @@ from kdistill.training.callbacks import read_history
 
 
 def report(settings: Settings, workdir: Workdir) -> Result:
-    """Writes `report.html`; parts that were not measured yet are left out.
+    """Writes `report.html` and `README.md`; parts that were not measured yet are left out.
 
     Raises:
         ArgumentError: the stage `evaluate` was not run.
@@ -56,8 +58,50 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         ),
         flags=workdir.flags.read_text() if workdir.flags.exists() else "",
     )
-    logging.info("wrote %s", workdir.report)
-    return Result(made=[workdir.report])
+    card = read_json_object(workdir.path / "card.json")
+    measured = {row["name"] for row in metrics.get("files", [])}
+    # The card also has files that were converted since.
+    since = [row for row in card.get("files", []) if row["name"] not in measured]
+    write_model_card(
+        workdir.card,
+        name=workdir.path.resolve().name,
+        figures={**metrics, "files": [*metrics.get("files", []), *since]},
+        card=card or None,
+        facts=_facts(settings, metrics),
+    )
+    logging.info("wrote %s and %s", workdir.report, workdir.card.name)
+    return Result(made=[workdir.report, workdir.card])
+
+
+def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns what the model card says beside the figures."""
+    student, training, cost = settings.student, settings.training, metrics.get("cost")
+    start = student.student_weights
+    return {
+        "asked": {
+            "teacher": metrics.get("teacher"),
+            "it was shown": metrics.get("teacher_view"),
+            "its answers": settings.teacher.teacher_answers,
+            "questions": metrics.get("queries"),
+            "cost": f"{cost:.2f}" if cost else "no price was given",
+            "questions chosen by": settings.asking.selection,
+            "assistant": _assistant(settings, metrics.get("assistant")),
+        },
+        "data": {
+            "data": metrics.get("dataset"),
+            "images asked about": metrics.get("queries"),
+            "gallery": metrics.get("gallery"),
+        },
+        "network": {
+            "backbone": f"{student.backbone}, width {student.alpha:g}",
+            "input": f"{student.image_size} x {student.image_size} pixels, RGB, 0 to 255",
+            "start": "random" if start is None else Path(start).name,
+            "loss": training.loss,
+            "steps": f"{training.steps:,} of {training.batch_size} images",
+            "seed": settings.run.seed,
+        },
+        "start": {"weights": None if start is None else f"here {Path(start).name}"},
+    }
 
 
 def _searches(metrics: Mapping[str, Any]) -> str | None:

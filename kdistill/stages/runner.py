@@ -9,6 +9,7 @@ from absl import logging
 from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
 from kdistill.settings.checks import check, check_gallery, check_pool, held_out_count
+from kdistill.stages.callbacks import check_callbacks, tell_run_end
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
 from kdistill.stages.stage import Registry, Stage
@@ -56,6 +57,7 @@ def run_stages(
         check_pool(settings, len(data.pool), held_out if data.pool_is_gallery else 0)
     if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
         check_gallery(settings, len(inputs.data.gallery))
+    check_callbacks(settings)
     workdir = Workdir(settings.run.workdir, create=not settings.asking.dry_run)
     if settings.asking.dry_run:
         registry["ask"].function()(settings, workdir)
@@ -77,6 +79,7 @@ def run_stages(
                 record.begin(stage)  # what an earlier student left under these names goes
                 continue
             _run(stage, record, settings, inputs, workdir, redo, before_training)
+        tell_run_end(settings, workdir.path, record.figures())
         sentence = _not_better(record, settings)
         if sentence and any(stage.hands_on or stage.name == "evaluate" for stage in wanted):
             raise NotBetter(

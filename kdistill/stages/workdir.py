@@ -141,6 +141,11 @@ class Workdir:
         """The HTML page."""
         return self.path / "report.html"
 
+    @property
+    def card(self) -> Path:
+        """The model card for people."""
+        return self.path / "README.md"
+
     def caches(self) -> list[Path]:
         """Returns what the stage `ask` keeps beside its answers: the embedded teacher, features of the pool."""
         kept = [self.path / name for name in ("teacher.keras", "features.npz", "assistant_features.npz")]

@@ -6,7 +6,7 @@ from kdistill.errors import ArgumentError
 from kdistill.facts.students import POOLINGS, check_size, check_width
 from kdistill.layers.gem import GeM
 from kdistill.layers.hash_head import HashHead
-from kdistill.students.backbones import features_of
+from kdistill.students.backbones import features_of, scale_pixels
 from kdistill.students.weights import start_as
 
 
@@ -23,13 +23,14 @@ def build(
 ) -> keras.Model:
     """Builds a student whose exported form needs nothing around it: pixels in, embedding out.
 
-    The input `image` is uint8 [batch, image_size, image_size, 3] RGB; rescaling to [-1, 1] is inside. The output
-    `embedding` is float32 [batch, Ds] with L2 norm 1.
+    The input `image` is uint8 [batch, image_size, image_size, 3] RGB; the scaling that the backbone takes is inside.
+    The output `embedding` is float32 [batch, Ds] with L2 norm 1.
 
     Args:
-        backbone: one of `kdistill.facts.students.BACKBONES`.
+        backbone: one of `kdistill.facts.students.BACKBONES`, or a network of `keras.applications` by its name there.
         alpha: width multiplier; 1 for resnet50_v2, which has one width, and with "imagenet" one that has such weights.
-        image_size: side of the square input in pixels, a multiple of 8 for small_cnn and of 32 for the others.
+        image_size: side of the square input in pixels, a multiple of 8 for small_cnn and of 32 for the others of
+            ours; any size from 32, 71 or 75 on for those of `keras.applications`.
         embedding_dim: Ds; None leaves out the projection, so that the pooled features are the embedding.
         pooling: "avg", or "gem" (generalised mean, Radenovic et al. 2018, with a learned exponent).
         weights: a `.weights.h5` file of the backbone without its top, "imagenet" (downloaded by Keras), a `.keras` file
@@ -53,7 +54,7 @@ def build(
     if embedding_dim is not None and embedding_dim < 2:
         raise ArgumentError(f"an embedding of {embedding_dim} dimensions was asked for; it takes at least 2")
     image = keras.Input((image_size, image_size, 3), batch_size=batch_size, dtype="uint8", name="image")
-    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescale")(image)
+    scaled = scale_pixels(backbone, image)
     distilled = weights is not None and weights.endswith(".keras")
     features = features_of(backbone, scaled, alpha, None if distilled else weights)
     pool = keras.layers.GlobalAveragePooling2D(name="pool") if pooling == "avg" else GeM(name="pool")

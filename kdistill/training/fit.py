@@ -11,6 +11,7 @@ from absl import logging
 
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.training.callbacks.checkpoint import ResumableCheckpoint
+from kdistill.training.callbacks.states import CallbackStates
 from kdistill.training.callbacks.steps import StepCallback
 from kdistill.training.distiller import Distiller
 from kdistill.training.distributed_fit import distributed_batches, distributed_fit
@@ -53,8 +54,8 @@ def train(
     The result (weights, optimizer, bank, count of the interpolation) is the same to the last bit wherever the training
     pauses or is interrupted: batches depend on their step alone, and all other state is in the checkpoint. Callbacks
     are Keras's or one's own: training begins and ends once for them, however often `fit` is called in between, so that
-    EarlyStopping keeps its patience; `stop_training` ends the training. Keras's BackupAndRestore is replaced by
-    `checkpoint`.
+    EarlyStopping keeps its patience, also through an interruption where `CallbackStates` stands behind it;
+    `stop_training` ends the training. Keras's BackupAndRestore is replaced by `checkpoint`.
 
     Args:
         distiller: compiled; with a strategy, made and compiled in its scope.
@@ -84,8 +85,12 @@ def train(
     told = _Once(listed, add_progbar=verbose != 0, model=distiller, verbose=verbose, epochs=len(ends), steps=None)
     lengths = _lengths(ends, done)
     with _finalised_once(distiller, strategy):
-        if lengths:
+        begun = bool(lengths)
+        if begun:
+            distiller.stop_training = False
             told.begin()
+            if any(isinstance(callback, CallbackStates) and callback.stopped for callback in listed):
+                lengths = []
         for epoch, count, length in _runs(
             lengths, first_epoch, together=distiller.run_options.steps_per_execution == 1
         ):
@@ -96,7 +101,7 @@ def train(
             expected = ends[epoch + count - 1]
             if counter.done != expected:
                 raise KdistillError(f"the data ended at step {counter.done}, before step {expected} of the training")
-        if lengths:
+        if begun:
             told.end()
     return history
 
@@ -133,6 +138,8 @@ def _fit(
 
 class _Once(keras.callbacks.CallbackList):
     """The callbacks of one training that takes several calls of `fit`: it begins and ends once."""
+
+    logs: dict[str, float] | None = None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Called by each `fit`; does nothing."""

@@ -13,7 +13,8 @@ import pytest
 
 from kdistill.errors import KdistillError
 from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
-from kdistill.report.page import headline_file, make_headline, render_report
+from kdistill.report.headline import RULE
+from kdistill.report.page import render_report
 from kdistill.report.tables import MODEL_COLUMNS, make_table, size
 
 VOID = {"meta", "img", "wbr"}
@@ -83,8 +84,15 @@ CONTENT: dict[str, Any] = {
         {"name": "untouched", "map": 0.5},
     ],
     "files": [
-        {"name": "student.tflite", "bytes": 2_280_000, "map": 0.6, "cosine_mean": 1.0, "latency_ms_median": 1.9},
-        {"name": "student_int8.tflite", "bytes": 690_000, "map": 0.55, "latency_ms_median": 1.1},
+        {
+            "name": "student.tflite",
+            "bytes": 2_280_000,
+            "map": 0.6,
+            "cosine_mean": 1.0,
+            "latency_ms_median": 1.9,
+            "passed": True,
+        },
+        {"name": "student_int8.tflite", "bytes": 690_000, "map": 0.55, "latency_ms_median": 1.1, "passed": False},
     ],
     "history": [{"step": step, "loss": 1 / step, "val_map": step / 10} for step in range(1, 6)],
     "neighbours": Neighbours(
@@ -173,34 +181,6 @@ def test_sizes(value: float, text: str):
     assert size(value) == text
 
 
-def test_headline_takes_the_smallest_file_of_nearly_the_best_quality():
-    files = [
-        {"name": "large", "bytes": 200, "map": 0.700},
-        {"name": "small", "bytes": 100, "map": 0.696},
-        {"name": "poor", "bytes": 50, "map": 0.600},
-        {"name": "unmeasured", "bytes": 10},
-    ]
-    chosen = headline_file(files)
-    assert chosen is not None
-    assert chosen["name"] == "small"
-    assert headline_file([{"name": "unmeasured", "bytes": 10}]) is None
-
-
-def test_headline_says_what_was_gained():
-    headline = make_headline(CONTENT["rows"], CONTENT["files"][0])
-    assert headline.sentence == (
-        "The student reaches 75% of the teacher's mAP, 0.100 above the same network before distillation."
-    )
-    assert headline.bars == [("untouched", "0.500", 50.0), ("student", "0.600", 60.0), ("teacher", "0.800", 80.0)]
-    assert headline.tiles == [
-        ("330", "queries to the teacher"),
-        ("2.28 MB", "in student.tflite"),
-        ("1.9 ms", "for one image, median"),
-    ]
-    worse = make_headline([{"name": "student", "map": 0.4}, {"name": "untouched", "map": 0.5}], None)
-    assert worse.sentence == "The student reaches mAP 0.400, 0.100 below the same network before distillation."
-
-
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
@@ -243,6 +223,13 @@ def test_nothing_is_loaded_from_outside(content: dict[str, Any]):
 def test_file_names_may_be_broken_after_underscores():
     text = render_report(**CONTENT)
     assert '<th scope="row">student_<wbr>int8.tflite</th>' in text
+
+
+def test_the_file_to_ship_is_named_with_the_rule():
+    page = Page(render_report(**CONTENT))
+    assert ("2.28 MB", "in student.tflite") in zip(page.said("span"), page.said("span")[1:], strict=False)
+    assert RULE in page.said("p")
+    assert not [text for text in Page(render_report(**EMPTY)).said("p") if "ship" in text]
 
 
 def test_a_class_number_is_called_a_class():

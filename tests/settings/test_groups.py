@@ -11,7 +11,6 @@ from kdistill.teachers import SCALINGS, STRATEGIES
 from kdistill.teachers.providers.preprocessing import AUTO, CLIP
 
 CHOICES = {
-    "backbone": tuple(students.BACKBONES),
     "teacher_backbone": tuple(students.BACKBONES),
     "pooling": students.POOLINGS,
     "mixing": joint_space.DISTRIBUTIONS,

@@ -111,6 +111,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "whiten_teacher": ([], ["perhaps"]),
     "hash_distillation": (["--hash_bits=8"], ["-1", "nan"]),
     "hash_quantisation": (["--hash_bits=8"], ["-1", "nan"]),
+    "callbacks": ([], ["nowhere", "no_such_module:make", "os:no_such_function", "os:sep", "os:getcwd", "a b:c"]),
     "evaluations": ([], ["0", "-1", "x"]),
     "strategy": ([], ["parameter_server"]),
     "joint_space": (["--strategy=mirrored"], ["everywhere"]),

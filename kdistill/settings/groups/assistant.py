@@ -12,8 +12,9 @@ class AssistantSettings:
 
     assistant_backbone: str | None = setting(
         None,
-        "The network: small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2, or a .keras file that "
-        "gives pooled features; empty for no assistant (a teacher of pairs needs one).",
+        "The network: small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2, a network of "
+        "keras.applications by its name there, or a .keras file that gives pooled features; empty for no assistant (a "
+        "teacher of pairs needs one).",
         common=True,
     )
     assistant_alpha: float = setting(1.0, "Width multiplier of the assistant's backbone.", above=0, high=16)

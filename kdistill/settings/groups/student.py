@@ -10,8 +10,11 @@ from kdistill.settings.setting import setting
 class StudentSettings:
     """The network that is trained and shipped."""
 
-    backbone: Literal["small_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50_v2"] = setting(
-        "small_cnn", "small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2.", common=True
+    backbone: str = setting(
+        "small_cnn",
+        "small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small, resnet50_v2, or a network of keras.applications by "
+        "its name there, such as EfficientNetV2B0.",
+        common=True,
     )
     alpha: float = setting(1.0, "Width multiplier of the backbone.", above=0, high=16, common=True)
     image_size: int = setting(32, "Side in pixels of the student's input.", low=8, high=4096, common=True)

@@ -30,6 +30,11 @@ class TrainingSettings:
     hash_quantisation: float = setting(
         0.1, "With --hash_bits: weight of the code's coordinates being close to -1 and 1.", low=0, high=1e6
     )
+    callbacks: tuple[str, ...] = setting(
+        (),
+        "Callbacks of one's own, as package.module:function,...: each function gets the run's context and returns a "
+        "Keras callback for the training of the assistant and of the student (docs/callbacks.md).",
+    )
     evaluations: int = setting(
         6,
         "How often training pauses to record, watch validation and save a checkpoint.",

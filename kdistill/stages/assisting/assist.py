@@ -26,6 +26,7 @@ from kdistill.settings.effects import compares, is_compared, trains_whole
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
+from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.trainer import build_distiller
 from kdistill.stages.embedding import write_embeddings
 from kdistill.stages.identity import training_identity
@@ -36,6 +37,7 @@ from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
+from kdistill.training.callbacks import CallbackStates
 
 _WORTH_IT = 1.25
 """A pool has to be this many times as large as the answers: below, hardly an image is left that was not asked about."""
@@ -111,6 +113,9 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
         round(side * SOURCE_MARGIN) if settings.training.augment else side,
         used=chosen.assistant_steps * settings.training.batch_size,
     )
+    own = make_callbacks(
+        RunContext("assist", "", settings, workdir.path, chosen.assistant_steps, True, workdir.figures)
+    )
     with reading(photos):
         if len(photos) <= LOOKED_AT:
             # The unreadable are left out; of more photos others take their places when it comes to them.
@@ -136,6 +141,7 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             folder=workdir.assistant_checkpoints,
             identity=identity,
             pauses=settings.training.evaluations,
+            callbacks=[*own, CallbackStates(own, workdir.assistant_checkpoints)] if own else [],
             verbose=2,
         )
     _write(assistant.network, workdir)

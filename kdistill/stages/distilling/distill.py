@@ -22,6 +22,7 @@ from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
 from kdistill.stages.asking.held_out import held_out_answers, learning_pool, named
+from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
@@ -34,6 +35,7 @@ from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import (
     BestWeights,
+    CallbackStates,
     FirstStep,
     HistoryFile,
     ResumableCheckpoint,
@@ -114,12 +116,15 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
 
         def callbacks(part: str = "") -> list[keras.callbacks.Callback]:
             logs = workdir.logs / part
+            context = RunContext("distill", part, settings, workdir.path, training.steps, chief, workdir.figures)
+            own = make_callbacks(context)
+            states = [CallbackStates(own, workdir.checkpoints / part, keep=chief)] if own else []
             recorders: list[keras.callbacks.Callback] = [first_step]
             if chief:
                 made_from.claim(logs, identity, ours=("train", "validation"))
                 recorders.append(HistoryFile(workdir.history, identity=identity))
                 recorders.append(keras.callbacks.TensorBoard(str(logs), write_graph=False))
-            return [StopOnNaN(ids_of=None if ordered else ids_of), *watches, *recorders]
+            return [StopOnNaN(ids_of=None if ordered else ids_of), *watches, *own, *states, *recorders]
 
         def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
             make_batches = order_batches if ordered else training_batches

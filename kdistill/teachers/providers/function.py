@@ -1,18 +1,14 @@
 """A teacher that is a Python function."""
 
-import contextlib
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from kdistill.console.imports import imported
 from kdistill.data.images import Image
 from kdistill.errors import ArgumentError
-from kdistill.teachers.providers.function_faults import text_of
 
 
 class FunctionTeacher:
@@ -58,24 +54,7 @@ def import_function(spec: str) -> FunctionTeacher:
     Raises:
         ArgumentError: no such module or function.
     """
-    module_name, _, function_name = spec.partition(":")
-    # As under `python -m`: an installed command's own path does not have the folder that it was called in.
-    here = os.getcwd()
-    sys.path.insert(0, here)
-    try:
-        importlib.invalidate_caches()
-        function = importlib.import_module(module_name)
-        for part in function_name.split("."):
-            function = getattr(function, part)
-    # The module is the user's program: what it raises, or that it exits, is a fault of this teacher alone.
-    except (Exception, SystemExit) as error:
-        raise ArgumentError(f"the teacher {spec!r} cannot be imported: {text_of(error)}") from error
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)
-    if not callable(function):
-        raise ArgumentError(f"the teacher {spec!r} is not a function")
-    return FunctionTeacher(function, name=spec)
+    return FunctionTeacher(imported(spec, "the teacher"), name=spec)
 
 
 def _returns_no_answers(function: Any) -> str:

@@ -1,12 +1,12 @@
 """A teacher that is a table of vectors: answers that somebody computed before, looked up by image id."""
 
-import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdistill.console.optional import optional
 from kdistill.data.images import Image, text_of
 from kdistill.data.lists import MAX_LIST_BYTES
 from kdistill.errors import KdistillError
@@ -93,8 +93,7 @@ def _read_npy(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_parquet(path: Path) -> tuple[Iterable[str], np.ndarray]:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise KdistillError(f"reading {path} needs pyarrow: pip install pyarrow")
+    optional("pyarrow.parquet", "parquet")
     embeddings: np.ndarray | None = None
     done = 0
     for count, column in _batches_of(path, "embedding"):

@@ -13,7 +13,18 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.files import made_from
 from kdistill.training.callbacks.steps import StepCallback
 
-OURS = ("checkpoint", "ckpt-*", "best.npz", "large", "shrinking", "small", "large.keras", "small.keras", ".*.part*")
+OURS = (
+    "checkpoint",
+    "ckpt-*",
+    "best.npz",
+    "callbacks-*.npz",
+    "large",
+    "shrinking",
+    "small",
+    "large.keras",
+    "small.keras",
+    ".*.part*",
+)
 """What may be removed from a folder that has no identity: checkpoints as they were before there was one."""
 
 

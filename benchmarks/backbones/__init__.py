@@ -1,0 +1,1 @@
+"""Which networks can be shipped in which format."""

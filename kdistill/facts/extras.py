@@ -1,0 +1,21 @@
+"""What is optional: the extras of setup.cfg, and programs that only some feature needs."""
+
+EXTRAS = {
+    "addons": "losses and optimizers of tensorflow-addons (--loss=Addons>NAME); Python 3.11, an environment of its own",
+    "benchmarks": "pictures of python -m benchmarks.SUBJECT",
+    "clients": "exported files tested in MediaPipe and OpenVINO",
+    "milvus": "python -m export handover --to=milvus",
+    "mlflow": "logging to MLflow (--callbacks=kdistill.loggers.mlflow:log)",
+    "parquet": "teacher tables in Parquet, python -m export handover --to=parquet",
+    "postgres": "a ledger that several machines share (--ledger=postgresql+psycopg://...)",
+    "ray": "asking and embedding on a cluster (--engine=ray)",
+    "search": "python -m export handover --to=faiss or usearch",
+    "wandb": "logging to Weights & Biases (--callbacks=kdistill.loggers.wandb:log)",
+    "test": "make test and make lint",
+}
+"""Extra -> what it is for. `python -m pip install 'kdistill[EXTRA]'` adds it."""
+
+PROGRAMS = {
+    "npm": "the search page (--stages=web, python -m export web)",
+}
+"""Program on the path -> what it is for."""
