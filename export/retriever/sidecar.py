@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from export.search.recall_bound import Measured, measured_of
 from kdistill.errors import KdistillError
 from kdistill.files.whole import json_text, read_bounded, sha256_of, write_whole
 
@@ -27,6 +28,7 @@ class Sidecar:
         buffers: which buffers of a .tflite file hold the gallery, by role.
         sha256: of the file.
         scanned: leading coordinates that the first pass of the search reads (see `first_pass.py`); None for all.
+        measured: what the search of an int8 gallery was measured to find, and with which queries; None for others.
         batches: whether the search takes any number of queries at once; files of older versions take one.
         format: version of this layout.
     """
@@ -39,6 +41,7 @@ class Sidecar:
     sha256: str
     scanned: int | None = None
     batches: bool = False
+    measured: Measured | None = None
     format: int = FORMAT
 
     def write(self, path: Path | str) -> None:
@@ -74,7 +77,7 @@ def read_sidecar(path: Path | str) -> Sidecar:
         content = json.loads(read_bounded(file, MAX_SIDECAR_BYTES))
         if content["format"] != FORMAT:
             raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
-        sidecar = Sidecar(**{**content, "ids": tuple(content["ids"])})
+        sidecar = Sidecar(**{**content, "ids": tuple(content["ids"]), "measured": measured_of(content.get("measured"))})
         numbers = (sidecar.k, sidecar.dimension, *sidecar.buffers.values())
         texts = (sidecar.precision, sidecar.sha256, *sidecar.ids)
         if not all(type(number) is int and number >= 0 for number in numbers):

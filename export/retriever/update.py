@@ -103,8 +103,9 @@ def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
     residual = stored("residual", "int8", shape[0] * shape[1]).reshape(shape)
     scale, centre = stored("scale", "float32", shape[0]), stored("centre", "float32", shape[1])
     if sidecar.scanned is None:
-        return Gallery(values, scale, residual, centre, sidecar.ids)
+        return Gallery(values, scale, residual, centre, sidecar.ids, measured=sidecar.measured)
     others = shape[1] - scanned
     values = np.hstack([values, stored("unscanned", "int8", shape[0] * others).reshape(shape[0], others)])
     rotation = stored("rotation", "float32", shape[1] ** 2).reshape(shape[1], shape[1]).T
-    return Gallery(values, scale, residual, centre, sidecar.ids, first_pass=FirstPass(rotation, scanned))
+    first_pass = FirstPass(rotation, scanned)
+    return Gallery(values, scale, residual, centre, sidecar.ids, first_pass=first_pass, measured=sidecar.measured)

@@ -19,7 +19,7 @@ import numpy as np
 
 from export.formats.graph import GraphBuilder, store
 from export.retriever.gallery import RESIDUAL_STEPS, Gallery
-from export.search.layout import layout, shortlist
+from export.search.layout import layout
 
 # Versions of FULLY_CONNECTED: 1 float, 12 float input with int8 weights that have one scale a row.
 _DENSE_VERSION = {"float32": 1, "float16": 1, "int8": 12}
@@ -33,8 +33,7 @@ class SearchGraph:
         self.gallery = gallery
         self.k = k
         self.scanned = gallery.scanned or gallery.dimension
-        partial = gallery.first_pass is not None
-        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k, partial=partial)
+        self.count = k if gallery.residual is None else gallery.shortlist(k)
         self.layout = layout(len(gallery.ids), self.count)
         self.values = self.layout.pad(gallery.values[:, : self.scanned])
         self.buffers = {"gallery": store(model, self.values)}
