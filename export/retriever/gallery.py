@@ -213,10 +213,8 @@ def build_gallery(
         return Gallery(values, None, None, None, names)
     if queries is not None:
         _check_queries(queries, embeddings.shape[1])
-    if like is None:
-        centre, first_pass, measured = _frame(embeddings, names, k, queries)
-    else:
-        centre, first_pass, measured = like.centre, like.first_pass, like.measured
+    frame = _frame(embeddings, names, k, queries) if like is None else (like.centre, like.first_pass, like.measured)
+    centre, first_pass, measured = frame
     values = np.empty(embeddings.shape, np.int8)
     residual = np.empty_like(values)
     scale = np.empty(len(embeddings), np.float32)

@@ -75,8 +75,10 @@ def write_onnx_retriever(
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
         check_onnx_retriever(temporary, str(path), gallery, k, side, reference)
-    facts = (gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), gallery.scanned)
-    Sidecar(*facts, batches=True, measured=gallery.measured).write(path)
+    digest, scanned, measured = sha256_of(path), gallery.scanned, gallery.measured
+    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, digest, scanned, batches=True, measured=measured).write(
+        path
+    )
 
 
 def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | None, Gallery]:

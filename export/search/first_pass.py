@@ -29,7 +29,7 @@ _SHARES = (3 / 8, 1 / 2, 3 / 4)
 """Leading parts that are tried beside all coordinates."""
 _FACTORS = (2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 """Rows of the shortlist for each of the k."""
-_ROW_COST = 40_000
+ROW_COST = 40_000
 """Time of a row in the shortlist, in that of a byte of the scan; and what a scanned row takes beside its codes:"""
 _ROW_BYTES = 12
 _HOPELESS = 0.05
@@ -76,14 +76,14 @@ def choose_first_pass(
     for candidate in candidates:
         scanned = dimension if candidate is None else candidate.dimension
         scan_cost = float(rows * (scanned + _ROW_BYTES))
-        affordable = [count for count in counts if best is None or scan_cost + _ROW_COST * count < best[0]]
+        affordable = [count for count in counts if best is None or scan_cost + ROW_COST * count < best[0]]
         if not affordable:
             continue
         before = _rows_before(embeddings, centre, candidate, queries, truth, affordable[-1])
         for count in affordable:
             measured = _measured(before, count, queries, k, rows)
             if measured.bound >= MIN_RECALL or (candidate is None and count == counts[-1]):
-                best = scan_cost + _ROW_COST * count, candidate, measured
+                best = scan_cost + ROW_COST * count, candidate, measured
                 break
     assert best is not None  # all coordinates come first, and with every shortlist
     return best[1], best[2]
