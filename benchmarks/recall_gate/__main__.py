@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.search.grown_gallery import read_embeddings
 from benchmarks.search.kinds import HELD_OUT, KINDS, make
+from benchmarks.search.race import exact_rows, recall
 from export.retriever.build import build_search
 from export.retriever.client import Retriever
 from export.retriever.sidecar import read_sidecar
@@ -30,21 +31,6 @@ from kdistill.files.whole import write_json
 
 K = 10
 SIZES, SEEDS = (10_000, 100_000, 1_000_000), (0, 1, 2, 3)
-_CHUNK = 16384
-
-
-def exact(gallery: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Returns the rows of the largest products in float32, int64 [Q, K], in pieces of bounded memory."""
-    rows = np.empty((len(queries), 0), np.int64)
-    scores = np.empty((len(queries), 0), np.float32)
-    for start in range(0, len(gallery), _CHUNK):
-        here = queries @ gallery[start : start + _CHUNK].T
-        top = np.argpartition(here, -min(K, here.shape[1]), axis=1)[:, -K:]
-        rows = np.hstack([rows, start + top])
-        scores = np.hstack([scores, np.take_along_axis(here, top, axis=1)])
-        order = np.argsort(-scores, axis=1)[:, :K]
-        rows, scores = np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-    return rows
 
 
 def measure(gallery: np.ndarray, queries: np.ndarray, folder: Path) -> dict[str, Any]:
@@ -54,13 +40,10 @@ def measure(gallery: np.ndarray, queries: np.ndarray, folder: Path) -> dict[str,
     build_search(gallery, [str(row) for row in range(len(gallery))], path, k=K, precision="int8")
     seconds = time.perf_counter() - start
     found = Retriever(path, num_threads=1).search_embeddings(queries)[1]
-    shared = [
-        len(set(one) & set(two)) for one, two in zip(found.tolist(), exact(gallery, queries).tolist(), strict=True)
-    ]
     sidecar = read_sidecar(path)
     assert sidecar.measured is not None
     return {
-        "recall": sum(shared) / (K * len(queries)),
+        "recall": recall(found, exact_rows(gallery, queries, K)),
         "bound": sidecar.measured.bound,
         "scanned": sidecar.scanned,
         "shortlist": sidecar.measured.shortlist,
@@ -77,7 +60,7 @@ def figures_of(results: dict[str, dict[str, Any]]) -> dict[str, float]:
     for size in sorted({int(name.split("/")[1]) for name in recalls}):
         label = f"{size // 1_000_000}m" if size >= 1_000_000 else f"{size // 1000}k"
         figures[f"recall_outside_{label}"] = min(
-            recall for name, recall in recalls.items() if int(name.split("/")[1]) == size
+            share for name, share in recalls.items() if int(name.split("/")[1]) == size
         )
     return figures
 
