@@ -4,7 +4,9 @@ import functools
 import math
 import os
 import sqlite3
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,9 +71,20 @@ def _hnswlib(gallery: np.ndarray, k: int) -> Peer:
     )
 
 
-def _scann(gallery: np.ndarray, k: int, *, tree: bool) -> Peer:
-    import scann
+def _import_scann() -> Any:
+    """Returns the package without its operators for TensorFlow, which load beside one version of that only."""
+    held = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "tensorflow"}
+    sys.modules.update(dict.fromkeys(["tensorflow", *held]))  # None: an import fails
+    try:
+        import scann
+    finally:
+        del sys.modules["tensorflow"]
+        sys.modules.update(held)
+    return scann
 
+
+def _scann(gallery: np.ndarray, k: int, *, tree: bool) -> Peer:
+    scann = _import_scann()
     rows = len(gallery)
     leaves = max(16, round(2 * math.sqrt(rows)))
     builder = scann.scann_ops_pybind.builder(gallery, k, "dot_product")
