@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="where to draw time against bytes a row (.png)")
     arguments = parser.parse_args()
     if arguments.smoke:
-        arguments.sizes = [2_000]
+        arguments.sizes, arguments.kinds = [2_000], ["students"]
     embeddings = None
     if arguments.embeddings:
         embeddings = read_embeddings(arguments.embeddings, at_least=2 * HELD_OUT)

@@ -12,6 +12,7 @@ import numpy as np
 
 from export.search.first_pass import FirstPass, choose_first_pass
 from export.search.layout import shortlist
+from export.search.lists import Lists
 from export.search.outside_queries import outside_queries
 from export.search.recall_bound import Measured
 from kdistill.errors import ArgumentError, KdistillError
@@ -40,6 +41,7 @@ class Gallery:
         first_pass: for a large int8 gallery whose leading coordinates suffice to scan it; its codes are then those of
             (row - centre) @ first_pass.rotation.
         measured: what the search was measured to find, for int8; None in files of older versions.
+        lists: of a very large int8 gallery of which a search reads some lists only.
     """
 
     values: np.ndarray
@@ -50,6 +52,7 @@ class Gallery:
     asymmetric: bool = False
     first_pass: FirstPass | None = None
     measured: Measured | None = None
+    lists: Lists | None = None
 
     @property
     def precision(self) -> str:
@@ -87,6 +90,8 @@ class Gallery:
             "gallery_size": len(self.ids),
             "dimension": self.dimension,
             "scanned": self.scanned,
+            "lists": None if self.lists is None else len(self.lists.centres),
+            "probes": None if self.lists is None else self.lists.probes,
             "measured": None if self.measured is None else dataclasses.asdict(self.measured),
         }
 
@@ -130,6 +135,7 @@ class Gallery:
             self.asymmetric,
             self.first_pass,
             self.measured,
+            None if self.lists is None else self.lists.with_rows(np.asarray(embeddings, np.float32)),
         )
 
     def without_rows(self, ids: Collection[str]) -> "Gallery":
@@ -154,6 +160,7 @@ class Gallery:
             self.asymmetric,
             self.first_pass,
             self.measured,
+            None if self.lists is None else self.lists.kept(keep),
         )
 
 
@@ -213,8 +220,9 @@ def build_gallery(
         return Gallery(values, None, None, None, names)
     if queries is not None:
         _check_queries(queries, embeddings.shape[1])
-    frame = _frame(embeddings, names, k, queries) if like is None else (like.centre, like.first_pass, like.measured)
-    centre, first_pass, measured = frame
+    centre, first_pass, measured, lists = (
+        _frame(embeddings, names, k, queries) if like is None else (like.centre, like.first_pass, like.measured, None)
+    )
     values = np.empty(embeddings.shape, np.int8)
     residual = np.empty_like(values)
     scale = np.empty(len(embeddings), np.float32)
@@ -226,7 +234,7 @@ def build_gallery(
         rows /= scale[part, None]
         values[part] = np.rint(rows)
         residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
-    return Gallery(values, scale, residual, centre, names, first_pass=first_pass, measured=measured)
+    return Gallery(values, scale, residual, centre, names, first_pass=first_pass, measured=measured, lists=lists)
 
 
 def joined(galleries: Sequence[Gallery]) -> Gallery:
@@ -251,8 +259,8 @@ def joined(galleries: Sequence[Gallery]) -> Gallery:
 
 def _frame(
     embeddings: np.ndarray, names: Sequence[str], k: int, given: np.ndarray | None
-) -> tuple[np.ndarray, FirstPass | None, Measured]:
-    """Returns the mean of the rows, float32 [D], the first pass that suits them and what it was measured to find."""
+) -> tuple[np.ndarray, FirstPass | None, Measured, Lists | None]:
+    """Returns the mean of the rows, float32 [D], and what `choose_first_pass` chose for them."""
     dimension = embeddings.shape[1]
     total, moment = np.zeros(dimension), np.zeros((dimension, dimension))
     for _, rows in _checked_rows(embeddings, names):

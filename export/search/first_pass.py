@@ -10,14 +10,17 @@ what it adds must not be cut. And the leading coordinates are mixed by a random 
 as one scale a row wants it.
 
 Which part is scanned, and how long the shortlist is, is chosen by what it does to queries from outside the gallery
-(`outside_queries.py`): the cheapest pair whose recall is certain enough. Where no part suffices, all is scanned.
+(`outside_queries.py`): the cheapest pair whose recall is certain enough. Where no part suffices, all is scanned. Of
+very large galleries a search may read a few lists of rows only (`lists.py`), if that is certain enough too.
 """
 
 import dataclasses
 
 import numpy as np
 
+from export.search import lists as inverted
 from export.search.layout import MIN_SHORTLIST
+from export.search.lists import Lists
 from export.search.outside_queries import OutsideQueries, Truth, true_neighbours, where_true
 from export.search.recall_bound import CONFIDENCE, Measured, lower_bound
 
@@ -34,6 +37,10 @@ ROW_COST = 40_000
 _ROW_BYTES = 12
 _HOPELESS = 0.05
 """Share of the neighbours that may be lost before a candidate is given up."""
+LIST_COST = 3.5
+"""Time of a byte in lists, which are copied and multiplied by another kernel, in that of a byte of the whole scan."""
+SHARES_OF_LISTS = (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16)
+"""Parts of all blocks that a search may read."""
 _CHUNK = 8192
 
 
@@ -52,10 +59,11 @@ class FirstPass:
 
 def choose_first_pass(
     embeddings: np.ndarray, centre: np.ndarray, second_moment: np.ndarray, queries: OutsideQueries, k: int
-) -> tuple[FirstPass | None, Measured]:
+) -> tuple[FirstPass | None, Measured, Lists | None]:
     """Returns the cheapest first pass that holds MIN_RECALL on queries from outside, None where all must be read.
 
-    With it comes how many rows have to be ranked again, and on what that was measured. Where even the longest shortlist
+    With it come how many rows have to be ranked again, on what that was measured, and lists where they make the search
+    cheaper. Where even the longest shortlist
     over all coordinates misses the bound, it is taken, and `Measured.bound` says so.
 
     Args:
@@ -72,21 +80,35 @@ def choose_first_pass(
     candidates: list[FirstPass | None] = [None]
     if rows * dimension >= MIN_CODES:
         candidates += [_leading(directions, int(share * dimension)) for share in _SHARES]
-    best: tuple[float, FirstPass | None, Measured] | None = None
+    best: tuple[float, FirstPass | None, Measured, Lists | None] | None = None
+    lists = inverted.build_lists(embeddings) if rows >= inverted.MIN_ROWS else None
+    places = None if lists is None else _places(lists, queries, truth)
     for candidate in candidates:
         scanned = dimension if candidate is None else candidate.dimension
         scan_cost = float(rows * (scanned + _ROW_BYTES))
-        affordable = [count for count in counts if best is None or scan_cost + ROW_COST * count < best[0]]
-        if not affordable:
+        plans: list[tuple[float, int, int | None]] = [(scan_cost + ROW_COST * count, count, None) for count in counts]
+        if lists is not None:
+            for share in SHARES_OF_LISTS:
+                probes = max(1, round(share * len(lists.centres)))
+                read = LIST_COST * probes * inverted.SLOTS * (scanned + _ROW_BYTES) + lists.centres.nbytes
+                longest = probes * inverted.SLOTS // inverted.DEPTH
+                plans += [(read + ROW_COST * count, count, probes) for count in counts if count <= longest]
+        plans = sorted(plan for plan in plans if best is None or plan[0] < best[0])
+        if not plans:
             continue
-        before = _rows_before(embeddings, centre, candidate, queries, truth, affordable[-1])
-        for count in affordable:
-            measured = _measured(before, count, queries, k, rows)
-            if measured.bound >= MIN_RECALL or (candidate is None and count == counts[-1]):
-                best = scan_cost + ROW_COST * count, candidate, measured
+        before = _rows_before(embeddings, centre, candidate, queries, truth, max(plan[1] for plan in plans))
+        for cost, count, probes in plans:
+            found = before < count if probes is None else (before < count) & (places < probes)
+            measured = _measured(found, count, queries, k, rows)
+            if measured.bound >= MIN_RECALL:
+                chosen = None if lists is None or probes is None else dataclasses.replace(lists, probes=probes)
+                best = cost, candidate, measured, chosen
                 break
-    assert best is not None  # all coordinates come first, and with every shortlist
-    return best[1], best[2]
+        if best is None:  # nothing is certain enough: all coordinates, which come first, and the longest shortlist
+            measured = _measured(before < counts[-1], counts[-1], queries, k, rows)
+            best = scan_cost + ROW_COST * counts[-1], candidate, measured, None
+    assert best is not None
+    return best[1:]
 
 
 def _leading(directions: np.ndarray, count: int) -> FirstPass:
@@ -95,13 +117,19 @@ def _leading(directions: np.ndarray, count: int) -> FirstPass:
     return FirstPass(np.ascontiguousarray(rotation, np.float32), count)
 
 
-def _measured(before: np.ndarray, count: int, queries: OutsideQueries, k: int, rows: int) -> Measured:
-    """Returns the recall of a shortlist of `count` rows, from how many rows stand before each true neighbour [Q, k]."""
-    shares = (before < count).mean(axis=1)
+def _places(lists: Lists, queries: OutsideQueries, truth: Truth) -> np.ndarray:
+    """Returns int64 [Q, k]: the place of each true neighbour's list among all lists of its query."""
+    ranks = np.argsort(np.argsort(-(queries.vectors @ lists.centres.T), axis=1), axis=1)
+    return np.take_along_axis(ranks, lists.of_rows[truth.rows], axis=1)
+
+
+def _measured(found: np.ndarray, count: int, queries: OutsideQueries, k: int, rows: int) -> Measured:
+    """Returns the recall of a shortlist of `count` rows, from whether each true neighbour is in it, bool [Q, k]."""
+    shares = found.mean(axis=1)
     kinds = {}
     for kind, here in queries.judged():
         part = shares[here]
-        bound = lower_bound(part, before.shape[1])
+        bound = lower_bound(part, found.shape[1])
         kinds[kind] = {"queries": len(part), "recall": round(float(part.mean()), 4), "bound": round(bound, 4)}
     least = min(float(kind["bound"]) for kind in kinds.values())
     return Measured(k=k, rows=rows, shortlist=count, bound=least, confidence=CONFIDENCE, kinds=kinds)

@@ -6,7 +6,7 @@ the rows than rows lie from each other. Three kinds stand for them, and given on
 - `held_out`: rows, each hidden from its own search.
 - `perturbed`: points between a row and one of its near neighbours, moved further in the directions in which the gallery
   varies, by up to the distance of the tenth neighbour.
-- `unseen`: rows, each hidden with its √G nearest, as a photo of something of which the gallery has none like it.
+- `unseen`: rows, each hidden with its √G / 3 nearest, as a photo of something of which the gallery has none like it.
 - `given`: embeddings of real queries. At least MIN_GIVEN of them take the place of `unseen`, which guesses at them;
   fewer count as further `held_out` ones.
 """
@@ -94,7 +94,7 @@ def outside_queries(
     if rows > _NEAR and len(moved):
         add("perturbed", _perturbed(embeddings, second_moment, moved, rng), None, 0)
     enough = given is not None and len(given) >= MIN_GIVEN
-    neighbourhood = math.isqrt(rows)
+    neighbourhood = math.isqrt(rows) // 3
     if not enough and len(unseen) and rows > neighbourhood + k:
         add("unseen", embeddings[unseen], unseen, neighbourhood)
     if given is not None and len(given):
