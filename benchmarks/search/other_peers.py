@@ -74,7 +74,8 @@ def _hnswlib(gallery: np.ndarray, k: int) -> Peer:
 def _import_scann() -> Any:
     """Returns the package without its operators for TensorFlow, which load beside one version of that only."""
     held = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "tensorflow"}
-    sys.modules.update(dict.fromkeys(["tensorflow", *held]))  # None: an import fails
+    hidden: dict[str, Any] = dict.fromkeys(["tensorflow", *held])  # None: an import fails
+    sys.modules.update(hidden)
     try:
         import scann
     finally:

@@ -134,7 +134,8 @@ def write_retriever(
     refuse_unportable(model, str(path))
     write_model(model, path, check=lambda file: check_tflite_retriever(file, str(path), gallery, k, side, reference))
     facts = (gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), gallery.scanned)
-    Sidecar(*facts, batches=True, measured=gallery.measured).write(path)
+    probes = None if gallery.lists is None else gallery.lists.probes
+    Sidecar(*facts, batches=True, measured=gallery.measured, probes=probes).write(path)
 
 
 def _student_model(student: Any) -> Any:

@@ -29,6 +29,7 @@ class Sidecar:
         sha256: of the file.
         scanned: leading coordinates that the first pass of the search reads (see `first_pass.py`); None for all.
         measured: what the search of an int8 gallery was measured to find, and with which queries; None for others.
+        probes: blocks of rows that a search of a very large gallery reads (see `lists.py`); None for all rows.
         batches: whether the search takes any number of queries at once; files of older versions take one.
         format: version of this layout.
     """
@@ -42,6 +43,7 @@ class Sidecar:
     scanned: int | None = None
     batches: bool = False
     measured: Measured | None = None
+    probes: int | None = None
     format: int = FORMAT
 
     def write(self, path: Path | str) -> None:
@@ -84,6 +86,8 @@ def read_sidecar(path: Path | str) -> Sidecar:
             raise ValueError("a number is no positive integer")
         if sidecar.scanned is not None and sidecar.scanned not in range(1, sidecar.dimension):
             raise ValueError("the scanned coordinates are not a part of all")
+        if sidecar.probes is not None and (type(sidecar.probes) is not int or sidecar.probes < 1):
+            raise ValueError("the blocks that are read are no positive integer")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name is no text")
         return sidecar

@@ -89,16 +89,18 @@ def choose_first_pass(
         plans: list[tuple[float, int, int | None]] = [(scan_cost + ROW_COST * count, count, None) for count in counts]
         if lists is not None:
             for share in SHARES_OF_LISTS:
-                probes = max(1, round(share * len(lists.centres)))
-                read = LIST_COST * probes * inverted.SLOTS * (scanned + _ROW_BYTES) + lists.centres.nbytes
-                longest = probes * inverted.SLOTS // inverted.DEPTH
-                plans += [(read + ROW_COST * count, count, probes) for count in counts if count <= longest]
-        plans = sorted(plan for plan in plans if best is None or plan[0] < best[0])
+                some = max(1, round(share * len(lists.centres)))
+                read = LIST_COST * some * inverted.SLOTS * (scanned + _ROW_BYTES) + lists.centres.nbytes
+                longest = some * inverted.SLOTS // inverted.DEPTH
+                plans += [(read + ROW_COST * count, count, some) for count in counts if count <= longest]
+        plans = sorted((plan for plan in plans if best is None or plan[0] < best[0]), key=lambda plan: plan[0])
         if not plans:
             continue
         before = _rows_before(embeddings, centre, candidate, queries, truth, max(plan[1] for plan in plans))
         for cost, count, probes in plans:
-            found = before < count if probes is None else (before < count) & (places < probes)
+            found = before < count
+            if places is not None and probes is not None:
+                found &= places < probes
             measured = _measured(found, count, queries, k, rows)
             if measured.bound >= MIN_RECALL:
                 chosen = None if lists is None or probes is None else dataclasses.replace(lists, probes=probes)

@@ -62,6 +62,13 @@ class Lists:
         return dataclasses.replace(self, of_rows=self.of_rows[keep])
 
 
+def lists_of(centres: np.ndarray, rows_of_slots: np.ndarray, probes: int) -> tuple[Lists, np.ndarray]:
+    """Returns the blocks that a file holds, and int64 [G], the slot of each row: the reverse of `rows_of_slots`."""
+    slots = np.flatnonzero(rows_of_slots >= 0)
+    slots = slots[np.argsort(rows_of_slots[slots], kind="stable")]
+    return Lists(centres, (slots // SLOTS).astype(np.int32), probes), slots
+
+
 def build_lists(embeddings: np.ndarray) -> Lists:
     """Returns blocks of rows float [G, D] of norm 1, which may be memory-mapped; `probes` takes them all."""
     of_shares = _shares(embeddings)

@@ -21,7 +21,7 @@ import numpy as np
 from export.formats.graph import GraphBuilder, store
 from export.retriever.gallery import RESIDUAL_STEPS, Gallery
 from export.search.layout import PADDING, Layout, layout
-from export.search.lists import DEPTH, SLOTS
+from export.search.lists import DEPTH, SLOTS, Lists
 
 # Versions of FULLY_CONNECTED: 1 float, 12 float input with int8 weights that have one scale a row.
 _DENSE_VERSION = {"float32": 1, "float16": 1, "int8": 12}
@@ -90,8 +90,8 @@ class SearchGraph:
             turned, leading = self._turn(builder, query)
         slots = None
         if self.gallery.lists is not None:
-            slots = self._top_slots(builder, query, leading)
-            table = builder.constant(self.rows_of_slots, "rows", buffer=self.buffers["rows"])
+            slots = self._top_slots(builder, query, leading, self.gallery.lists)
+            table = builder.constant(np.asarray(self.rows_of_slots), "rows", buffer=self.buffers["rows"])
             rows = builder.gather(table, slots, (1, self.count))
         else:
             scores = self._dense(builder, leading)
@@ -157,9 +157,8 @@ class SearchGraph:
         block = builder.gather(chosen, column, (1, count), axis=1, batch_dims=1)
         return best, builder.binary("ADD", start, block, "AddOptions")
 
-    def _top_slots(self, builder: GraphBuilder, query: int, leading: int) -> int:
+    def _top_slots(self, builder: GraphBuilder, query: int, leading: int, lists: Lists) -> int:
         """Adds the slots int32 [1, C] of the best rows by their scanned codes in the nearest lists."""
-        lists = self.gallery.lists
         products = self._dense_float(builder, query, self.centres, "centres")
         _, chosen = builder.top_k(products, lists.probes)
         width = lists.probes * SLOTS
@@ -201,7 +200,7 @@ class SearchGraph:
         largest = builder.tensor((1, 1), np.float32, "largest")
         builder.operator("REDUCE_MAX", [size, builder.integers([1])], [largest], "ReducerOptions", keepDims=True)
         largest = builder.binary(
-            "MAXIMUM", largest, builder.constant(np.float32(1e-9), "least"), "MaximumMinimumOptions"
+            "MAXIMUM", largest, builder.constant(np.array(1e-9, np.float32), "least"), "MaximumMinimumOptions"
         )
         shares = builder.binary("DIV", leading, largest, "DivOptions")
         return builder.quantize(shares, 1 / 127)
@@ -238,7 +237,7 @@ class SearchGraph:
         exact = builder.binary("MUL", cosines, builder.gather(scale, slots, (1, self.count)), "MulOptions")
         if empty is not None:
             lost = builder.cast(empty)
-            lost = builder.binary("MUL", lost, builder.constant(np.float32(-PADDING), "far"), "MulOptions")
+            lost = builder.binary("MUL", lost, builder.constant(np.array(-PADDING, np.float32), "far"), "MulOptions")
             exact = builder.binary("ADD", exact, lost, "AddOptions")
         return builder.top_k(exact, self.k)
 

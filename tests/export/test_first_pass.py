@@ -102,7 +102,8 @@ def test_a_sidecar_with_a_wrong_part_is_refused(scanned, data, tmp_path):
         read_sidecar(path)
 
 
-def test_energy_in_all_directions_needs_all_coordinates(tmp_path):
+def test_energy_in_all_directions_needs_all_coordinates(monkeypatch, tmp_path):
+    monkeypatch.setattr(first_pass, "ROW_COST", 40_000)
     rng = np.random.default_rng(2)
     gallery = rng.normal(size=(ROWS, DIMENSION)).astype(np.float32)
     gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
