@@ -1,172 +1,184 @@
-"""One-file search against exact indexes: time of one query and of 32, recall against float32, limits of the machine.
+"""One-file search against what pip offers: time of one query and of 32, with queries from outside, at recall >= 0.99.
 
-    python -m benchmarks.search --embeddings=runs/grocery/gallery.npz --json=search.json
+    python -m benchmarks.search --embeddings=runs/grocery/gallery.npz --json=search.json --table=search.md \
+        --picture=search.png
+    python -m benchmarks.search --smoke --json=smoke.json                        # a minute
 
-The gallery is grown from real embeddings (see `benchmarks/search/grown_gallery.py`), so that every query has many near
-neighbours, which is where quantised searches err. Queries are real embeddings that are not in the gallery. Without
-`--embeddings`, clusters of random points take their place.
+Needs `pip install -e '.[race]'`; a peer whose library is missing or cannot run here is named with the reason. Three
+kinds of galleries (`kinds.py`): grown from a student's embeddings (made-up ones without `--embeddings`), low-rank
+vectors, random clusters; none of the 200 queries is in its gallery. All searches of a gallery take turns in one
+process. Each peer runs with the quickest setting that reaches `--min_recall` on these very queries; what does not reach
+it is shown and not ranked. Peers of kind graph or inverted list are built up to `--slow_up_to` rows. Galleries that
+stand in the JSON file are not measured again.
 
-Candidates are timed in turns of several queries, again and again, with a pause before each turn (idle threads of other
-libraries spin for a while); a candidate's time is the median in its fastest turn: what else runs on the machine only
-ever adds to it, and most to libraries whose threads wait for each other. `int8_vs_best_exact_SIZE` is the fastest
-peer's time divided by ours, whatever that peer's recall; `int8_vs_best_accurate_SIZE` counts only peers that reach
-`--min_recall`.
+Figures, the least over kinds and numbers of threads: `int8_vs_fastest_SIZE`, the time of the fastest peer with that
+recall and no more bytes a row, over ours; `int8_vs_any_SIZE`, whatever its bytes; `int8_batch32_vs_fastest_SIZE`;
+`recall_outside_SIZE`, ours; `bytes_a_row_SIZE`, the most of ours. A ratio is 0 where ours misses the recall.
 """
 
 import argparse
-import os
-import platform
+import datetime
+import itertools
+import json
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.search.grown_gallery import clusters, grow, read_embeddings
-from benchmarks.search.peers import Search, peers
-from export.retriever.build import build_search
-from kdistill.errors import run_command
-from kdistill.files.whole import write_json
-from kdistill.runtimes.tflite import open_tflite
+from benchmarks.search.grown_gallery import read_embeddings
+from benchmarks.search.kinds import HELD_OUT, make
+from benchmarks.search.ours import BATCH, contestants
+from benchmarks.search.peers import Peer, makers, processor, versions
+from benchmarks.search.race import exact_rows, race, read_bandwidth, recall_of
+from benchmarks.search.table import draw, table
+from kdistill.errors import KdistillError, run_command
+from kdistill.files.whole import write_json, write_whole
 
-K, BATCH = 10, 32
-HELD_OUT = 200
-_PAUSE = 0.1
-"""Seconds before a turn: numpy's threads spin for about 20 ms after a product, and take a core from whoever follows."""
-
-
-def ours(gallery: np.ndarray, precision: str, folder: Path, num_threads: int) -> Search:
-    """Returns the search of a file built from the gallery, by the interpreter's own calls, BATCH queries at most."""
-    path = folder / f"{precision}.tflite"
-    build_search(gallery, [str(row) for row in range(len(gallery))], path, k=K, precision=precision)
-    interpreter = open_tflite(path, num_threads=num_threads)
-    query = interpreter.get_input_details()[0]["index"]
-    rows = next(out["index"] for out in interpreter.get_output_details() if out["name"] == "ids")
-
-    held = 1  # queries that the interpreter is sized for
-
-    def search(queries: np.ndarray) -> np.ndarray:
-        nonlocal held
-        found = np.empty((len(queries), K), np.int32)
-        for start in range(0, len(queries), BATCH):
-            part = queries[start : start + BATCH]
-            if len(part) != held:
-                interpreter.resize_tensor_input(query, part.shape)
-                interpreter.allocate_tensors()
-                held = len(part)
-            interpreter.set_tensor(query, part)
-            interpreter.invoke()
-            found[start : start + BATCH] = interpreter.get_tensor(rows)
-        return found
-
-    return search
+K = 10
+KINDS = ("students", "low_rank", "clusters")
 
 
-def race(candidates: dict[str, Search], queries: np.ndarray, *, rounds: int, per_turn: int) -> dict[str, float]:
-    """Returns the milliseconds of one call with `queries[i]` ([Q, D] of a stack [calls, Q, D]), for each candidate."""
-    turns: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, search in candidates.items():
-            time.sleep(_PAUSE)
-            search(queries[-1])
-            times = []
-            for call in queries[:per_turn]:
-                start = time.perf_counter()
-                search(call)
-                times.append(1000 * (time.perf_counter() - start))
-            turns[name].append(float(np.median(times)))
-    return {name: min(medians) for name, medians in turns.items()}
-
-
-def recall(found: np.ndarray, exact: np.ndarray) -> float:
-    """Returns the share of the exact rows [Q, k] that were found."""
-    shared = [len(set(one) & set(other)) for one, other in zip(found.tolist(), exact.tolist(), strict=True)]
-    return sum(shared) / exact.size
-
-
-def read_bandwidth(num_threads: int) -> float:
-    """Returns GiB/s at which the threads read a matrix larger than the caches."""
-    parts = np.array_split(np.ones(2**25, np.int64), num_threads)
-    with ThreadPoolExecutor(num_threads) as pool:
-        best = float("inf")
-        for _ in range(5):
-            start = time.perf_counter()
-            list(pool.map(np.max, parts))
-            best = min(best, time.perf_counter() - start)
-    return 2**28 / 2**30 / best
-
-
-def compare(size: int, base: np.ndarray, queries: np.ndarray, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures all candidates on one gallery size."""
-    gallery = grow(base, size, np.random.default_rng(size))
+def compare(gallery: np.ndarray, queries: np.ndarray, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns what was measured of all searches on one gallery float32 [G, D] with queries [Q, D]."""
+    size, exact = len(gallery), exact_rows(gallery, queries, K)
+    measure = recall_of(exact, queries)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        candidates = {
-            f"ours_{name}": ours(gallery, name, Path(folder), arguments.num_threads) for name in ("int8", "float32")
-        }
-        candidates |= peers(gallery, K, arguments.num_threads)
-        exact = candidates["numpy"](queries)
-        recalls = {name: recall(search(queries), exact) for name, search in candidates.items()}
+        absent, runners = {}, contestants(gallery, K, Path(folder), others=not arguments.only_int8)
+        for maker in makers():
+            if arguments.peers and maker.name not in arguments.peers:
+                continue
+            if maker.slow and size > arguments.slow_up_to:
+                absent[maker.name] = f"not built above {arguments.slow_up_to} rows"
+                continue
+            try:
+                runners.append(maker.make(gallery, K))
+            except ImportError as error:
+                absent[maker.name] = str(error)
+        recalls = {runner.name: runner.climb(measure, arguments.min_recall) for runner in runners}
         rounds, per_turn = (15, 40) if size <= 20_000 else (12, 15) if size <= 200_000 else (9, 5)
-        single = race(candidates, queries[:, None], rounds=rounds, per_turn=per_turn)
-        batches = np.stack([queries[start : start + BATCH] for start in range(0, 4 * BATCH, BATCH)])
-        batch = race(candidates, batches, rounds=max(2, rounds // 4), per_turn=2)
-    return {"size": size, "ms": single, f"ms_batch_{BATCH}": batch, "recall": recalls}
+        if arguments.smoke:
+            rounds, per_turn = 2, 3
+        times = {str(number): _times(runners, queries, number, rounds, per_turn) for number in arguments.num_threads}
+    searches = {
+        runner.name: {
+            "recall": recalls[runner.name],
+            "bytes_a_row": round(runner.bytes_a_row, 1),
+            "build_seconds": round(runner.build_seconds, 1),
+            "setting": runner.setting,
+            "ms": {number: {batch: ms[runner.name] for batch, ms in here.items()} for number, here in times.items()},
+        }
+        for runner in runners
+    }
+    return {"searches": searches, "absent": absent}
 
 
-def figures_of(result: dict[str, Any], min_recall: float) -> dict[str, float]:
-    """Returns the ratios of one size; above 1 means that we are faster."""
-    size, ms, batch = result["size"], result["ms"], result[f"ms_batch_{BATCH}"]
-    label = f"{size // 1_000_000}m" if size >= 1_000_000 else f"{size // 1000}k"
-    others = [name for name in ms if not name.startswith("ours")]
-    accurate = [name for name in others if result["recall"][name] >= min_recall]
+def _times(
+    runners: list[Peer], queries: np.ndarray, number: int, rounds: int, per_turn: int
+) -> dict[str, dict[str, float]]:
+    """Returns milliseconds by batch ("1" and "32") and name, with a number of threads."""
+    for runner in runners:
+        runner.threads(number)
+    candidates = {runner.name: runner.search for runner in runners}
+    batches = np.stack([queries[start : start + BATCH] for start in range(0, 4 * BATCH, BATCH)])
     return {
-        f"int8_vs_best_exact_{label}": min(ms[name] for name in others) / ms["ours_int8"],
-        f"int8_vs_best_accurate_{label}": min(ms[name] for name in accurate) / ms["ours_int8"],
-        f"float32_vs_faiss_flat_{label}": ms["faiss_flat"] / ms["ours_float32"],
-        f"int8_batch32_vs_best_faiss_{label}": min(batch[name] for name in others if "faiss" in name)
-        / batch["ours_int8"],
-        f"recall_at_10_{label}": result["recall"]["ours_int8"],
+        "1": race(candidates, queries[:, None], rounds=rounds, per_turn=per_turn),
+        str(BATCH): race(candidates, batches, rounds=max(2, rounds // 4), per_turn=2),
     }
 
 
+def figures_of(results: dict[str, dict[str, Any]], min_recall: float) -> dict[str, float]:
+    """Returns the figures of results by KIND/SIZE; a ratio above 1 means that we are faster."""
+    found: dict[str, list[float]] = {}
+    most = ("bytes_a_row",)
+    for name, result in results.items():
+        size = int(name.split("/")[1])
+        label = f"{size // 1_000_000}m" if size >= 1_000_000 else f"{size // 1000}k"
+        searches = result["searches"]
+        ours = searches["ours_int8"]
+        peers = [
+            peer for name, peer in searches.items() if not name.startswith("ours") and peer["recall"] >= min_recall
+        ]
+        slim = [peer for peer in peers if peer["bytes_a_row"] <= ours["bytes_a_row"]]
+        found.setdefault(f"recall_outside_{label}", []).append(ours["recall"])
+        found.setdefault(f"bytes_a_row_{label}", []).append(ours["bytes_a_row"])
+        for figure, rivals, batch in (
+            ("int8_vs_fastest", slim, "1"),
+            ("int8_vs_any", peers, "1"),
+            (f"int8_batch{BATCH}_vs_fastest", slim, str(BATCH)),
+        ):
+            for threads in ours["ms"]:
+                if rivals:
+                    ratio = min(peer["ms"][threads][batch] for peer in rivals) / ours["ms"][threads][batch]
+                    found.setdefault(f"{figure}_{label}", []).append(ratio if ours["recall"] >= min_recall else 0.0)
+    return {name: max(values) if name.startswith(most) else min(values) for name, values in found.items()}
+
+
 def main() -> None:
-    """Runs the comparison and prints it."""
-    parser = argparse.ArgumentParser(description="The retriever's search against exact indexes.")
-    parser.add_argument("--embeddings", type=Path, help="gallery.npz of a run, or an .npy matrix; default: clusters")
+    """Runs what is not in the file yet, and prints it."""
+    parser = argparse.ArgumentParser(description="The retriever's search against what pip offers.")
+    parser.add_argument("--embeddings", type=Path, help="gallery.npz of a run, or an .npy matrix; default: made up")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--num_threads", type=int, default=2)
-    parser.add_argument("--min_recall", type=float, default=0.99, help="recall@10 of an accurate peer")
-    parser.add_argument("--folder", type=Path, help="where temporary files go (0.8 GB at a million rows)")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--num_threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--min_recall", type=float, default=0.99, help="recall@10 below which nothing is ranked")
+    parser.add_argument("--peers", nargs="+", help="only these; default: all")
+    parser.add_argument("--slow_up_to", type=int, default=100_000, help="rows up to which graphs and lists are built")
+    parser.add_argument("--only_int8", action="store_true", help="of ours only the int8 .tflite file")
+    parser.add_argument("--smoke", action="store_true", help="2,000 rows, few turns")
+    parser.add_argument("--folder", type=Path, help="where temporary files go (1.7 GB at a million rows)")
+    parser.add_argument("--json", type=Path, help="where the results stand, and what is done already")
+    parser.add_argument("--table", type=Path, help="where to write the table (.md)")
+    parser.add_argument("--picture", type=Path, help="where to draw time against bytes a row (.png)")
     arguments = parser.parse_args()
-    rng = np.random.default_rng(0)
+    if arguments.smoke:
+        arguments.sizes, arguments.kinds = [2_000], ["students"]
+    embeddings = None
     if arguments.embeddings:
-        embeddings = rng.permutation(read_embeddings(arguments.embeddings, at_least=2 * HELD_OUT))
-    else:
-        embeddings = clusters(rng)
-    queries, base = embeddings[:HELD_OUT], embeddings[HELD_OUT:]
-    results, figures = [], {"read_bandwidth_gib_s": read_bandwidth(arguments.num_threads)}
-    for size in arguments.sizes:
-        results.append(compare(size, base, queries, arguments))
-        figures |= figures_of(results[-1], arguments.min_recall)
-        print(f"{size:,} rows of {embeddings.shape[1]}")
-        for name, ms in sorted(results[-1]["ms"].items(), key=lambda item: item[1]):
-            batch = results[-1][f"ms_batch_{BATCH}"][name]
-            print(
-                f"  {name:26s} {ms:9.3f} ms  {batch:9.2f} ms for {BATCH}  recall@10 {results[-1]['recall'][name]:.4f}"
-            )
-    for name, value in figures.items():
+        embeddings = read_embeddings(arguments.embeddings, at_least=2 * HELD_OUT)
+    settings = {
+        "students": arguments.embeddings.name if arguments.embeddings else "made up",
+        "processor": processor(),
+        "min_recall": arguments.min_recall,
+    }
+    content = known(arguments.json, settings)
+    for size, kind in itertools.product(arguments.sizes, arguments.kinds):
+        if f"{kind}/{size}" in content["results"]:
+            continue
+        result = compare(*make(kind, size, 0, embeddings=embeddings), arguments)
+        facts = {"date": str(datetime.date.today()), "versions": versions()}
+        content["results"][f"{kind}/{size}"] = result | facts
+        content["read_bandwidth_gib_s"] = {str(number): read_bandwidth(number) for number in arguments.num_threads}
+        content["figures"] = figures_of(content["results"], arguments.min_recall)
+        print(table({f"{kind}/{size}": result | facts}, arguments.min_recall), flush=True)
+        if arguments.json:
+            write_json(arguments.json, content)
+    for name, value in content["figures"].items():
         print(f"{name:36s} {value:.3f}")
-    if arguments.json:
-        machine = {"machine": platform.processor() or platform.machine(), "processors": os.cpu_count()}
-        settings = {
-            "num_threads": arguments.num_threads,
-            "dimension": embeddings.shape[1],
-            "real": arguments.embeddings is not None,
-        }
-        write_json(arguments.json, {"figures": figures, "sizes": results, **settings, **machine})
+    if arguments.table:
+        write_whole(arguments.table, f"{settings['processor']}\n\n{table(content['results'], arguments.min_recall)}")
+    if arguments.picture:
+        draw(content["results"], arguments.min_recall, arguments.picture)
+
+
+def known(path: Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of the results' file with the settings, without results where there is no file.
+
+    Raises:
+        KdistillError: the file is damaged, or of other settings.
+    """
+    fresh: dict[str, Any] = {"figures": {}, **settings, "results": {}}
+    if path is None or not path.exists():
+        return fresh
+    try:
+        content = dict(json.loads(path.read_text()))
+        there = {key: content[key] for key in settings}
+        content["results"] = dict(content["results"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise KdistillError(f"{path} holds no results of this benchmark: {error}") from error
+    if there != settings:
+        raise KdistillError(f"{path} was measured with {there}, not with {settings}; give another file to --json")
+    return content
 
 
 if __name__ == "__main__":

@@ -1,60 +1,114 @@
-"""The exact searches that the retriever is measured against, each one query at a time or a batch."""
+"""What the retriever is raced against: every search that a sceptic takes from pip (`pip install -e '.[race]'`).
 
-from collections.abc import Callable
+A peer has a ladder of settings from quick to thorough (candidates that are refined, lists or nodes that are looked at);
+it runs with the first one that reaches the recall asked for, on the very queries of the race, which favours peers.
+"""
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
-
-from kdistill.errors import KdistillError
 
 Search = Callable[[np.ndarray], np.ndarray]
 """From queries float32 [Q, D] to row numbers [Q, k]."""
 
 
-def peers(gallery: np.ndarray, k: int, num_threads: int) -> dict[str, Search]:
-    """Returns every peer by name, with `gallery` (float32 [G, D]) inside.
+@dataclasses.dataclass
+class Peer:
+    """One search.
 
-    8-bit peers with one scale for all (direct signed, usearch) get vectors scaled to use the whole range.
-
-    Raises:
-        KdistillError: faiss or usearch is not installed.
+    Attributes:
+        name: of the library and its index.
+        search: as `Search`, with the setting last chosen.
+        bytes_a_row: of the saved index, the vectors that it refines by among them.
+        build_seconds: training and adding; 0 where nothing is built.
+        ladder: settings, the quickest first; empty where there is nothing to choose.
+        choose: makes one of the ladder's settings hold.
+        threads: makes a number of threads hold.
     """
-    try:
-        import faiss
-        from usearch.index import MetricKind
-        from usearch.index import search as usearch_search
-    except ImportError as error:
-        raise KdistillError(f"{error.name} is needed for the comparison: pip install 'kdistill[search]'") from error
 
-    faiss.omp_set_num_threads(num_threads)
-    dimension = gallery.shape[1]
-    scale = np.float32(127 / np.abs(gallery).max())
-    codes = np.rint(gallery * scale).astype(np.int8)
+    name: str
+    search: Search
+    bytes_a_row: float
+    build_seconds: float = 0.0
+    ladder: Sequence[int] = ()
+    choose: Callable[[int], None] = lambda setting: None
+    threads: Callable[[int], None] = lambda number: None
+    setting: int | None = None
 
-    flat = faiss.IndexFlatIP(dimension)
-    flat.add(gallery)
-    sq8 = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-    sq8.train(gallery[:100_000])
-    sq8.add(gallery)
-    signed = faiss.IndexScalarQuantizer(
-        dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
-    )
-    signed.add(codes.astype(np.float32))
+    def climb(self, recall: Callable[[Search], float], wanted: float) -> float:
+        """Takes the first setting that reaches the wanted recall, else the last one; returns the recall."""
+        reached = 0.0
+        for setting in self.ladder or (None,):
+            if setting is not None:
+                self.choose(setting)
+                self.setting = setting
+            reached = recall(self.search)
+            if reached >= wanted:
+                break
+        return reached
 
-    def by_usearch(queries: np.ndarray) -> np.ndarray:
-        scaled = np.clip(np.rint(queries * scale), -127, 127).astype(np.int8)
-        found = usearch_search(codes, scaled, k, MetricKind.IP, exact=True, threads=num_threads)
-        return np.asarray(found.keys).reshape(len(queries), -1)
 
-    def by_numpy(queries: np.ndarray) -> np.ndarray:
-        scores = queries @ gallery.T
-        best = np.argpartition(scores, -k, axis=1)[:, -k:]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-        return np.take_along_axis(best, order, axis=1)
+@dataclasses.dataclass(frozen=True)
+class Maker:
+    """How a peer is made: `make(gallery float32 [G, D], k)`; which library it needs; whether it is built in minutes."""
 
-    return {
-        "faiss_flat": lambda queries: flat.search(queries, k)[1],
-        "faiss_sq8": lambda queries: sq8.search(queries, k)[1],
-        "faiss_sq8_direct_signed": lambda queries: signed.search(np.rint(queries * scale), k)[1],
-        "usearch_i8": by_usearch,
-        "numpy": by_numpy,
-    }
+    name: str
+    needs: str
+    make: Callable[[np.ndarray, int], Peer]
+    slow: bool = False
+
+
+def makers() -> Iterator[Maker]:
+    """Yields every peer that there is, whether or not its library is installed."""
+    from benchmarks.search.faiss_peers import FAISS
+    from benchmarks.search.other_peers import OTHERS
+
+    yield from FAISS
+    yield from OTHERS
+
+
+def timed(step: Callable[[], object]) -> float:
+    """Returns the seconds that a step took."""
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def saved_bytes(save: Callable[[str], object]) -> int:
+    """Returns the size of what `save(path)` writes: a file, or the files of a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        save(str(path))
+        return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+
+
+def versions() -> dict[str, str]:
+    """Returns the version of each library of the race that is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in (
+        "ai-edge-litert", "onnxruntime", "faiss-cpu", "usearch", "scann", "hnswlib", "sqlite-vec", "numpy"
+    ):  # fmt: skip
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Returns the processor's name with the vector instructions that decide in this race."""
+    name, flags = "unknown", ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        facts = {key.strip(): value.strip() for key, _, value in lines}
+        name, flags = facts.get("model name", name), facts.get("flags", "")
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags.split()]
+    return f"{name}, {os.cpu_count()} processors, {' '.join(known) or 'no known vector instructions'}"

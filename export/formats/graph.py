@@ -101,10 +101,15 @@ class GraphBuilder:
         """Adds an int32 constant."""
         return self.constant(np.asarray(values, np.int32), "integers")
 
-    def reshape(self, tensor: int, shape: Sequence[int], *, free: bool = False) -> int:
-        """Adds a reshape and returns its result; with `free`, the first axis follows an input that is resized."""
+    def reshape(self, tensor: int, shape: Sequence[int], *, free: bool = False, quantized: bool = False) -> int:
+        """Adds a reshape and returns its result; with `free`, the first axis follows an input that is resized.
+
+        With `quantized` the result keeps the scale of its source.
+        """
         source = self.graph.tensors[tensor]
         result = self.tensor(shape, np.float32, f"{as_text(source.name)}_reshaped", type=source.type)
+        if quantized:
+            self.graph.tensors[result].quantization = source.quantization
         size = [-1, *shape[1:]] if free else list(shape)
         self.operator("RESHAPE", [tensor, self.integers(size)], [result], "ReshapeOptions", newShape=size)
         return result
@@ -133,6 +138,23 @@ class GraphBuilder:
         result = self.tensor(source.shape, np.float32, f"{as_text(source.name)}_float32")
         version = 3 if source.type == schema.TensorType.FLOAT16 else 2
         self.operator("DEQUANTIZE", [tensor], [result], "DequantizeOptions", version=version)
+        return result
+
+    def quantize(self, tensor: int, scale: float) -> int:
+        """Adds the change of float32 to int8 with a scale."""
+        quantization = schema.QuantizationParametersT(
+            scale=np.array([scale], np.float32), zeroPoint=np.zeros(1, np.int64), quantizedDimension=0
+        )
+        shape = self.graph.tensors[tensor].shape
+        result = self.tensor(shape, np.int8, "quantized", quantization=quantization)
+        self.operator("QUANTIZE", [tensor], [result], "QuantizeOptions")
+        return result
+
+    def cast(self, tensor: int) -> int:
+        """Adds the change of int32 to float32."""
+        result = self.tensor(self.graph.tensors[tensor].shape, np.float32, "cast")
+        types = {"inDataType": schema.TensorType.INT32, "outDataType": schema.TensorType.FLOAT32}
+        self.operator("CAST", [tensor], [result], "CastOptions", **types)
         return result
 
     def binary(self, name: str, left: int, right: int, options: str) -> int:

@@ -36,6 +36,7 @@ def build_retriever(
     *,
     k: int = 10,
     precision: str = "float32",
+    queries: np.ndarray | None = None,
 ) -> None:
     """Writes a retriever and its sidecar (see `sidecar.sidecar_path`); the suffix of `path` picks the format.
 
@@ -53,13 +54,15 @@ def build_retriever(
         k: neighbours in an answer.
         precision: how the gallery is stored: "float32", "float16", "int8"; as codes "binary" where queries are codes,
             "asymmetric" where they are embeddings (see docs/hashing.md).
+        queries: float [n, D] of norm 1, embeddings of real queries that are not in the gallery, by which an int8 search
+            is judged and chosen, at least 100; None to make up others (see `export/search/outside_queries.py`).
 
     Raises:
         ArgumentError: k outside 1 to G, an unknown precision, or a path of another suffix.
         KdistillError: see `build_gallery`; another dimension than the student's; a file above 2 GiB.
     """
     suffix = _checked_suffix(path)
-    gallery = build_gallery(embeddings, ids, precision)
+    gallery = build_gallery(embeddings, ids, precision, k=max(1, k), queries=queries)
     gallery.check_k(k)
     reference = None if isinstance(student, str | Path) else reference_of(student)
     if suffix == ".onnx":
@@ -71,14 +74,20 @@ def build_retriever(
 
 
 def build_search(
-    embeddings: np.ndarray, ids: Sequence[str], path: Path | str, *, k: int = 10, precision: str = "float32"
+    embeddings: np.ndarray,
+    ids: Sequence[str],
+    path: Path | str,
+    *,
+    k: int = 10,
+    precision: str = "float32",
+    queries: np.ndarray | None = None,
 ) -> None:
     """Writes a file that searches embeddings alone, and its sidecar: for embeddings made elsewhere.
 
     Arguments and errors as in `build_retriever`.
     """
     suffix = _checked_suffix(path)
-    gallery = build_gallery(embeddings, ids, precision)
+    gallery = build_gallery(embeddings, ids, precision, k=max(1, k), queries=queries)
     if suffix == ".onnx":
         from export.retriever.onnx_retriever import write_onnx_retriever
 
@@ -125,7 +134,8 @@ def write_retriever(
     refuse_unportable(model, str(path))
     write_model(model, path, check=lambda file: check_tflite_retriever(file, str(path), gallery, k, side, reference))
     facts = (gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), gallery.scanned)
-    Sidecar(*facts, batches=True).write(path)
+    probes = None if gallery.lists is None else gallery.lists.probes
+    Sidecar(*facts, batches=True, measured=gallery.measured, probes=probes).write(path)
 
 
 def _student_model(student: Any) -> Any:

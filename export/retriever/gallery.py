@@ -6,10 +6,15 @@ Long, since rows that are added are checked, centred and coded as those that a g
 import collections
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from export.search.first_pass import FirstPass, choose_first_pass
+from export.search.layout import shortlist
+from export.search.lists import Lists
+from export.search.outside_queries import outside_queries
+from export.search.recall_bound import Measured
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.codes import pack_codes, unpack_codes
 
@@ -35,6 +40,8 @@ class Gallery:
         asymmetric: whether codes are searched by the query's embedding and not by its code.
         first_pass: for a large int8 gallery whose leading coordinates suffice to scan it; its codes are then those of
             (row - centre) @ first_pass.rotation.
+        measured: what the search was measured to find, for int8; None in files of older versions.
+        lists: of a very large int8 gallery of which a search reads some lists only.
     """
 
     values: np.ndarray
@@ -44,6 +51,8 @@ class Gallery:
     ids: tuple[str, ...]
     asymmetric: bool = False
     first_pass: FirstPass | None = None
+    measured: Measured | None = None
+    lists: Lists | None = None
 
     @property
     def precision(self) -> str:
@@ -67,7 +76,13 @@ class Gallery:
         """Leading coordinates that the first pass of a search reads; None for all."""
         return None if self.first_pass is None else self.first_pass.dimension
 
-    def description(self, k: int) -> dict[str, str | int | None]:
+    def shortlist(self, k: int) -> int:
+        """Returns how many rows a search for k neighbours ranks again, where it does so."""
+        if self.measured is None:
+            return shortlist(len(self.ids), k, partial=self.first_pass is not None)
+        return self.measured.for_k(k, len(self.ids))
+
+    def description(self, k: int) -> dict[str, Any]:
         """Returns what a retriever file says about its gallery, for k neighbours in an answer."""
         return {
             "k": k,
@@ -75,6 +90,9 @@ class Gallery:
             "gallery_size": len(self.ids),
             "dimension": self.dimension,
             "scanned": self.scanned,
+            "lists": None if self.lists is None else len(self.lists.centres),
+            "probes": None if self.lists is None else self.lists.probes,
+            "measured": None if self.measured is None else dataclasses.asdict(self.measured),
         }
 
     def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -116,6 +134,8 @@ class Gallery:
             self.ids + new.ids,
             self.asymmetric,
             self.first_pass,
+            self.measured,
+            None if self.lists is None else self.lists.with_rows(np.asarray(embeddings, np.float32)),
         )
 
     def without_rows(self, ids: Collection[str]) -> "Gallery":
@@ -139,11 +159,19 @@ class Gallery:
             tuple(name for name in self.ids if name not in removed),
             self.asymmetric,
             self.first_pass,
+            self.measured,
+            None if self.lists is None else self.lists.kept(keep),
         )
 
 
 def build_gallery(
-    embeddings: np.ndarray, ids: Sequence[str], precision: str = "float32", *, like: Gallery | None = None
+    embeddings: np.ndarray,
+    ids: Sequence[str],
+    precision: str = "float32",
+    *,
+    k: int = 10,
+    queries: np.ndarray | None = None,
+    like: Gallery | None = None,
 ) -> Gallery:
     """Checks embeddings and ids, and stores them at the given precision.
 
@@ -158,6 +186,9 @@ def build_gallery(
         ids: G unique names.
         precision: "float32", "float16", "int8"; for embeddings of a `HashHead` also "binary" or "asymmetric", which
             both keep the signs alone.
+        k: neighbours in an answer, for which an int8 search is made to find 99 in 100.
+        queries: float [n, D] of norm 1, embeddings of real queries to judge that by; None to make up others (see
+            `export/search/outside_queries.py`).
         like: an int8 gallery whose centre and first pass to take, so that rows of both stand in one file; None to
             choose them.
 
@@ -187,7 +218,11 @@ def build_gallery(
         for part, rows in _checked_rows(embeddings, names):
             values[part] = rows
         return Gallery(values, None, None, None, names)
-    centre, first_pass = _frame(embeddings, names) if like is None else (like.centre, like.first_pass)
+    if queries is not None:
+        _check_queries(queries, embeddings.shape[1])
+    centre, first_pass, measured, lists = (
+        _frame(embeddings, names, k, queries) if like is None else (like.centre, like.first_pass, like.measured, None)
+    )
     values = np.empty(embeddings.shape, np.int8)
     residual = np.empty_like(values)
     scale = np.empty(len(embeddings), np.float32)
@@ -199,7 +234,7 @@ def build_gallery(
         rows /= scale[part, None]
         values[part] = np.rint(rows)
         residual[part] = np.rint((rows - values[part]) * RESIDUAL_STEPS)
-    return Gallery(values, scale, residual, centre, names, first_pass=first_pass)
+    return Gallery(values, scale, residual, centre, names, first_pass=first_pass, measured=measured, lists=lists)
 
 
 def joined(galleries: Sequence[Gallery]) -> Gallery:
@@ -222,21 +257,28 @@ def joined(galleries: Sequence[Gallery]) -> Gallery:
     return Gallery(values, None, None, None, ids, galleries[0].asymmetric)
 
 
-def _frame(embeddings: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, FirstPass | None]:
-    """Returns the mean of the rows, float32 [D], and the first pass that suits them."""
+def _frame(
+    embeddings: np.ndarray, names: Sequence[str], k: int, given: np.ndarray | None
+) -> tuple[np.ndarray, FirstPass | None, Measured, Lists | None]:
+    """Returns the mean of the rows, float32 [D], and what `choose_first_pass` chose for them."""
     dimension = embeddings.shape[1]
     total, moment = np.zeros(dimension), np.zeros((dimension, dimension))
     for _, rows in _checked_rows(embeddings, names):
         total += rows.sum(axis=0, dtype=np.float64)
         moment += rows.T @ rows
-
-    def pieces() -> Iterator[np.ndarray]:
-        return (
-            np.asarray(embeddings[start : start + _CHUNK], np.float32) for start in range(0, len(embeddings), _CHUNK)
-        )
-
     centre = np.asarray(total / len(embeddings), np.float32)
-    return centre, choose_first_pass(pieces, len(embeddings), moment / len(embeddings))
+    moment /= len(embeddings)
+    queries = outside_queries(embeddings, moment, k, given)
+    return centre, *choose_first_pass(embeddings, centre, moment, queries, k)
+
+
+def _check_queries(queries: np.ndarray, dimension: int) -> None:
+    if np.ndim(queries) != 2 or queries.shape[1] != dimension:
+        raise KdistillError(
+            f"queries to judge a search by are a matrix [queries, {dimension}]; these have the shape "
+            f"{list(np.shape(queries))}"
+        )
+    _check_rows(np.asarray(queries, np.float32), [f"query {row}" for row in range(len(queries))], 0)
 
 
 def _joined(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

@@ -7,6 +7,7 @@ A file without a student has the input `query` alone.
 """
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,10 @@ def write_onnx_retriever(
     with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
         check_onnx_retriever(temporary, str(path), gallery, k, side, reference)
-    scanned = gallery.scanned
-    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, sha256_of(path), scanned, batches=True).write(path)
+    digest, scanned, measured = sha256_of(path), gallery.scanned, gallery.measured
+    Sidecar(gallery.ids, k, dimension, gallery.precision, {}, digest, scanned, batches=True, measured=measured).write(
+        path
+    )
 
 
 def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | None, Gallery]:
@@ -89,6 +92,7 @@ def take_apart(path: Path | str, sidecar: Sidecar) -> tuple[onnx.ModelProto | No
         raise KdistillError(f"{path} is not a retriever written by this program")
     try:
         gallery = gallery_of(model.graph, sidecar.ids, asymmetric=sidecar.precision == "asymmetric")
+        gallery = dataclasses.replace(gallery, measured=sidecar.measured)
     except (KeyError, ValueError) as error:
         raise KdistillError(f"{path} is damaged or of an older version; build it again ({error})") from error
     if "image" not in {value.name for value in model.graph.input}:

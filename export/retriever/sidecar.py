@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from export.search.recall_bound import Measured, measured_of
 from kdistill.errors import KdistillError
 from kdistill.files.whole import json_text, read_bounded, sha256_of, write_whole
 
@@ -27,6 +28,8 @@ class Sidecar:
         buffers: which buffers of a .tflite file hold the gallery, by role.
         sha256: of the file.
         scanned: leading coordinates that the first pass of the search reads (see `first_pass.py`); None for all.
+        measured: what the search of an int8 gallery was measured to find, and with which queries; None for others.
+        probes: blocks of rows that a search of a very large gallery reads (see `lists.py`); None for all rows.
         batches: whether the search takes any number of queries at once; files of older versions take one.
         format: version of this layout.
     """
@@ -39,6 +42,8 @@ class Sidecar:
     sha256: str
     scanned: int | None = None
     batches: bool = False
+    measured: Measured | None = None
+    probes: int | None = None
     format: int = FORMAT
 
     def write(self, path: Path | str) -> None:
@@ -74,13 +79,15 @@ def read_sidecar(path: Path | str) -> Sidecar:
         content = json.loads(read_bounded(file, MAX_SIDECAR_BYTES))
         if content["format"] != FORMAT:
             raise KdistillError(f"the sidecar {file} has the layout {content['format']}, this program reads {FORMAT}")
-        sidecar = Sidecar(**{**content, "ids": tuple(content["ids"])})
+        sidecar = Sidecar(**{**content, "ids": tuple(content["ids"]), "measured": measured_of(content.get("measured"))})
         numbers = (sidecar.k, sidecar.dimension, *sidecar.buffers.values())
         texts = (sidecar.precision, sidecar.sha256, *sidecar.ids)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number is no positive integer")
         if sidecar.scanned is not None and sidecar.scanned not in range(1, sidecar.dimension):
             raise ValueError("the scanned coordinates are not a part of all")
+        if sidecar.probes is not None and (type(sidecar.probes) is not int or sidecar.probes < 1):
+            raise ValueError("the blocks that are read are no positive integer")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a name is no text")
         return sidecar

@@ -13,6 +13,7 @@ from export.retriever.sidecar import RETRIEVER_KEY, Sidecar, read_sidecar
 from export.search.first_pass import FirstPass
 from export.search.hamming import runs
 from export.search.hamming_tflite import stored_codes
+from export.search.lists import lists_of
 from kdistill.errors import ArgumentError, KdistillError
 
 
@@ -86,7 +87,7 @@ def read_retriever(path: Path | str) -> tuple[Any, Gallery, Sidecar]:
 def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
     shape = (len(sidecar.ids), sidecar.dimension)
 
-    def stored(name: str, dtype: str, count: int) -> np.ndarray:
+    def stored(name: str, dtype: str, count: int | None) -> np.ndarray:
         octets = np.asarray(model.buffers[sidecar.buffers[name]].data, np.uint8)
         return octets.view(dtype)[:count]
 
@@ -97,14 +98,32 @@ def _gallery(model: Any, sidecar: Sidecar) -> Gallery:
         codes = stored_codes(main, tail, *shape, sidecar.k)
         return Gallery(codes, None, None, None, sidecar.ids, sidecar.precision == "asymmetric")
     scanned = sidecar.scanned or shape[1]
-    values = stored("gallery", sidecar.precision, shape[0] * scanned).reshape(shape[0], scanned)
     if sidecar.precision != "int8":
+        values = stored("gallery", sidecar.precision, shape[0] * scanned).reshape(shape[0], scanned)
         return Gallery(values, None, None, None, sidecar.ids)
+    lists = None
+    if sidecar.probes is None:
+        values = stored("gallery", "int8", shape[0] * scanned).reshape(shape[0], scanned)
+        scale = stored("scale", "float32", shape[0])
+    else:
+        rows, centres = stored("rows", "int32", None), stored("centres", "float32", None).reshape(-1, shape[1])
+        lists, slots = lists_of(centres, rows, sidecar.probes)
+        values = stored("gallery", "int8", len(rows) * scanned).reshape(-1, scanned)[slots]
+        scale = stored("scale", "float32", len(rows))[slots]
     residual = stored("residual", "int8", shape[0] * shape[1]).reshape(shape)
-    scale, centre = stored("scale", "float32", shape[0]), stored("centre", "float32", shape[1])
-    if sidecar.scanned is None:
-        return Gallery(values, scale, residual, centre, sidecar.ids)
-    others = shape[1] - scanned
-    values = np.hstack([values, stored("unscanned", "int8", shape[0] * others).reshape(shape[0], others)])
-    rotation = stored("rotation", "float32", shape[1] ** 2).reshape(shape[1], shape[1]).T
-    return Gallery(values, scale, residual, centre, sidecar.ids, first_pass=FirstPass(rotation, scanned))
+    first_pass = None
+    if sidecar.scanned is not None:
+        others = shape[1] - scanned
+        values = np.hstack([values, stored("unscanned", "int8", shape[0] * others).reshape(shape[0], others)])
+        first_pass = FirstPass(stored("rotation", "float32", shape[1] ** 2).reshape(shape[1], shape[1]).T, scanned)
+    centre = stored("centre", "float32", shape[1])
+    return Gallery(
+        values,
+        scale,
+        residual,
+        centre,
+        sidecar.ids,
+        first_pass=first_pass,
+        measured=sidecar.measured,
+        lists=lists,
+    )

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.retriever.gallery import RESIDUAL_STEPS, Gallery
 from export.search.first_pass import FirstPass
 from export.search.hamming_onnx import codes_of
-from export.search.layout import layout, shortlist
+from export.search.layout import layout
 
 STORED = "search/gallery_"
 """Before the role in the names of the constants that hold the gallery: values, scale, residual, centre; unscanned and
@@ -61,8 +61,7 @@ class OnnxSearch:
         self.graph = graph
         self.gallery = gallery
         self.k = k
-        partial = gallery.first_pass is not None
-        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k, partial=partial)
+        self.count = k if gallery.residual is None else gallery.shortlist(k)
         self.layout = layout(len(gallery.ids), self.count)
 
     def add(self, query: str) -> tuple[str, str]:

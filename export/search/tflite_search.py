@@ -8,6 +8,7 @@ Four ideas, each measured by `python -m benchmarks.search`:
   read for a shortlist only: 15 bits of accuracy at the speed of 8. Codes are of differences from the mean row.
 - Of a large int8 gallery the scan reads the leading coordinates only (see `first_pass.py`); the others lie in a
   table of their own, which is read for the shortlist.
+- Of a very large one it reads some lists of rows (see `lists.py`): their blocks are gathered and multiplied.
 
 The graph is written for one query, since some runtimes refuse open axes; where the input is resized to [Q, D], all
 shapes follow, and one product of matrices serves the batch.
@@ -19,7 +20,8 @@ import numpy as np
 
 from export.formats.graph import GraphBuilder, store
 from export.retriever.gallery import RESIDUAL_STEPS, Gallery
-from export.search.layout import layout, shortlist
+from export.search.layout import PADDING, Layout, layout
+from export.search.lists import DEPTH, SLOTS, Lists
 
 # Versions of FULLY_CONNECTED: 1 float, 12 float input with int8 weights that have one scale a row.
 _DENSE_VERSION = {"float32": 1, "float16": 1, "int8": 12}
@@ -33,16 +35,19 @@ class SearchGraph:
         self.gallery = gallery
         self.k = k
         self.scanned = gallery.scanned or gallery.dimension
-        partial = gallery.first_pass is not None
-        self.count = k if gallery.residual is None else shortlist(len(gallery.ids), k, partial=partial)
+        self.count = k if gallery.residual is None else gallery.shortlist(k)
+        self.rows_of_slots = None if gallery.lists is None else gallery.lists.rows_of_slots()
         self.layout = layout(len(gallery.ids), self.count)
-        self.values = self.layout.pad(gallery.values[:, : self.scanned])
+        if gallery.lists is not None and self.rows_of_slots is not None:
+            self.layout = Layout(gallery.lists.probes * SLOTS // DEPTH, (DEPTH,))
+            self.count = min(self.count, self.layout.groups)
+        self.values = self._laid_out(gallery.values[:, : self.scanned])
         self.buffers = {"gallery": store(model, self.values)}
-        self.bias = self.layout.bias(len(gallery.ids))
+        self.bias = None if gallery.lists is not None else self.layout.bias(len(gallery.ids))
         if self.bias is not None:
             self.buffers["padding"] = store(model, self.bias)
         if gallery.scale is not None:
-            self.scale = self.layout.pad(gallery.scale, 1)
+            self.scale = self._laid_out(gallery.scale, 1)
             self.buffers["scale"] = store(model, self.scale)
         if gallery.residual is not None and gallery.centre is not None:
             self.buffers["residual"] = store(model, gallery.residual)
@@ -57,6 +62,19 @@ class SearchGraph:
             self.turns = {"rotation": weights, "leading_rotation": weights[: self.scanned]}
             self.buffers |= {name: store(model, part) for name, part in self.turns.items()}
 
+        if gallery.lists is not None and self.rows_of_slots is not None:
+            self.centres = np.ascontiguousarray(gallery.lists.centres)
+            self.buffers["centres"] = store(model, self.centres)
+            self.buffers["rows"] = store(model, self.rows_of_slots)
+
+    def _laid_out(self, values: np.ndarray, fill: float = 0) -> np.ndarray:
+        """Returns rows [G, ...] as they are stored: in the slots of their lists, else padded to full blocks."""
+        if self.rows_of_slots is None:
+            return self.layout.pad(values, fill)
+        laid_out = np.ascontiguousarray(values)[np.maximum(self.rows_of_slots, 0)]
+        laid_out[self.rows_of_slots < 0] = 0
+        return laid_out
+
     def add(self, builder: GraphBuilder, query: int) -> list[int]:
         """Adds the search to a subgraph.
 
@@ -70,11 +88,17 @@ class SearchGraph:
         turned = leading = query
         if self.gallery.first_pass is not None:
             turned, leading = self._turn(builder, query)
-        scores = self._dense(builder, leading)
-        best, rows = self._top(builder, scores, self.layout.padded, self.layout.depths)
+        slots = None
+        if self.gallery.lists is not None:
+            slots = self._top_slots(builder, query, leading, self.gallery.lists)
+            table = builder.constant(np.asarray(self.rows_of_slots), "rows", buffer=self.buffers["rows"])
+            rows = builder.gather(table, slots, (1, self.count))
+        else:
+            scores = self._dense(builder, leading)
+            best, rows = self._top(builder, scores, self.layout.padded, self.layout.depths)
         if self.gallery.residual is None:
             return [best, rows]
-        best, places = self._rank_again(builder, turned, rows, self.gallery.residual)
+        best, places = self._rank_again(builder, turned, rows, slots, self.gallery.residual)
         # The gallery's centre was taken off every row: what it adds to all scores of a query.
         shift = self._dense_float(builder, query, self.centre, "centre")
         best = builder.binary("ADD", best, shift, "AddOptions")
@@ -133,11 +157,71 @@ class SearchGraph:
         block = builder.gather(chosen, column, (1, count), axis=1, batch_dims=1)
         return best, builder.binary("ADD", start, block, "AddOptions")
 
-    def _rank_again(self, builder: GraphBuilder, query: int, rows: int, residual: np.ndarray) -> tuple[int, int]:
-        """Adds the scores of the shortlist from both codes and the query in float32; their top k and its places."""
+    def _top_slots(self, builder: GraphBuilder, query: int, leading: int, lists: Lists) -> int:
+        """Adds the slots int32 [1, C] of the best rows by their scanned codes in the nearest lists."""
+        products = self._dense_float(builder, query, self.centres, "centres")
+        _, chosen = builder.top_k(products, lists.probes)
+        width = lists.probes * SLOTS
+        shape = (len(lists.centres), SLOTS * self.scanned)
+        blocks = builder.constant(
+            self.values.reshape(shape), "blocks", scale=np.ones(1), buffer=self.buffers["gallery"]
+        )
+        codes = builder.gather(blocks, chosen, (1, lists.probes, shape[1]))
+        codes = builder.reshape(codes, (1, width, self.scanned), free=True, quantized=True)
+        lines = builder.reshape(self._rounded(builder, leading), (1, 1, self.scanned), free=True, quantized=True)
+        sums = builder.tensor((1, 1, width), np.int32, "sums")
+        builder.operator("BATCH_MATMUL", [lines, codes], [sums], "BatchMatMulOptions", version=4, adjY=True)
+        products = builder.cast(builder.reshape(sums, (1, width), free=True))
+        table = self.scale.reshape(len(lists.centres), SLOTS)
+        scales = builder.constant(table, "scales", buffer=self.buffers["scale"])
+        scales = builder.gather(scales, chosen, (1, lists.probes, SLOTS))
+        scores = builder.binary(
+            "MUL",
+            products,
+            builder.reshape(scales, (1, width), free=True),
+            "MulOptions",
+        )
+        _, places = self._top(builder, scores, width, self.layout.depths)
+        slots = builder.integers(SLOTS)
+        number = builder.binary("FLOOR_DIV", places, slots, "FloorDivOptions")
+        inside = builder.binary("FLOOR_MOD", places, slots, "FloorModOptions")
+        start = builder.gather(chosen, number, (1, self.count), axis=1, batch_dims=1)
+        return builder.binary("ADD", builder.binary("MUL", start, slots, "MulOptions"), inside, "AddOptions")
+
+    def _rounded(self, builder: GraphBuilder, leading: int) -> int:
+        """Adds the leading coordinates as int8, a scale for each query: the same for all rows, so it is not kept.
+
+        The product of int8 with int8 is written as such: with a query in float32, XNNPACK takes it over, finds no
+        constant among its factors, and answers with zeros.
+        """
+        shape = (1, self.scanned)
+        size = builder.tensor(shape, np.float32, "size")
+        builder.operator("ABS", [leading], [size], "AbsOptions")
+        largest = builder.tensor((1, 1), np.float32, "largest")
+        builder.operator("REDUCE_MAX", [size, builder.integers([1])], [largest], "ReducerOptions", keepDims=True)
+        largest = builder.binary(
+            "MAXIMUM", largest, builder.constant(np.array(1e-9, np.float32), "least"), "MaximumMinimumOptions"
+        )
+        shares = builder.binary("DIV", leading, largest, "DivOptions")
+        return builder.quantize(shares, 1 / 127)
+
+    def _rank_again(
+        self, builder: GraphBuilder, query: int, rows: int, slots: int | None, residual: np.ndarray
+    ) -> tuple[int, int]:
+        """Adds the scores of the shortlist from both codes and the query in float32; their top k and its places.
+
+        Codes and scales stand at the `slots`, where there are lists, else at the rows; an empty slot's row is -1.
+        """
         dimension = residual.shape[1]
         shape = (1, self.count, dimension)
-        coarse = self._gathered(builder, rows, "gallery", self.values)
+        empty = None
+        if slots is None:
+            slots = rows
+        else:
+            zero = builder.integers(0)
+            empty = builder.binary("MINIMUM", rows, zero, "MaximumMinimumOptions")
+            rows = builder.binary("MAXIMUM", rows, zero, "MaximumMinimumOptions")
+        coarse = self._gathered(builder, slots, "gallery", self.values)
         if self.gallery.first_pass is not None:
             others = self._gathered(builder, rows, "unscanned", self.unscanned)
             joined = builder.tensor(shape, np.int8, "codes", quantization=builder.graph.tensors[coarse].quantization)
@@ -150,7 +234,11 @@ class SearchGraph:
         builder.operator("BATCH_MATMUL", [lines, weights], [products], "BatchMatMulOptions", adjY=True)
         cosines = builder.reshape(products, (1, self.count), free=True)
         scale = builder.constant(self.scale, "scale", buffer=self.buffers["scale"])
-        exact = builder.binary("MUL", cosines, builder.gather(scale, rows, (1, self.count)), "MulOptions")
+        exact = builder.binary("MUL", cosines, builder.gather(scale, slots, (1, self.count)), "MulOptions")
+        if empty is not None:
+            lost = builder.cast(empty)
+            lost = builder.binary("MUL", lost, builder.constant(np.array(-PADDING, np.float32), "far"), "MulOptions")
+            exact = builder.binary("ADD", exact, lost, "AddOptions")
         return builder.top_k(exact, self.k)
 
     def _gathered(self, builder: GraphBuilder, rows: int, name: str, codes: np.ndarray, step: float = 1.0) -> int:

@@ -1,0 +1,1 @@
+"""Whether the recall that a build promises holds for queries from outside the gallery."""
