@@ -29,12 +29,12 @@ def open_photos(
         images: to learn from.
         size: side of the square that each is resized to.
         used: how many photos a training shows in all.
-        keep: whether this process may write to the work folder.
+        keep: whether this process may keep photos in the work folder: one at a time may.
 
     Raises:
         KdistillError: the work folder cannot be written.
     """
-    digests = list(identities(images, identity_cache(workdir.path) if keep else None).values())
+    digests = list(identities(images, identity_cache(workdir.path)).values())
     keys = {key for digest in digests if (key := key_of(digest)) is not None}
     row, memory, cache = 3 * size * size, settings.evaluation.max_memory_mb * 2**20, settings.run.cache_gb
     store: Store = MemoryStore(min(len(keys), memory // row), size)
