@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from benchmarks.backbones.networks import NETWORKS, SMOKE, Network, multiply_adds, student_of
+from export.formats.metadata import file_metadata
 from export.formats.onnx import export_onnx
 from export.formats.tflite import export_tflite
 from export.gate.verify import verify_files
@@ -34,7 +35,9 @@ def _student(file_format: str, precision: str) -> Write:
     export = export_onnx if file_format == "onnx" else export_tflite
 
     def write(student: Any, path: Path, pixels: np.ndarray) -> None:
-        export(student, path, precision=precision, calibration=pixels if precision == "int8" else None)
+        calibration = pixels if precision == "int8" else None
+        # By what it says of itself the gate knows what a file may lose.
+        export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
 
     return write
 

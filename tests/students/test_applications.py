@@ -21,9 +21,9 @@ MODULES = {
 
 def test_the_table_has_the_networks_of_keras():
     offered = {name for name in dir(keras.applications) if name[0].isupper()}
-    # Xception and friends are functions; later versions of Keras may offer more, and never fewer.
-    assert APPLICATIONS.keys() <= offered
-    assert {name for name in offered if callable(getattr(keras.applications, name))} - APPLICATIONS.keys() == set()
+    # Keras 3 has no RegNet and no ResNet-RS any more.
+    older = {name for name in offered if name.startswith(("RegNet", "ResNetRS"))}
+    assert offered - older == APPLICATIONS.keys()
 
 
 @pytest.mark.parametrize("name", ["vgg", "efficientnet_v2_b0", ""])
