@@ -308,7 +308,7 @@ def test_no_secret_is_told_by_what_waits_or_fails(service, images, ledger, caplo
         sleep=lambda seconds: None,
     )
     service.path += f"?key={KEY}"
-    with caplog.at_level("DEBUG"), pytest.raises(NotAsked, match="after 2 retries") as caught:
+    with caplog.at_level("DEBUG", logger="absl"), pytest.raises(NotAsked, match="after 2 retries") as caught:
         ask(teacher, images, range(4), ledger, budget=4)
     told = [str(caught.value), caplog.text, teacher.name, teacher.view, teacher.shown_request(images[:2])]
     assert "429" in caplog.text
