@@ -26,6 +26,7 @@ def write_report(
     neighbours: Neighbours,
     flags: Mapping[str, Any] | str,
     verdict: str = "",
+    trials: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Writes the page; a reader never sees a half-written one.
 
@@ -40,6 +41,7 @@ def write_report(
         neighbours: queries with what teacher and student found.
         flags: the run's flags, as a flagfile's text or name to value.
         verdict: whether the run helped, in a sentence; it stands first.
+        trials: of tuning: `name`, `share_of_steps`, `overlap_at_10`, `chosen`.
 
     Raises:
         KdistillError: the file cannot be written.
@@ -53,6 +55,7 @@ def write_report(
         neighbours=neighbours,
         flags=flags,
         verdict=verdict,
+        trials=trials,
     )
     write_whole(Path(path), page)
 
@@ -67,6 +70,7 @@ def render_report(
     neighbours: Neighbours,
     flags: Mapping[str, Any] | str,
     verdict: str = "",
+    trials: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Returns the page's HTML; arguments as for `write_report`."""
     environment = jinja2.Environment(
@@ -87,6 +91,7 @@ def render_report(
         verdict=verdict,
         headline=make_headline(rows, file),
         models=tables.make_table(rows, tables.MODEL_COLUMNS, "student"),
+        trials=tables.make_table(trials, tables.TRIAL_COLUMNS, next((t["name"] for t in trials if t["chosen"]), None)),
         files=tables.make_table(files, tables.FILE_COLUMNS, tables.name_of(file) if file else None),
         curves=_present(
             charts.line_chart("Training loss", history, {"loss": "training", "val_loss": "validation"}),

@@ -88,6 +88,11 @@ MODEL_COLUMNS = (
     Column("parameters", "parameters", count, always=True),
 )
 
+TRIAL_COLUMNS = (
+    Column("share_of_steps", "share of its steps", "{:g}".format, always=True),
+    Column("overlap_at_10", "overlap@10", ratio, always=True),
+)
+
 FILE_COLUMNS = (
     Column("bytes", "size", size, always=True),
     Column("map", "mAP, sample", ratio, always=True),

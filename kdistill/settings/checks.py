@@ -65,6 +65,18 @@ def held_out_count(settings: Settings, gallery: int, labelled: bool) -> int:
     return wanted
 
 
+def check_tuning(settings: Settings, held_out: int) -> None:
+    """Compares --tune with the number of photos that are held out.
+
+    Raises:
+        ArgumentError: there is nothing to judge by.
+    """
+    if settings.training.tune and "tune" not in without_effect(settings) and not held_out:
+        raise ArgumentError(
+            f"--tune={settings.training.tune} chooses by held-out answers, and none are held out; give --judge_queries"
+        )
+
+
 def check_pool(settings: Settings, images: int, held_out: int = 0) -> None:
     """Compares what is to be asked with the number of images in the pool, less those that are held out of it.
 

@@ -158,7 +158,7 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
     if settings.teacher.teacher_answers != "pairs":
         yield _PAIRS, "teacher_answers", ""
     if compares(settings):
-        yield ("whiten_teacher", "judge_queries"), "teacher_answers", ""
+        yield ("whiten_teacher", "judge_queries", "tune"), "teacher_answers", ""
 
 
 def _of_service(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:

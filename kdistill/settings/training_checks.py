@@ -65,7 +65,22 @@ def check_training(settings: Settings) -> None:
             raise ArgumentError(f"--callbacks={name} is not of the form package.module:function")
         if not importable(module):
             raise ArgumentError(f"--callbacks={name}: there is no module {module!r} here to import")
+    _check_tuning(settings)
     _check_memory(settings)
+
+
+def _check_tuning(settings: Settings) -> None:
+    training, compaction = settings.training, settings.compaction
+    if not training.tune or "tune" in without_effect(settings):
+        return
+    beside = {
+        "strategy": training.strategy != "none",
+        "target_flops": bool(compaction.target_flops),
+        "target_params": bool(compaction.target_params),
+    }
+    for name, given in beside.items():
+        if given:
+            raise ArgumentError(f"--tune={training.tune} tries plain trainings on one device; leave out --{name}")
 
 
 def check_joint_space(settings: Settings) -> None:

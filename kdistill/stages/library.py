@@ -1,7 +1,7 @@
 """The stages of the library itself; those of deployment stand in `export.stages`."""
 
 from kdistill.settings import GROUP_OF, Settings
-from kdistill.settings.effects import chooses, has_assistant, is_compared, trains_whole
+from kdistill.settings.effects import chooses, has_assistant, is_compared, trains_whole, without_effect
 from kdistill.stages.stage import Stage
 
 _ASSISTANT = frozenset(name for name, group in GROUP_OF.items() if group == "assistant")
@@ -64,6 +64,19 @@ ASSIST = Stage(
     ignores=_the_assistant_does_not_need,
 )
 
+TUNE = Stage(
+    "tune",
+    "tries settings of training, each judged by the held-out answers",
+    "kdistill.stages.tuning.tune:tune",
+    groups=("student", "joint", "training", "assistant"),
+    settings=("seed", "teacher_answers"),
+    inputs=("pool", "weights", "validation"),
+    reads=("answers.npz", "judging.npz", "assistant.npz"),
+    makes=("tuned.json",),
+    follows=("ask", "assist"),
+    needed=lambda settings: bool(settings.training.tune) and "tune" not in without_effect(settings),
+)
+
 DISTILL = Stage(
     "distill",
     "trains the student on the answers",
@@ -71,10 +84,10 @@ DISTILL = Stage(
     groups=("student", "joint", "training", "compaction", "assistant"),
     settings=("seed", "teacher_answers"),
     inputs=("weights", "validation"),
-    reads=("answers.npz", "judging.npz", "assistant.npz"),
+    reads=("answers.npz", "judging.npz", "assistant.npz", "tuned.json"),
     makes=("student.keras", "history.jsonl"),
     continues=("history.jsonl",),
-    follows=("ask", "assist"),
+    follows=("ask", "assist", "tune"),
 )
 
 EVALUATE = Stage(
@@ -99,4 +112,4 @@ REPORT = Stage(
     follows=("evaluate", "export", "benchmark"),
 )
 
-LIBRARY_STAGES = (ASK, ASSIST, DISTILL, EVALUATE, REPORT)
+LIBRARY_STAGES = (ASK, ASSIST, TUNE, DISTILL, EVALUATE, REPORT)

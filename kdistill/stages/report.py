@@ -16,6 +16,7 @@ from kdistill.settings import Settings
 from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
+from kdistill.stages.tuning.tuned import told
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import read_history
 
@@ -33,6 +34,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "teacher": metrics.get("teacher"),
         "queries to the teacher": _queries(metrics),
         "held out for judging": _held_out(metrics),
+        "chosen by tuning": told(metrics["tuned"]["chosen"]) if "tuned" in metrics else None,
         "assistant": _assistant(settings, metrics.get("assistant")),
         "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
         "loss": settings.training.loss,
@@ -50,6 +52,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         files=metrics.get("files", []),
         history=read_history(workdir.history),
         verdict=metrics.get("verdict", {}).get("sentence", ""),
+        trials=_trials(metrics),
         neighbours=Neighbours(
             marks=shown["marks"],
             queries=[pictures.row(query) for query in shown["queries"]],
@@ -118,6 +121,14 @@ def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | Non
     chosen = settings.assistant
     network = Path(str(chosen.assistant_backbone)).stem
     return f"{network}, {chosen.assistant_image_size} px: answers for {about['answers']:,} images at no question"
+
+
+def _trials(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = metrics.get("tuned", {"trials": [], "chosen": {}})
+    return [
+        {**trial, "name": told(trial["changes"]), "chosen": trial["changes"] == found["chosen"]}
+        for trial in found["trials"]
+    ]
 
 
 def _queries(metrics: Mapping[str, Any]) -> str | None:

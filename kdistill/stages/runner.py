@@ -8,7 +8,7 @@ from absl import logging
 
 from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
-from kdistill.settings.checks import check, check_gallery, check_pool, held_out_count
+from kdistill.settings.checks import check, check_gallery, check_pool, check_tuning, held_out_count
 from kdistill.stages.callbacks import check_callbacks, tell_run_end
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
@@ -55,6 +55,7 @@ def run_stages(
         data = inputs.data
         held_out = held_out_count(settings, len(data.gallery), data.labelled)
         check_pool(settings, len(data.pool), held_out if data.pool_is_gallery else 0)
+        check_tuning(settings, held_out)
     if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
         check_gallery(settings, len(inputs.data.gallery))
     check_callbacks(settings)

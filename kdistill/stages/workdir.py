@@ -82,6 +82,11 @@ class Workdir:
         return self.path / "judging.npz"
 
     @property
+    def tuned(self) -> Path:
+        """The settings that tuning chose, and all that were tried."""
+        return self.path / "tuned.json"
+
+    @property
     def assistant(self) -> Path:
         """The assistant, a plain Keras model."""
         return self.path / "assistant.keras"
@@ -165,6 +170,8 @@ class Workdir:
         """
         if stage == "assist":
             shutil.rmtree(self.assistant_checkpoints, ignore_errors=True)
+        if stage == "tune":
+            shutil.rmtree(self.path / "tuning", ignore_errors=True)
         if stage == "distill":
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             shutil.rmtree(self.logs, ignore_errors=True)

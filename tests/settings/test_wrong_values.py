@@ -60,6 +60,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "teacher_timeout": (SERVICE, ["0", "-1", "nan", "inf", "soon"]),
     "teacher_retries": (SERVICE, ["-1", "1.5", "many"]),
     "query_budget": ([], ["0", "-5", "1.5", "all", "100000"]),
+    "tune": ([], ["-1", "x", "5"]),
     "judge_queries": ([], ["-1", "3", "100000", "some"]),
     "selection": ([], ["oracle"]),
     "price_per_query": ([], ["-0.01", "nan", "inf", "cheap"]),

@@ -129,6 +129,20 @@ def test_the_delivered_student_is_the_best_judged_one_however_often_training_pau
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.long
+def test_a_tuned_run_trains_with_what_judged_best_and_asks_nothing_more(finished, tmp_path):
+    _, photos = finished
+    wanted = settings(photos, tmp_path, tune=3, steps=16, export_if_not_better=True)
+    main.run_stages(wanted, ["ask", "tune", "distill", "evaluate", "report"], redo=False)
+    told = metrics(tmp_path)
+    assert [told["queries"], told["judge_queries"], len(told["tuned"]["trials"])] == [BUDGET, JUDGES, 3]
+    best = max(told["tuned"]["trials"], key=lambda trial: trial["overlap_at_10"])
+    assert told["tuned"]["chosen"] == best["changes"]
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == best["changes"].get("steps", 16)
+    assert "Settings that were tried" in (tmp_path / "report.html").read_text()
+
+
 def main_weights(file):
     import keras
 

@@ -30,6 +30,14 @@ class TrainingSettings:
     hash_quantisation: float = setting(
         0.1, "With --hash_bits: weight of the code's coordinates being close to -1 and 1.", low=0, high=1e6
     )
+    tune: int = setting(
+        0,
+        "How many settings of training are tried and judged by the held-out answers (learning rate, steps, "
+        "temperatures, mixtures, projection, assistant) at no further question; takes about as long as half as many "
+        "trainings. 0: none.",
+        low=0,
+        high=1000,
+    )
     callbacks: tuple[str, ...] = setting(
         (),
         "Callbacks of one's own, as package.module:function,...: each function gets the run's context and returns a "

@@ -32,6 +32,7 @@ from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
 from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
+from kdistill.stages.tuning.tuned import tuned
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import (
     BestWeights,
@@ -66,6 +67,7 @@ def distill(settings: Settings, workdir: Workdir) -> Result:
         KdistillError: no answers, damaged checkpoints, a loss that is not finite.
     """
     tf.config.experimental.enable_op_determinism()
+    settings = tuned(settings, workdir)
     strategy = strategy_of(settings.training.strategy)
     with lost_workers_told(strategy):
         student = _trained(settings, workdir, strategy)
