@@ -33,7 +33,7 @@ test-clients: .venv-clients/installed
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet -e '.[clients,search,milvus,test]'
+	.venv-clients/bin/pip install --quiet --no-compile -e '.[clients,search,milvus,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
@@ -48,7 +48,7 @@ test-cluster: .venv-cluster/installed
 
 .venv-cluster/installed: setup.cfg
 	$(PYTHON) -m venv .venv-cluster
-	.venv-cluster/bin/pip install --quiet -e '.[postgres,ray,test]'
+	.venv-cluster/bin/pip install --quiet --no-compile -e '.[postgres,ray,test]'
 	touch $@
 
 # Services as the world has them: MLServer, Triton (its binary stands in a wheel) and a server in OpenAI's form, in an
@@ -58,14 +58,14 @@ test-servers: $(VENV)/installed-test .venv-servers/installed
 
 .venv-servers/installed: tests/servers/requirements.txt
 	$(PYTHON) -m venv .venv-servers
-	.venv-servers/bin/pip install --quiet -r $<
+	.venv-servers/bin/pip install --quiet --no-compile -r $<
 # MLflow and Weights & Biases, without a network.
 test-loggers: .venv-loggers/installed
 	.venv-loggers/bin/python -m pytest $(SPREAD) tests/loggers
 
 .venv-loggers/installed: setup.cfg
 	$(PYTHON) -m venv .venv-loggers
-	.venv-loggers/bin/pip install --quiet -e '.[mlflow,wandb,test]'
+	.venv-loggers/bin/pip install --quiet --no-compile -e '.[mlflow,wandb,test]'
 	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
@@ -88,16 +88,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet --no-compile -e .
 	touch $@
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[test]'
+	$(BIN)/pip install --quiet --no-compile -e '.[test]'
 	touch $@ $(VENV)/installed
 
 .venv-addons/installed: setup.cfg
 	$(ADDONS_PYTHON) -m venv .venv-addons
-	.venv-addons/bin/pip install --quiet -e '.[addons,test]'
+	.venv-addons/bin/pip install --quiet --no-compile -e '.[addons,test]'
 	touch $@
 
 clean:
