@@ -79,7 +79,7 @@ ADDONS_PYTHON ?= python3.11
 # What holds no Keras answers alike under either.
 WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
   $(addprefix --ignore-glob=*/teachers/test_,accounts* concurrency* function_faults* http_* kserve* ledger* old_ledgers* \
-  recipes* service_* trying*)
+  recipes* reference_pixels* service_* trying*)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest tests/addons
 	.venv-addons/bin/python -m pytest $(SPREAD) $(WITHOUT_KERAS) -m "not long or both_stacks"
