@@ -27,13 +27,14 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch, Milvus).
+# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO), galleries in other libraries (faiss, usearch, Milvus),
+# teachers of KerasHub.
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python -m pytest $(SPREAD) tests/clients
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet -e '.[clients,search,milvus,test]'
+	.venv-clients/bin/pip install --quiet -e '.[clients,kerashub,search,milvus,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
