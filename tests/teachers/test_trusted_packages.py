@@ -3,17 +3,22 @@
 A small package plays one that registers its backbones with Keras, as KerasHub does; tests/clients has the real one.
 """
 
+import dataclasses
 import json
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from kdistill.data import Image
 from kdistill.errors import ArgumentError, KdistillError
+from kdistill.settings.groups.teacher import TeacherSettings
+from kdistill.stages.models import teacher_of
 from kdistill.teachers import open_teacher
+from kdistill.teachers.__main__ import main
 
 SIDE = 8
 IMAGES = [Image(str(n), array=np.random.default_rng(n).integers(0, 256, (SIDE, SIDE, 3), np.uint8)) for n in range(5)]
@@ -147,6 +152,21 @@ def test_by_default_nothing_is_imported_and_the_flag_is_named(file):
     assert "third_hub" not in sys.modules
     open_teacher(file, **TRUST)
     assert "third_hub" in sys.modules
+
+
+def test_the_flag_reaches_runs_and_trials(file, tmp_path, capsys):
+    settings = TeacherSettings(teacher=str(file), teacher_scaling="unit")
+    with pytest.raises(KdistillError, match="--trust_packages=third_hub"):
+        teacher_of(settings, 0, tmp_path)
+    trusting = dataclasses.replace(settings, trust_packages=("third_hub",))
+    assert teacher_of(trusting, 0, tmp_path).embed(IMAGES).shape == (5, 6)
+    photo = tmp_path / "photo.png"
+    PIL.Image.fromarray(IMAGES[0].pixels()).save(photo)
+    arguments = ["try", str(file), str(photo), "--teacher_scaling=unit"]
+    assert main(arguments) != 0
+    assert "--trust_packages=third_hub" in capsys.readouterr().err
+    assert main([*arguments, "--trust_packages=third_hub"]) == 0
+    assert "dimension 6" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("module", ["os", "subprocess", "builtins", "..os", "third_hub", "third_hub.../x"])
