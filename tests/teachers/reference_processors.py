@@ -3,6 +3,9 @@
 Made once by `python tests/teachers/reference_processors.py` where the package `transformers` (5.24.0, Pillow 13.0.0)
 is installed, without torchvision, so that the processors are those with Pillow. No test runs it. Each case is a
 configuration as it stands in a `preprocessor_config.json`; the processor is built from it, nothing is downloaded.
+
+DINOv3's processor has no form with Pillow: its steps (factor, resize, mean and deviation) are done here one by one,
+with the resize of PyTorch (2.13.0) that torchvision calls.
 """
 
 import json
@@ -103,6 +106,12 @@ OLD = {
     "MobileNetV2, silent": {"image_processor_type": "MobileNetV2ImageProcessor", "size": 18, "crop_size": 16},
 }
 
+FLOATS = {
+    "DINOv3": {"image_processor_type": "DINOv3ViTImageProcessorFast", **SQUARE},
+    "DINOv3, bicubic": {"image_processor_type": "DINOv3ViTImageProcessorFast", "resample": 3, **SQUARE},
+}
+"""Those that resize floats; silent about the rest."""
+
 
 def photos() -> list[np.ndarray]:
     """Returns uint8 RGB photos, none of them square: waves under noise, the last one smaller than the crop."""
@@ -120,6 +129,17 @@ def kept(pixels: np.ndarray) -> np.ndarray:
     return pixels[::24, ::24] if len(pixels) > 100 else pixels
 
 
+def floats_resized(photo: np.ndarray, mode: str) -> np.ndarray:
+    """Returns float32 [16, 16, 3] as DINOv3's processor makes it."""
+    import torch
+
+    pixels = torch.from_numpy(photo.transpose(2, 0, 1).copy())[None].float() * (1 / 255)
+    resized = torch.nn.functional.interpolate(pixels, (16, 16), mode=mode, antialias=True, align_corners=False)
+    mean, std = (torch.tensor(IMAGENET[key])[None, :, None, None] for key in ("image_mean", "image_std"))
+    shown: np.ndarray = ((resized - mean) / std)[0].permute(1, 2, 0).numpy()
+    return shown
+
+
 def main() -> None:
     """Writes GOLDEN: "configurations" (JSON) and "NAME/number of the photo", float32 [S, S, 3]."""
     import transformers
@@ -133,6 +153,10 @@ def main() -> None:
         for number, photo in enumerate(photos()):
             pixels = processor(photo, return_tensors="np", input_data_format="channels_last")["pixel_values"][0]
             arrays[f"{name}/{number}"] = kept(np.asarray(pixels, np.float32).transpose(1, 2, 0))
+    for name, config in FLOATS.items():
+        configurations[name] = config
+        for number, photo in enumerate(photos()):
+            arrays[f"{name}/{number}"] = floats_resized(photo, {2: "bilinear", 3: "bicubic"}[config.get("resample", 2)])
     text = json.dumps(configurations, indent=1)
     np.savez_compressed(GOLDEN, configurations=np.array(text), **arrays)
 
