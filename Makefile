@@ -27,13 +27,14 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO) and galleries in other libraries (faiss, usearch, Milvus).
+# Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO), galleries in other libraries (faiss, usearch, Milvus),
+# teachers of KerasHub.
 test-clients: .venv-clients/installed
 	.venv-clients/bin/python -m pytest $(SPREAD) tests/clients
 
 .venv-clients/installed: setup.cfg
 	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet --no-compile -e '.[clients,search,milvus,test]'
+	.venv-clients/bin/pip install --quiet --no-compile -e '.[clients,kerashub,search,milvus,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
@@ -79,7 +80,7 @@ ADDONS_PYTHON ?= python3.11
 # What holds no Keras answers alike under either.
 WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
   $(addprefix --ignore-glob=*/teachers/test_,accounts* concurrency* function_faults* http_* kserve* ledger* old_ledgers* \
-  recipes* service_* trying*)
+  recipes* reference_pixels* service_* trying*)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest tests/addons
 	.venv-addons/bin/python -m pytest $(SPREAD) $(WITHOUT_KERAS) -m "not long or both_stacks"

@@ -56,7 +56,7 @@ def settings_from_flags() -> Settings:
         values["scales"] = tuple(float(scale) for scale in values["scales"])
     except ValueError as error:
         raise ArgumentError(f"--scales takes numbers such as 1,0.7071,0.5: {error}") from error
-    for name in ("teacher_headers", "callbacks"):
+    for name in ("teacher_headers", "trust_packages", "callbacks"):
         values[name] = tuple(values[name])
     for name, value in values.items():
         if value == "" and FIELDS[name].default is None:

@@ -28,11 +28,13 @@ class Choice:
             `SIGNATURE:NAME` where a file has several signatures.
         pooling: of tokens and maps, one of outputs.POOLINGS.
         side: S, where height and width are open in the file.
+        trusted: names of packages besides Keras whose classes a `.keras` file may be made of.
     """
 
     output: str | None = None
     pooling: str = "auto"
     side: int | None = None
+    trusted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ArgumentError for a pooling or side that no model can have."""

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,44 @@ import h5py
 from kdistill.errors import KdistillError, first_line
 from kdistill.files.archives import ALWAYS_ACCEPTED_BYTES, MAX_RATIO, check_archive
 from kdistill.files.whole import read_bounded
+from kdistill.runtimes.keras_packages import check_packages, refuse_code, trusted_classes
 
-_TRUSTED_MODULES = ("keras", "kdistill")
-_OWN_CODE = ("Lambda", "__lambda__", "function")
 _MAX_CONFIG_BYTES = 16 << 20
 
 
-def load_keras_file(path: Path | str) -> Any:
+def load_keras_file(path: Path | str, trusted: Sequence[str] = ()) -> Any:
     """Returns the model (keras.Model, not compiled) of a `.keras` file of Keras's and this library's own layers.
+
+    Args:
+        path: the file.
+        trusted: names of further packages whose classes it may be made of; they are imported where it names them.
 
     Raises:
         KdistillError: missing, damaged, a bomb, or with code of its own (Lambda layers, classes of other modules),
             which is not run.
+        ArgumentError: `trusted` holds what is no package that could be trusted.
     """
-    check_keras_file(path)
+    check_packages(trusted)
+    config = check_keras_file(path, trusted)
     import keras
 
     import kdistill.layers  # noqa: F401 (registers the layers of saved students)
 
+    classes = trusted_classes(path, config, trusted)
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, custom_objects=classes, compile=False, safe_mode=True)
     # The loader raises many kinds of errors on a damaged file; each means the same to the user.
     except Exception as error:
         raise KdistillError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
-def check_keras_file(path: Path | str) -> None:
-    """Raises KdistillError unless a file is a `.keras` archive without code of its own and without absurd sizes.
+def check_keras_file(path: Path | str, trusted: Sequence[str] = ()) -> Any:
+    """Returns the configuration in a `.keras` archive; nothing of it is built or imported.
 
     Keras's `safe_mode` alone lets a file name classes of any module, which are imported.
+
+    Raises:
+        KdistillError: no such archive, absurd sizes, or code of its own or of packages that are not `trusted`.
     """
     check_archive(path)
     try:
@@ -54,29 +64,15 @@ def check_keras_file(path: Path | str) -> None:
     # Damaged archives and texts raise many kinds of errors, absurdly nested ones a RecursionError.
     except Exception as error:
         raise KdistillError(f"{path} is not a Keras model file: {first_line(error)}") from error
-    _refuse_code(path, config)
+    refuse_code(path, config, trusted)
     for content in weights:
         _check_h5(path, content)
+    return config
 
 
 def check_weights_file(path: Path | str) -> None:
     """Raises KdistillError unless a file is an `.h5` file whose arrays lie inside it and have no absurd sizes."""
     _check_h5(path, read_bounded(path, 8 << 30))
-
-
-def _refuse_code(path: Path | str, config: Any) -> None:
-    open_nodes = [config]
-    while open_nodes:
-        node = open_nodes.pop()
-        if isinstance(node, dict):
-            module, class_name = node.get("module"), node.get("class_name")
-            if class_name in _OWN_CODE:
-                raise KdistillError(f"{path} contains a {class_name} of its own code, which is not run")
-            if isinstance(module, str) and module.split(".")[0] not in _TRUSTED_MODULES:
-                raise KdistillError(f"{path} needs code of the module {module!r}, which is not imported")
-            open_nodes.extend(node.values())
-        elif isinstance(node, list):
-            open_nodes.extend(node)
 
 
 def _check_h5(path: Path | str, content: bytes) -> None:

@@ -39,7 +39,7 @@ def start_tensorflow(num_threads: int) -> None:
 
 def open_keras_file(path: Path | str, model: str, choice: Choice = Choice()) -> ImageModel:  # noqa: B008 (frozen)
     """Opens a `.keras` file as `open_keras_model` does; `model` is its name in errors."""
-    return open_keras_model(load_keras_file(path), model, choice)
+    return open_keras_model(load_keras_file(path, choice.trusted), model, choice)
 
 
 def open_keras_model(network: Any, model: str, choice: Choice = Choice()) -> ImageModel:  # noqa: B008 (frozen)
@@ -62,7 +62,12 @@ def open_keras_model(network: Any, model: str, choice: Choice = Choice()) -> Ima
     tensor = Tensor(inputs[0].name, list(inputs[0].shape), dtype.as_numpy_dtype)
     source = read_image_input(model, tensor.shape, tensor.dtype, name=tensor.name, side=choice.side)
     signature = [tf.TensorSpec([source.batch, *inputs[0].shape[1:]], dtype)]
-    graph = tf.function(lambda images: network(images, training=False), input_signature=signature)
+    # A model whose inputs were given as a dictionary warns of anything else.
+    named = isinstance(getattr(network, "input", None), Mapping)
+    key = next(iter(network.input)) if named else ""
+    graph = tf.function(
+        lambda images: network({key: images} if named else images, training=False), input_signature=signature
+    )
     outputs = [*_named(graph.get_concrete_function().structured_outputs)]
     names = [name for name, _ in outputs]
     layers = list(getattr(network, "output_names", ()))

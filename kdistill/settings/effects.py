@@ -142,6 +142,8 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
     if kind not in ("model", "backbone", "service"):
         yield ("teacher_image_size",), "teacher", ""
+    if kind != "model" or settings.teacher.teacher.endswith((".onnx", ".tflite")):
+        yield ("trust_packages",), "teacher", ""
     if kind != "backbone":
         yield ("teacher_backbone", "teacher_alpha"), "teacher", ""
     elif has_one_width(settings.teacher.teacher_backbone):

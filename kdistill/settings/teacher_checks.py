@@ -1,12 +1,13 @@
 """Checks of the settings of teachers."""
 
+import importlib.util
 import os
 import re
 from pathlib import Path
 
 from kdistill.console.imports import importable
 from kdistill.errors import ArgumentError
-from kdistill.facts.teachers import AUTO, DEFAULT_SIDE, SCALINGS, is_recipe
+from kdistill.facts.teachers import AUTO, DEFAULT_SIDE, EXTRA_OF, SCALINGS, is_package, is_recipe
 from kdistill.settings.effects import has_assistant, teacher_kind
 from kdistill.settings.network_checks import check_network
 from kdistill.settings.settings import Settings
@@ -39,6 +40,12 @@ def check_teacher(settings: Settings) -> None:
             teacher.teacher_image_size or DEFAULT_SIDE,
             teacher.teacher,
         )
+    for package in teacher.trust_packages:
+        if not is_package(package):
+            raise ArgumentError(f"--trust_packages={package} is no package that a model's file could need")
+        if importlib.util.find_spec(package) is None:
+            extra = f": python -m pip install 'kdistill[{EXTRA_OF[package]}]'" if package in EXTRA_OF else ""
+            raise ArgumentError(f"--trust_packages={package}: there is no such package here to import{extra}")
     if not is_recipe(teacher.teacher_scaling):
         raise ArgumentError(
             f"--teacher_scaling={teacher.teacher_scaling} is unknown; choose one of {AUTO}, {', '.join(SCALINGS)}, or "

@@ -55,6 +55,7 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool
             api=settings.teacher_api,
             model=settings.teacher_model,
             requests_per_minute=settings.requests_per_minute,
+            trust_packages=settings.trust_packages,
         )
     # As a model, which is named by its weights: its file holds the time, and would be another teacher once made again.
     return open_teacher(load_keras_file(_digits_teacher(seed, folder, keep)), scaling="none")

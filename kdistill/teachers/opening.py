@@ -26,6 +26,7 @@ def open_teacher(
     api: str = "auto",
     model: str | None = None,
     requests_per_minute: float | None = None,
+    trust_packages: Sequence[str] = (),
 ) -> Teacher:
     """Opens a teacher.
 
@@ -46,6 +47,8 @@ def open_teacher(
             services.opening). Where the form takes pixels or answers with several outputs, the four above count too.
         model: name of the model that an HTTP teacher is asked for, where the form sends one.
         requests_per_minute: the most requests to an HTTP teacher, evenly apart; None for no limit.
+        trust_packages: names of packages, such as keras_hub, whose classes a `.keras` file may be made of; they are
+            imported, and build what the file says. Files of Keras's own layers need none.
 
     Raises:
         ArgumentError: nothing of the kind, a form that does not fit, an unknown scaling, "auto" for a model that does
@@ -69,7 +72,7 @@ def open_teacher(
                 requests_per_minute=requests_per_minute,
                 **choice,
             )
-        return _open_path(spec, choice)
+        return _open_path(spec, {**choice, "trust_packages": trust_packages})
     if _is_keras_model(spec):
         from kdistill.teachers.providers.model import keras_teacher
 

@@ -33,6 +33,7 @@ _OPTIONS = {
     "teacher_headers": "headers",
     "teacher_timeout": "timeout",
     "teacher_retries": "retries",
+    "trust_packages": "trust_packages",
 }
 """Setting -> argument of `open_teacher`."""
 

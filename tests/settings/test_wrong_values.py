@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 LISTS = ["--dataset=lists", "--data_dir={data}", "--teacher={data}/teacher.npz"]
 MODEL = ["--teacher={data}/model.onnx"]
+KERAS = ["--teacher={data}/model.keras"]
 SERVICE = ["--teacher=http://127.0.0.1:9/embed"]
 BACKBONE = ["--teacher={data}/w.weights.h5"]
 REVISITED = ["--dataset=revisited", "--data_dir={data}", "--teacher={data}/teacher.npz"]
@@ -53,6 +54,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "teacher_backbone": (BACKBONE, ["vgg"]),
     "teacher_alpha": (BACKBONE, ["0", "-1", "nan", "inf", "wide"]),
     "teacher_image_size": (BACKBONE, ["0", "33", "-32", "2.5", "1000000"]),
+    "trust_packages": (KERAS, ["os", "no_such_package_here", "a b", "keras_hub,subprocess", "tensorflow", "a\\0b"]),
     "teacher_api": (SERVICE, ["jena", "", "nowhere.json", "{data}/broken.json", "jina", "jina_rerank"]),
     "teacher_model": (SERVICE, ["some"]),
     "requests_per_minute": (SERVICE, ["0", "-1", "nan", "inf", "few"]),
@@ -146,7 +148,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
 def outcomes(tmp_path_factory):
     """What came of each wrong value: (setting, arguments) -> status, text, tensorflow, seconds."""
     data = tmp_path_factory.mktemp("data")
-    for name in ("teacher.npz", "model.onnx", "w.weights.h5", "broken.json", "pool.txt", "test.txt"):
+    for name in ("teacher.npz", "model.keras", "model.onnx", "w.weights.h5", "broken.json", "pool.txt", "test.txt"):
         (data / name).write_bytes(b"x.jpg, 1\n")
     runs = tmp_path_factory.mktemp("runs")
     cases = []

@@ -7,7 +7,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 PATCH = 4
-"""Side of a patch of the transformers, which have D = 6, W = 5 and one class token (SigLIP's has none)."""
+"""Side of a patch of the transformers, which have D = 6, W = 5 and one class token (SigLIP's has none), to which the
+mean of the patches is added: it has to tell photos apart."""
 
 _RANDOM = np.random.default_rng(11)
 EMBED = _RANDOM.normal(size=(6, 3, PATCH, PATCH)).astype(np.float32) / 8
@@ -18,15 +19,17 @@ WORDS = _RANDOM.normal(size=(20, 5)).astype(np.float32)
 SYMBOLIC = ("batch_size", "num_channels", "height", "width")
 
 
-def tokens(pixels: np.ndarray, *, class_token: bool = True) -> np.ndarray:
-    """Returns [n, T, 6], `last_hidden_state` of float [n, S, S, 3], patch by patch."""
+def tokens(pixels: np.ndarray, *, class_token: bool = True, stride: int = PATCH) -> np.ndarray:
+    """Returns [n, T, 6], `last_hidden_state` of float [n, S, S, 3], patch by patch, one every `stride` pixels."""
     rows = []
     for image in pixels.astype(np.float64):
-        row = [CLASS[0, 0].astype(np.float64)] if class_token else []
-        for top in range(0, image.shape[0], PATCH):
-            for left in range(0, image.shape[1], PATCH):
+        row = []
+        for top in range(0, image.shape[0] - PATCH + 1, stride):
+            for left in range(0, image.shape[1] - PATCH + 1, stride):
                 patch = image[top : top + PATCH, left : left + PATCH].transpose(2, 0, 1)
                 row.append(np.array([(patch * weights).sum() for weights in EMBED]))
+        if class_token:
+            row.insert(0, CLASS[0, 0] + np.mean(row, axis=0))
         rows.append(np.tanh(row))
     return np.array(rows)
 
@@ -43,6 +46,7 @@ def write_encoder(
     outside: bool = False,
     channels_last: bool = False,
     name: str = "pixel_values",
+    stride: int = PATCH,
 ) -> Path:
     """Writes a transformer as an `.onnx` file.
 
@@ -57,6 +61,7 @@ def write_encoder(
         outside: whether weights lie in `model.onnx_data` beside it.
         channels_last: whether the image is [n, S, S, 3].
         name: of the image's input.
+        stride: pixels from one patch to the next.
     """
     kind = TensorProto.FLOAT16 if half == "all" else TensorProto.FLOAT
     inner = np.float16 if half else np.float32
@@ -75,13 +80,11 @@ def write_encoder(
         nodes.append(helper.make_node("Cast", [image], ["inner"], to=TensorProto.FLOAT16))
         image = "inner"
     nodes += [
-        helper.make_node("Conv", [image, "embed"], ["map"], strides=[PATCH, PATCH]),
-        helper.make_node("Shape", ["map"], ["shape"]),
-        helper.make_node("Gather", ["shape", "zero"], ["count"]),
+        helper.make_node("Conv", [image, "embed"], ["map"], strides=[stride, stride]),
         helper.make_node("Reshape", ["map", "flat"], ["patches_first"]),
         helper.make_node("Transpose", ["patches_first"], ["patches"], perm=[0, 2, 1]),
-        helper.make_node("Concat", ["count", "tail"], ["class_shape"], axis=0),
-        helper.make_node("Expand", ["class", "class_shape"], ["class_tokens"]),
+        helper.make_node("ReduceMean", ["patches"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Add", ["class", "mean"], ["class_tokens"]),
         helper.make_node("Concat", ["class_tokens", "patches"], ["with_class"], axis=1),
         helper.make_node("Tanh", ["with_class" if class_token else "patches"], ["hidden"]),
         helper.make_node("Gather", ["hidden", "first_place"], ["pooled"], axis=1),
@@ -142,4 +145,4 @@ def _same(source: str, output: str) -> onnx.NodeProto:
     return helper.make_node("Identity", [source], [output])
 
 
-_INTEGERS = {"zero": [0], "flat": [0, 0, -1], "tail": [1, 1], "first_place": 0, "last": [-1], "one": [1]}
+_INTEGERS = {"flat": [0, 0, -1], "first_place": 0, "last": [-1], "one": [1]}

@@ -50,6 +50,12 @@ class TeacherSettings:
         low=8,
         high=4096,
     )
+    trust_packages: tuple[str, ...] = setting(
+        (),
+        "Packages besides Keras, such as keras_hub, whose classes a .keras teacher may be made of; they are imported "
+        "and run, so name only what you trust.",
+        decides=False,
+    )
     teacher_api: str = setting(
         "auto",
         "http: the form in which the service is asked: a shipped one (docs/services.md: openai, jina, voyage, cohere, "

@@ -103,6 +103,7 @@ def open_model_teacher(
     output: str | None = None,
     pooling: str = "auto",
     image_size: int | None = None,
+    trust_packages: Sequence[str] = (),
 ) -> ModelTeacher:
     """Opens a model's file, a SavedModel folder, or a folder as it is downloaded.
 
@@ -112,6 +113,7 @@ def open_model_teacher(
         output: name of the output that counts; None for the first that is known (see runtimes.outputs).
         pooling: of tokens and maps: "auto", "cls" or "mean" (see runtimes.outputs).
         image_size: side of the input where neither the file nor the configuration beside it says.
+        trust_packages: names of packages besides Keras whose classes a `.keras` file may be made of.
 
     Raises:
         ArgumentError: as ModelTeacher, an output that the model lacks, a pooling that does not suit it, or another side
@@ -131,7 +133,7 @@ def open_model_teacher(
     if side is None:
         side = _side_beside(file, configuration)
     name = fingerprint.file_name(file)
-    model = open_image_model(file, label, choice=Choice(output, pooling, side))
+    model = open_image_model(file, label, choice=Choice(output, pooling, side, tuple(trust_packages)))
     _check_side(model, image_size, label)
     return ModelTeacher(model, label, name=name, scaling=scaling, stated=stated)
 

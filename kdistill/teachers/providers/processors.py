@@ -33,7 +33,8 @@ class Processor:
 _CLIP = Processor(square=False, crops=True, mean=CLIP_MEAN, std=CLIP_STD)
 _MOBILENET = Processor(square=False, kernel=2, crops=True)
 PROCESSORS = {
-    "Beit": Processor(crops=True),
+    # Of releases that disagree the present one: before 5 it cropped.
+    "Beit": Processor(),
     "Bit": _CLIP,
     "Blip": Processor(mean=CLIP_MEAN, std=CLIP_STD),
     "ChineseCLIP": _CLIP,
@@ -43,7 +44,8 @@ PROCESSORS = {
     "DINOv3ViT": Processor(kernel=2, mean=_IMAGENET_MEAN, std=_IMAGENET_STD, smooth=True),
     "MobileNetV1": _MOBILENET,
     "MobileNetV2": _MOBILENET,
-    "Siglip": Processor(),
+    # A size that is a number is refused: the processor itself makes no square of it.
+    "Siglip": Processor(square=False),
     "ViT": Processor(kernel=2),
 }
 """Name, without `ImageProcessor` or `FeatureExtractor` and what follows, -> what it does."""
