@@ -270,7 +270,9 @@ def test_an_answer_of_several_outputs_gives_the_one_that_counts(serve, images):
 def test_tokens_are_pooled_as_those_of_a_file(serve, images):
     service = serve("tfserving")
     service.answer = lambda vectors: {"predictions": [[v, [1.0, 2.0, 3.0]] for v in vectors]}
-    np.testing.assert_allclose(teacher_of(service).embed(images), truth(images), rtol=1e-6)  # 2 tokens: the first
+    with pytest.raises(BadAnswer, match="several vectors for an image; say which counts with --teacher_pooling"):
+        teacher_of(service).embed(images)
+    np.testing.assert_allclose(teacher_of(service, pooling="cls").embed(images), truth(images), rtol=1e-6)
     mean = (truth(images) + np.array([1.0, 2.0, 3.0])) / 2
     np.testing.assert_allclose(teacher_of(service, pooling="mean").embed(images), mean, rtol=1e-6)
 

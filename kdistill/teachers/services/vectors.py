@@ -10,6 +10,7 @@ from kdistill.teachers.services.forms.answers import as_rows, check_error, decod
 from kdistill.teachers.services.forms.form import Form
 from kdistill.teachers.services.photos import Files
 from kdistill.teachers.services.service import Service
+from kdistill.teachers.teacher import BadAnswer
 
 
 class Shows(Protocol):
@@ -74,6 +75,10 @@ class VectorService(Service):
         parsed, parts = decoded(answer), self._paths()
         check_error(parsed, parts.get("error"))
         rows = read_rows(parsed, parts, len(images), output=self._output, batched=self._batched)
+        if rows.ndim > 2 and self._pooling == "auto" and "shape" not in parts:
+            raise BadAnswer(
+                "the teacher's answer holds several vectors for an image; say which counts with --teacher_pooling"
+            )
         return as_rows(rows, self._pooling, channels_first=self._channels_first)
 
     def check_photo(self, image: Image) -> None:
