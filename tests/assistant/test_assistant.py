@@ -78,6 +78,8 @@ def test_a_file_that_does_not_scale_pixels_itself_is_refused(tmp_path):
         build_assistant(str(tmp_path / "bare.keras"), image_size=32)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_it_learns_and_goes_on_after_an_interruption(photos, tmp_path):
     pixels, answers = photos
     asked = np.arange(24)
@@ -128,6 +130,8 @@ def test_an_answer_is_the_mean_over_four_views():
     np.testing.assert_allclose(Assistant(network).embed(photos), expected, atol=1e-5)
 
 
+@pytest.mark.long
+@pytest.mark.both_stacks
 def test_a_student_learns_from_both(photos):
     pixels, answers = photos
     asked = np.arange(0, 48, 3)

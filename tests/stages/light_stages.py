@@ -60,10 +60,18 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
     return Result({"assistant": text}, make(workdir, "assist", {"assistant.npz": text}))
 
 
+def tune(settings: Settings, workdir: Workdir) -> Result:
+    answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
+    text = digest("tuned", answers, settings.training.tune, settings.training.steps, settings.run.seed)
+    return Result({"tuned": text}, make(workdir, "tune", {"tuned.json": text}))
+
+
 def distill(settings: Settings, workdir: Workdir) -> Result:
     answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
     if has_assistant(settings):
         answers += (workdir.path / "assistant.npz").read_text()
+    if settings.training.tune:
+        answers += (workdir.path / "tuned.json").read_text()
     text = digest("student", answers, settings.training.steps, settings.training.loss, settings.run.seed)
     return Result(made=make(workdir, "distill", {"student.keras": text}))
 

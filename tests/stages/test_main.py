@@ -111,6 +111,7 @@ def check_files(workdir):
     assert list((workdir / "logs").rglob("events*"))
 
 
+@pytest.mark.long
 def test_a_run_makes_every_file(finished):
     check_files(finished)
 
@@ -137,6 +138,7 @@ def test_a_killed_run_continues_and_makes_every_file_without_a_warning(photos, t
         assert "Traceback" not in line, line
 
 
+@pytest.mark.long
 def test_metrics_have_the_promised_rows_and_files(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["rows"]}
@@ -153,6 +155,7 @@ def test_metrics_have_the_promised_rows_and_files(finished):
         assert row["cosine_mean"] > 0.99
 
 
+@pytest.mark.long
 def test_started_again_it_says_so_and_spends_nothing(finished, photos):
     workdir = finished
     before = (workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()
@@ -160,6 +163,7 @@ def test_started_again_it_says_so_and_spends_nothing(finished, photos):
     assert ((workdir / "ledger.sqlite").read_bytes(), (workdir / "metrics.json").read_bytes()) == before
 
 
+@pytest.mark.long
 def test_the_flags_it_writes_reproduce_it(finished, photos):
     workdir = finished
     flags = [line for line in (workdir / "flags.txt").read_text().splitlines() if not line.startswith("#")]
@@ -171,6 +175,7 @@ def test_the_flags_it_writes_reproduce_it(finished, photos):
     assert again.stderr.count("already done") == 6
 
 
+@pytest.mark.long
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished, photos):
     with pytest.raises(ArgumentError, match=r"run with --steps=160, not 100; name another --workdir"):
         main.run_stages(_settings(photos, finished, steps=100), ["evaluate"], redo=False)
