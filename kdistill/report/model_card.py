@@ -146,7 +146,15 @@ def _how_taken(figures: Mapping[str, Any]) -> str:
     if gallery is None:
         return "How these were taken is not known."
     what = f"over all {gallery:,} images of the gallery, exactly"
-    return f"Taken {what}" + (f", with {searches:,} searches." if searches is not None else ".")
+    taken = f"Taken {what}" + (f", with {searches:,} searches." if searches is not None else ".")
+    if figures.get("held_out"):
+        taken += (
+            f" overlap@10 and what follows it compare neighbours with the teacher's among {figures['held_out']:,} "
+            "photos that were held out, with a 95 % interval by bootstrap; they also chose the student among eight on "
+            "the way."
+        )
+    verdict = figures.get("verdict", {}).get("sentence", "")
+    return f"{taken} {verdict}".rstrip()
 
 
 def _sample(sample: Mapping[str, Any] | None) -> str:

@@ -16,7 +16,7 @@ from kdistill.settings import Settings
 from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
-from kdistill.stages.tuning.tuned import told
+from kdistill.stages.tuning.tuned import told, tuned
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import read_history
 
@@ -70,7 +70,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         name=workdir.path.resolve().name,
         figures={**metrics, "files": [*metrics.get("files", []), *since]},
         card=card or None,
-        facts=_facts(settings, metrics),
+        facts=_facts(tuned(settings, workdir), metrics),
     )
     logging.info("wrote %s and %s", workdir.report, workdir.card.name)
     return Result(made=[workdir.report, workdir.card])
@@ -87,6 +87,7 @@ def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str
             "its answers": settings.teacher.teacher_answers,
             "questions": metrics.get("queries"),
             "cost": f"{cost:.2f}" if cost else "no price was given",
+            "held out for judging": _held_out(metrics),
             "questions chosen by": settings.asking.selection,
             "assistant": _assistant(settings, metrics.get("assistant")),
         },

@@ -277,9 +277,7 @@ def test_a_card_that_our_own_command_changed_leaves_all_done(root, tmp_path, cap
     export_again(root, work)
     caplog.set_level("INFO", logger="absl")
     run(settings(root, work))
-    assert (
-        sum("already done" in one.getMessage() for one in caplog.records) == len(NAMES) - 2
-    )  # no assistant, no tuning
+    assert sum("already done" in one.getMessage() for one in caplog.records) == len(NAMES) - 2  # of assist, tune
     assert (work / "card.json").read_text() == "with more checks"
 
 
