@@ -68,6 +68,7 @@ def _run(stages: Sequence[str], catalogue: Catalogue, plan: Plan, workdir: Path)
         f"--teacher={catalogue.teacher}",
         f"--query_budget={catalogue.answers}",
         f"--stages={','.join(stages)}",
+        "--export_if_not_better",
         *plan.flags,
     ]
     log = workdir.with_name(f"{workdir.name}-{stages[-1]}.log")

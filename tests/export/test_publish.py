@@ -63,7 +63,7 @@ def run(tmp_path_factory):
     settings = Settings.of(
         dataset="lists", data_dir=str(root), teacher=str(root / "teacher.npz"), workdir=str(root / "work"),
         query_budget=24, image_size=16, embedding_dim=8, steps=60, batch_size=12, mixtures=8, bank_size=16,
-        price_per_query=0.5, benchmark_runs=5, top_k=5,
+        price_per_query=0.5, benchmark_runs=5, top_k=5, export_if_not_better=True,
     )  # fmt: skip
     main.run_stages(settings, ["ask", "distill", "evaluate", "export", "benchmark", "report"], redo=False)
     return root / "work"

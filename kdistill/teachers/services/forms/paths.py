@@ -12,6 +12,10 @@ from kdistill.teachers.teacher import BadAnswer
 _SEGMENT = re.compile(r"\.?([^.\[\]]+)|\[(\d*)\]|\[([^\[\]=]+)=([^\[\]]*)\]")
 
 
+class _Missing(BadAnswer):
+    """Nothing stands at a path."""
+
+
 def fault_of(path: Any) -> str:
     """Returns what is wrong with a path, "" where nothing is."""
     if not isinstance(path, str):
@@ -44,17 +48,21 @@ def found_at(answer: Any, path: str) -> Any:
         walked += segment[0]
         if value is None:
             listed = place + 1 < len(segments) and segments[place + 1][2] == ""
-            raise BadAnswer(f"the teacher's answer has {'no list' if listed else 'nothing at'} {_quoted(walked)}")
+            raise _Missing(f"the teacher's answer has {'no list' if listed else 'nothing at'} {_quoted(walked)}")
     return value
 
 
 def optional_at(answer: Any, path: str | None) -> Any:
-    """Returns what stands at a path, None where there is no path or nothing."""
+    """Returns what stands at a path, None where there is no path or nothing.
+
+    Raises:
+        BadAnswer: something else than a list stands where one should be.
+    """
     if path is None:
         return None
     try:
         return found_at(answer, path)
-    except BadAnswer:
+    except _Missing:
         return None
 
 
