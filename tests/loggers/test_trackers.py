@@ -33,7 +33,7 @@ def settings(tmp_path):
     return Settings.of(
         dataset="lists", data_dir=str(tmp_path), teacher=str(tmp_path / "teacher.npz"), workdir=str(tmp_path / "run"),
         query_budget=12, alpha=0.25, image_size=16, embedding_dim=6, augment=False, steps=6, batch_size=6, mixtures=4,
-        bank_size=8, evaluations=6, price_per_query=0.5,
+        bank_size=8, evaluations=6, price_per_query=0.5, export_if_not_better=True,
     )  # fmt: skip
 
 
