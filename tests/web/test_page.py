@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from export.web.site import SHOWN
 from kdistill.data import Image, resize
-from kdistill.report import Neighbour, NeighbourRow, write_report
+from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
 
 # Fixtures come from conftest.py.
 SIZE = 32
@@ -226,7 +226,7 @@ def test_the_report_opens_from_a_file_without_broken_pictures(drive, tmp_path: P
         rows=[{"name": "teacher", "map": 0.8}, {"name": "student", "map": 0.7, "queries": 10}],
         files=[{"name": "a_rather_long_file_name.tflite", "bytes": 1000, "map": 0.7, "latency_ms_median": 1.0}],
         history=[{"step": step, "loss": 1.0 / step, "val_map": 0.1 * step} for step in range(1, 5)],
-        neighbours=[NeighbourRow("q", thumb, "stripes", {"teacher": found, "student": found})] * 3,
+        neighbours=Neighbours(queries=[NeighbourRow("q", thumb, "stripes", {"teacher": found, "student": found})] * 3),
         flags="--loss=rank",
     )
     views = drive("file", address=(tmp_path / "report.html").as_uri())
