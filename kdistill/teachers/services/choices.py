@@ -54,7 +54,9 @@ class OrderService(ChoiceService):
         shown = [self._files.values(image, self._form.names) for image in candidates]
         parsed = decoded(self._post(shown, **self._values(query=query))[1])
         check_error(parsed, self._form.answer.get("error"))
-        parts = {"vectors": self._form.answer["scores"], "index": self._form.answer.get("index", "[]")}
+        parts = {"vectors": self._form.answer["scores"]}
+        if "index" in self._form.answer:
+            parts["index"] = self._form.answer["index"]
         scores = read_rows(parsed, parts, len(candidates), width=1)[:, 0]
         if not np.isfinite(scores).all():
             return np.full(len(candidates), np.nan)
