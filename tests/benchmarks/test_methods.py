@@ -299,6 +299,7 @@ def test_supervised_methods_see_several_images_a_class(generated):
     assert any(len(set(batch)) > 1 for batch in generated.pool.labels[others])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["contrastive", "seed"])
 def test_past_rows_take_part_in_the_training_of_rivals(name, generated, monkeypatch):
     students = []

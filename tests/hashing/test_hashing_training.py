@@ -174,6 +174,7 @@ def test_half_whitening_divides_by_the_roots_of_the_deviations():
     np.testing.assert_allclose(np.sort(np.abs(half_whitened(rows)[:, :2]).max(axis=0)), [0.8, 0.8 * 2**0.25], atol=1e-9)
 
 
+@pytest.mark.long
 def test_a_fitted_head_ranks_other_views_as_the_features_do(problem):
     images, _, _ = problem
     noise = np.random.default_rng(4).integers(-20, 21, (2, *images.shape))

@@ -15,6 +15,7 @@ def test_losses_and_gradients_are_finite_on_any_batch(name):
     assert np.all(values > -1e-4)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_losses():
     first, again, other = (losses_of("softmax_ranking", 20, seed)[0] for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)

@@ -71,6 +71,7 @@ def trained(monkeypatch, tmp_path):
         workdir.history.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     monkeypatch.setattr(tuning, "distill", distill)
+    monkeypatch.setattr(tuning.keras.backend, "clear_session", lambda: None)  # nothing was built, and it takes a while
     write_arrays(tmp_path / "answers.npz", ids=np.array(["a"]))
     return Workdir(tmp_path), calls
 

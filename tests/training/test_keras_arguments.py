@@ -175,6 +175,7 @@ def test_targets_of_another_kind_are_refused(loss, targets, message):
         fit(distiller_of(mixtures=0, loss=loss), targets)
 
 
+@pytest.mark.long
 def test_a_keras_loss_without_a_mean_and_a_function_are_taken():
     expected = fit(distiller_of(mixtures=0, bank=0, loss=keras.losses.MeanSquaredError())).history["loss"]
     for loss in (keras.losses.MeanSquaredError(reduction="none"), keras.losses.mean_squared_error):
