@@ -64,7 +64,7 @@ def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | N
             (tables.FILE_COLUMNS[0].text(file), f"in {tables.name_of(file)}" if file else "on the device"),
             (_latency(file), "for one image, median"),
         ],
-        rule=_rule(file),
+        rule=rule_of(file),
     )
 
 
@@ -98,7 +98,8 @@ def file_to_ship(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None
     return min(good, key=lambda row: row["bytes"], default=None)
 
 
-def _rule(file: Mapping[str, Any]) -> str:
+def rule_of(file: Mapping[str, Any] | None) -> str:
+    """Returns how the file to ship was chosen, in a sentence; empty where there is none."""
     if not file:
         return ""
     if number(file.get("latency_ms_median")) is None:

@@ -15,7 +15,7 @@ import jinja2
 from kdistill.errors import one_line
 from kdistill.files.whole import write_whole
 from kdistill.report import snippets, tables
-from kdistill.report.headline import RULE, file_to_ship
+from kdistill.report.headline import file_to_ship, rule_of
 from kdistill.report.tables import number
 from kdistill.version import __version__
 
@@ -82,7 +82,7 @@ def render_model_card(
         how_taken=_how_taken(figures),
         files=tables.make_table([{**row, "gate": _gate(row)} for row in files], _COLUMNS, ship),
         ship=ship,
-        rule=RULE,
+        rule=rule_of(shipped),
         sample=_sample(figures.get("files_sample")),
         machine=f"{platform.machine()}, {platform.system()}",
         sums=[(row["name"], row["sha256"]) for row in files if row.get("sha256")],

@@ -14,9 +14,6 @@ from kdistill.settings.settings import FIELDS, Settings, groups
 from kdistill.settings.teacher_checks import check_comparing, check_teacher, only_compares
 from kdistill.settings.training_checks import check_compaction, check_joint_space, check_training
 
-FEWEST_JUDGES, FEWEST_JUDGES_BY_DEFAULT, MOST_JUDGES = 8, 64, 100
-"""Held-out photos: fewer say nothing; the least and the most that are held out unless told otherwise."""
-
 
 def check(settings: Settings) -> None:
     """Checks every value, names, combinations, and that named files exist.
@@ -39,42 +36,6 @@ def check(settings: Settings) -> None:
         part(settings)
     for part in (check_joint_space, check_compaction, _check_evaluation, _check_export):
         part(settings)
-
-
-def held_out_count(settings: Settings, gallery: int, labelled: bool) -> int:
-    """Returns how many photos of the gallery are held out to judge the student by the teacher's answers.
-
-    Args:
-        settings: of the run.
-        gallery: its number of images.
-        labelled: whether labels can judge; then none is held out unless --judge_queries says so.
-
-    Raises:
-        ArgumentError: too few to judge by, or too many for the gallery.
-    """
-    wanted = settings.asking.judge_queries
-    if compares(settings):
-        return 0
-    if wanted is None:
-        most = min(MOST_JUDGES, max(FEWEST_JUDGES_BY_DEFAULT, gallery // 10), gallery // 4)
-        return 0 if labelled or most < FEWEST_JUDGES else most
-    if 0 < wanted < FEWEST_JUDGES:
-        raise ArgumentError(f"--judge_queries={wanted}: fewer than {FEWEST_JUDGES} held-out answers judge nothing")
-    if wanted > gallery:
-        raise ArgumentError(f"--judge_queries={wanted}, but the gallery has only {gallery} images")
-    return wanted
-
-
-def check_tuning(settings: Settings, held_out: int) -> None:
-    """Compares --tune with the number of photos that are held out.
-
-    Raises:
-        ArgumentError: there is nothing to judge by.
-    """
-    if settings.training.tune and "tune" not in without_effect(settings) and not held_out:
-        raise ArgumentError(
-            f"--tune={settings.training.tune} chooses by held-out answers, and none are held out; give --judge_queries"
-        )
 
 
 def check_pool(settings: Settings, images: int, held_out: int = 0) -> None:

@@ -15,8 +15,8 @@ from kdistill.errors import KdistillError
 from kdistill.files.whole import read_json_object, sha256_of, write_json
 from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
-from kdistill.settings.checks import held_out_count
 from kdistill.settings.effects import chooses, is_compared, teacher_kind, without_effect
+from kdistill.settings.held_out_checks import held_out_count
 from kdistill.stages.sources import data_of
 from kdistill.teachers.providers.beside import configurations
 

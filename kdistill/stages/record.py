@@ -100,6 +100,11 @@ class Record:
                 (self.folder / name).unlink(missing_ok=True)
         self.write_figures()
 
+    def remove(self, stage: Stage) -> None:
+        """Removes the files that a stage made, where it made some; without any, nothing is undone."""
+        if stage.name in self._entries or stage.name in self._left:
+            self.begin(stage)
+
     def inputs_of(self, stage: Stage, inputs: Inputs) -> dict[str, str]:
         """Returns the digest of everything that a stage reads; taken before it runs, so that later changes show."""
         reads = self.registry.reads(stage, inputs.settings)

@@ -8,7 +8,8 @@ from absl import logging
 
 from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
-from kdistill.settings.checks import check, check_gallery, check_pool, check_tuning, held_out_count
+from kdistill.settings.checks import check, check_gallery, check_pool
+from kdistill.settings.held_out_checks import check_tuning, held_out_count
 from kdistill.stages.callbacks import check_callbacks, tell_run_end
 from kdistill.stages.inputs import Inputs
 from kdistill.stages.record import Record, refuse
@@ -77,7 +78,7 @@ def run_stages(
                 continue
             if stage.hands_on and _not_better(record, settings):
                 logging.warning("%s: left out, since the student is not better than before distillation", stage.name)
-                record.begin(stage)  # what an earlier student left under these names goes
+                record.remove(stage)  # what an earlier student left under these names goes
                 continue
             _run(stage, record, settings, inputs, workdir, redo, before_training)
         tell_run_end(settings, workdir.path, record.figures())

@@ -160,8 +160,10 @@ def test_a_teacher_of_random_vectors_ends_in_a_refusal_and_leaves_no_file_of_an_
     assert refused.value.exit_status == 3
     assert not list(tmp_path.glob("*.tflite")) + list(tmp_path.glob("*.onnx")) + list(tmp_path.glob("card.json"))
     assert "NOT BETTER" in (tmp_path / "report.html").read_text()
+    done = (tmp_path / "stages.json").read_text()
     with pytest.raises(NotBetter):
         main.run_stages(wanted.changed(steps=9), ["export"], redo=False)
+    assert (tmp_path / "stages.json").read_text() == done, "the report that was written stays done"
 
 
 def test_a_dry_run_prices_what_judges_and_writes_nothing(photos, tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 from kdistill.errors import ArgumentError
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
-from kdistill.settings.checks import check, check_tuning
+from kdistill.settings.checks import check
+from kdistill.settings.held_out_checks import check_tuning
 from kdistill.stages.tuning import tune as tuning
 from kdistill.stages.tuning.candidates import LEARNING_RATES, STEPS, candidates
 from kdistill.stages.tuning.tuned import told, tuned
