@@ -4,12 +4,13 @@ A photo's vector is its mean colour, so that every answer can be computed here.
 """
 
 import base64
+import contextlib
 import http.server
 import io
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -236,3 +237,19 @@ def send(handler: Any, status: int, answer: Any, **headers: str) -> None:
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Callable[[str], MockService]]:
+    """Gives a function that starts the mock of a form; all that were started are closed at the end."""
+    services: list[MockService] = []
+
+    def start(form: str) -> MockService:
+        services.append(MockService(form))
+        return services[-1]
+
+    try:
+        yield start
+    finally:
+        for service in services:
+            service.close()

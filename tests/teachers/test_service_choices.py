@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from mock_services import BEARER, KEY, MOCKS, MockService, base64_file, data_uri, send
+from mock_services import BEARER, KEY, MOCKS, MockService, base64_file, data_uri, send, serving
 
 from kdistill.data import Image, ImageSet
 from kdistill.preferences.orders import as_order_teacher, ask_orders
@@ -60,15 +60,8 @@ def serve(monkeypatch):
     monkeypatch.setenv("TEACHER_KEY", KEY)
     monkeypatch.setitem(MOCKS, "jina_rerank", RERANK)
     monkeypatch.setitem(MOCKS, "openai_choice", CHAT)
-    services = []
-
-    def start(form: str) -> MockService:
-        services.append(MockService(form))
-        return services[-1]
-
-    yield start
-    for service in services:
-        service.close()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mock_services import KEY, MOCKS, MockService, check, send
+from mock_services import KEY, MOCKS, MockService, check, send, serving
 
 from kdistill.data import Image, ImageSet
 from kdistill.data.decoding import UnreadableImage, resize
@@ -39,15 +39,8 @@ def surroundings(monkeypatch):
 
 @pytest.fixture
 def serve():
-    services = []
-
-    def start(form: str) -> MockService:
-        services.append(MockService(form))
-        return services[-1]
-
-    yield start
-    for service in services:
-        service.close()
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture
