@@ -91,7 +91,7 @@ ACTIONS = st.one_of(
 )  # fmt: skip
 
 
-@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(st.lists(ACTIONS, max_size=10))
 def test_any_sequence_ends_in_a_report_of_what_it_states(tmp_path_factory, actions):
     folder = tmp_path_factory.mktemp("any")
