@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -98,10 +99,27 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+class _SlowSamples(_QuietHandler):
+    def do_GET(self) -> None:
+        if self.path.startswith("/samples/"):
+            time.sleep(2)
+        super().do_GET()
+
+
 @pytest.fixture(scope="session")
 def address(built: Site) -> Iterator[str]:
     """The site as a plain static web server of the standard library serves it."""
-    handler = functools.partial(_QuietHandler, directory=built.folder)
+    yield from _served(built, _QuietHandler)
+
+
+@pytest.fixture
+def slow_address(built: Site) -> Iterator[str]:
+    """The site on a server whose samples arrive long after everything else."""
+    yield from _served(built, _SlowSamples)
+
+
+def _served(built: Site, kind: type[_QuietHandler]) -> Iterator[str]:
+    handler = functools.partial(kind, directory=built.folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_address[1]}/"

@@ -195,6 +195,11 @@ const scenarios = {
     const { context, page, seen } = await open(browser);
     await load(page);
     await page.waitForFunction(() => document.body.dataset.offline === "yes", null, { timeout: 20_000 });
+    const missing = await page.evaluate(async () => {
+      const { samples } = await (await fetch("site.json")).json();
+      const stored = await Promise.all(samples.map((sample) => caches.match(sample.path)));
+      return samples.filter((_, index) => !stored[index]).map((sample) => sample.path);
+    });
     await context.setOffline(true);
     const reachable = await page.evaluate(() =>
       fetch("not-stored").then(
@@ -207,7 +212,7 @@ const scenarios = {
     await page.click("#samples li:nth-child(2) button");
     const view = await answer(page, given.sample);
     // The request that was made to fail is reported as an error.
-    return { errors: seen.errors.filter((text) => !text.includes("not-stored")), reachable, state, view };
+    return { errors: seen.errors.filter((text) => !text.includes("not-stored")), missing, reachable, state, view };
   },
 
   /** Takes a photo with the browser's fake camera, and cancels one. */

@@ -2,7 +2,7 @@
 
 import { openCamera } from "./camera.js";
 import { BadPhoto } from "./decode.js";
-import { keepOffline } from "./offline.js";
+import { keepOffline, stored } from "./offline.js";
 import { PhotoSearch } from "./photo-search.js";
 import * as view from "./view.js";
 
@@ -25,11 +25,18 @@ async function start() {
   listen(search);
   view.ready(search.loadedBytes, site);
   // Last, since nothing waits for it.
-  search.gallery.loadAll().then(
-    (all) => view.offline(all && Boolean(navigator.serviceWorker?.controller)),
-    () => view.offline(false),
-  );
+  isWhole(search, site).then(view.offline, () => view.offline(false));
   return search;
+}
+
+/** Fetches what was not needed yet, and says whether the page works without a network from now on. */
+async function isWhole(search, site) {
+  if (!(await search.gallery.loadAll())) {
+    return false;
+  }
+  await Promise.all(site.samples.map((sample) => fetch(sample.path)));
+  const files = [...site.samples, ...search.gallery.packs, ...search.loadedFiles];
+  return stored(files.map((file) => file.path));
 }
 
 function listen(search) {

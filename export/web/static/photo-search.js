@@ -9,12 +9,17 @@ import { resize } from "./resize.js";
 
 export class PhotoSearch {
   /** @private use `PhotoSearch.load` */
-  constructor(site, engine, gallery, additions, loadedBytes) {
+  constructor(site, engine, gallery, additions, loadedFiles) {
     this.site = site;
     this.engine = engine;
     this.gallery = gallery;
     this.additions = additions;
-    this.loadedBytes = loadedBytes;
+    /** @type {{path: string, bytes: number}[]} */
+    this.loadedFiles = loadedFiles;
+  }
+
+  get loadedBytes() {
+    return sumOfBytes(this.loadedFiles);
   }
 
   /**
@@ -24,14 +29,14 @@ export class PhotoSearch {
    */
   static async load(site, listener) {
     const files = await Engine.files(site);
-    const total = [...Object.values(files), site.gallery].reduce((sum, file) => sum + file.bytes, 0);
-    const progress = new Progress(total, listener);
+    const loadedFiles = [...Object.values(files), site.gallery];
+    const progress = new Progress(sumOfBytes(loadedFiles), listener);
     const [engine, description] = await Promise.all([
       Engine.load(files, site.image_size, progress),
       download(site.gallery, progress),
     ]);
     const gallery = new Gallery(JSON.parse(new TextDecoder().decode(description)));
-    const search = new PhotoSearch(site, engine, gallery, await Additions.open(site.model), total);
+    const search = new PhotoSearch(site, engine, gallery, await Additions.open(site.model), loadedFiles);
     await search.warmUp();
     return search;
   }
@@ -83,4 +88,8 @@ export class PhotoSearch {
     const added = this.additions.search(embedding).map((found) => ({ ...found, name: found.addition.name }));
     return [...stored, ...added].sort((a, b) => b.score - a.score).slice(0, this.site.shown);
   }
+}
+
+function sumOfBytes(files) {
+  return files.reduce((sum, file) => sum + file.bytes, 0);
 }
