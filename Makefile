@@ -8,8 +8,7 @@ SPREAD ?= -n 2 --dist=loadfile
 .PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
-environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed \
-  .venv-servers/installed .venv-loggers/installed
+environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -29,28 +28,24 @@ lint: $(VENV)/installed-test
 
 # Exported files in other runtimes (MediaPipe, OpenCV, OpenVINO), galleries in other libraries (faiss, usearch, Milvus),
 # teachers of KerasHub.
-test-clients: .venv-clients/installed
-	.venv-clients/bin/python -m pytest $(SPREAD) tests/clients
+test-clients: .venv-extras/installed
+	.venv-extras/bin/python -m pytest $(SPREAD) tests/clients
 
-.venv-clients/installed: setup.cfg
-	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip install --quiet --no-compile -e '.[clients,kerashub,search,milvus,test]'
+# What the optional parts want beside each other, in one environment.
+.venv-extras/installed: setup.cfg
+	$(PYTHON) -m venv .venv-extras
+	.venv-extras/bin/pip install --quiet --no-compile -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
 LEDGER_TESTS = $(addprefix tests/teachers/test_,accounts.py crash.py ledger.py ledger_properties.py old_ledgers.py repeatable.py)
 
 # Ray and a real PostgreSQL server (Debian's package, installed where it is missing and we may).
-test-cluster: .venv-cluster/installed
+test-cluster: .venv-extras/installed
 	if [ "$$(id -u)" = 0 ] && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 	  apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; \
 	fi
-	.venv-cluster/bin/python -m pytest $(SPREAD) --ledger_engine=postgres tests/cluster $(LEDGER_TESTS)
-
-.venv-cluster/installed: setup.cfg
-	$(PYTHON) -m venv .venv-cluster
-	.venv-cluster/bin/pip install --quiet --no-compile -e '.[postgres,ray,test]'
-	touch $@
+	.venv-extras/bin/python -m pytest $(SPREAD) --ledger_engine=postgres tests/cluster $(LEDGER_TESTS)
 
 # Services as the world has them: MLServer, Triton (its binary stands in a wheel) and a server in OpenAI's form, in an
 # environment of their own, since they want other versions of what TensorFlow needs.
@@ -60,14 +55,11 @@ test-servers: $(VENV)/installed-test .venv-servers/installed
 .venv-servers/installed: tests/servers/requirements.txt
 	$(PYTHON) -m venv .venv-servers
 	.venv-servers/bin/pip install --quiet --no-compile -r $<
-# MLflow and Weights & Biases, without a network.
-test-loggers: .venv-loggers/installed
-	.venv-loggers/bin/python -m pytest $(SPREAD) tests/loggers
-
-.venv-loggers/installed: setup.cfg
-	$(PYTHON) -m venv .venv-loggers
-	.venv-loggers/bin/pip install --quiet --no-compile -e '.[mlflow,wandb,test]'
 	touch $@
+
+# MLflow and Weights & Biases, without a network.
+test-loggers: .venv-extras/installed
+	.venv-extras/bin/python -m pytest $(SPREAD) tests/loggers
 
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
@@ -102,5 +94,5 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers .venv-loggers build dist *.egg-info \
+	rm -rf $(VENV) .venv-addons .venv-extras .venv-servers build dist *.egg-info \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis

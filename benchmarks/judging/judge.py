@@ -16,22 +16,47 @@ from kdistill.training.fit import pause_steps
 HELD_OUT = 100
 """Photos of the validation images, which no student sees; their labels are not used."""
 
+SHARED_DRAWS = 20
+"""Somebody who compares settings holds the same photos out for all: so often they are drawn here, for all students."""
+
 ON_THE_WAY = 8
 
 
 def judged(problem: Problem, case: Case) -> dict[str, Any]:
-    """Returns `map` (labels of the test), `overlap_at_10` and its companions, and `way`: both at steps of the training.
+    """Trains a student and judges it.
 
-    The teacher's answers about HELD_OUT photos are drawn anew for each student, as each run draws its own.
+    Returns:
+        `map` (labels of the test); `overlap_at_10` and its companions for HELD_OUT photos of a draw of its own, as
+        separate runs have them; `shared_overlaps` [SHARED_DRAWS], for the draws that all students of a problem share;
+        `way`, `map` and the own overlap at steps of the training.
     """
     keras.backend.clear_session()
-    random = np.random.default_rng(case.run.seed)
-    rows = random.permutation(len(problem.validation.labels))[:HELD_OUT]
-    held_out = Part(*(getattr(problem.validation, field.name)[rows] for field in dataclasses.fields(Part)))
+    validation = problem.validation
+    held_out = _part(validation, _draw(len(validation.labels), case.run.seed))
     problem = dataclasses.replace(problem, settings=problem.settings.changed(steps=case.steps))
     watch = _OnTheWay(problem.test, held_out, case.steps) if case.watched else None
     student = train(problem, case.run, None if watch is None else watch.of)
-    return {**_both(student, problem.test, held_out), "way": [] if watch is None else watch.found}
+    return {
+        **_both(student, problem.test, held_out),
+        "shared_overlaps": _shared_overlaps(student, validation),
+        "way": [] if watch is None else watch.found,
+    }
+
+
+def _draw(count: int, *seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(count)[:HELD_OUT]
+
+
+def _part(part: Part, rows: np.ndarray) -> Part:
+    return Part(*(getattr(part, field.name)[rows] for field in dataclasses.fields(Part)))
+
+
+def _shared_overlaps(student: keras.Model, validation: Part) -> list[float]:
+    embedded = np.asarray(student.predict(validation.pixels, batch_size=64, verbose=0))
+    if not np.isfinite(embedded).all():
+        return [float("nan")] * SHARED_DRAWS
+    draws = [_draw(len(embedded), 20, number) for number in range(SHARED_DRAWS)]
+    return [float(held_out_agreement(embedded[rows], validation.teacher[rows]).overlap.mean()) for rows in draws]
 
 
 class _OnTheWay(keras.callbacks.Callback):

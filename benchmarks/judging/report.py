@@ -13,20 +13,31 @@ _RESAMPLES = 2000
 def figures_of(problem: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Returns the figures of the finished students of one problem.
 
-    `judge_spearman_PROBLEM` with `_low` and `_high` (95 %, bootstrap over the students), `students_PROBLEM`, and where
-    some were judged on the way `best_checkpoint_loss_points` with `_std` (points of mAP below the best one by labels),
-    `last_checkpoint_loss_points` (the same of the last one) and `watched`.
+    `judge_spearman_PROBLEM`: of mAP with overlap@10 by 100 photos that are held out for all students alike, the mean over
+    the draws of these photos, with `_std` over them, `_worst` of them, and `_low` and `_high` (95 %, bootstrap over the
+    students); `judge_spearman_PROBLEM_own_draws`: where each student is judged by photos of a draw of its own;
+    `students_PROBLEM`. Where some were judged on the way `best_checkpoint_loss_points` with `_std` (points of mAP below
+    the best one by labels), `last_checkpoint_loss_points` (the same of the last one) and `watched`.
     """
     rows = [row for row in rows if np.isfinite(row["map"])]
     if len(rows) < 3:
         return {}
-    pairs = np.array([(row["overlap_at_10"], row["map"]) for row in rows])
+    maps = np.array([row["map"] for row in rows])
+    shared = np.array([row["shared_overlaps"] for row in rows])
     random = np.random.default_rng(0)
-    drawn = [_spearman(pairs[random.integers(0, len(pairs), len(pairs))]) for _ in range(_RESAMPLES)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    resampled = [random.integers(0, len(rows), len(rows)) for _ in range(_RESAMPLES)]
+    low, high = np.nanpercentile([_spearmans(shared[drawn], maps[drawn]).mean() for drawn in resampled], [2.5, 97.5])
+    by_draw = _spearmans(shared, maps)
     name = f"judge_spearman_{problem}"
-    figures = {name: _spearman(pairs), f"{name}_low": float(low), f"{name}_high": float(high)}
-    figures[f"students_{problem}"] = len(rows)
+    figures = {
+        name: float(by_draw.mean()),
+        f"{name}_std": float(by_draw.std(ddof=1)),
+        f"{name}_worst": float(by_draw.min()),
+        f"{name}_low": float(low),
+        f"{name}_high": float(high),
+        f"{name}_own_draws": float(_spearmans(np.array([[row["overlap_at_10"]] for row in rows]), maps)[0]),
+        f"students_{problem}": len(rows),
+    }
     ways = [row["way"] for row in rows if row["way"]]
     if ways:
         losses = np.array([_losses(way) for way in ways])
@@ -39,8 +50,13 @@ def figures_of(problem: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, flo
     return figures
 
 
-def _spearman(pairs: np.ndarray) -> float:
-    return float(scipy.stats.spearmanr(pairs[:, 0], pairs[:, 1]).statistic) if len(set(pairs[:, 0])) > 1 else np.nan
+def _spearmans(overlaps: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Returns Spearman's correlation of each column of overlaps [n, draws] with maps [n]: [draws]; NaN for constants."""
+    ranks = scipy.stats.rankdata(np.column_stack([overlaps, maps]), axis=0)
+    ranks -= ranks.mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        ranks /= np.linalg.norm(ranks, axis=0)
+    return ranks[:, :-1].T @ ranks[:, -1]
 
 
 def _losses(way: Sequence[Mapping[str, float]]) -> tuple[float, float]:
@@ -61,12 +77,12 @@ def draw(rows: Mapping[str, Sequence[Mapping[str, Any]]], figures: Mapping[str, 
 
     figure, panels = pyplot.subplots(1, len(rows), figsize=(5 * len(rows), 4.2), layout="constrained", squeeze=False)
     for axes, (problem, found) in zip(panels[0], rows.items(), strict=True):
-        axes.scatter([row["overlap_at_10"] for row in found], [100 * row["map"] for row in found], alpha=0.7)
+        axes.scatter([row["shared_overlaps"][0] for row in found], [100 * row["map"] for row in found], alpha=0.7)
         spearman = figures.get(f"judge_spearman_{problem}", float("nan"))
         axes.set(
-            xlabel="overlap@10 with the teacher, 100 held-out photos",
+            xlabel="overlap@10 with the teacher, 100 held-out photos (the first of 20 draws)",
             ylabel="mAP by labels of the test, %",
-            title=f"{problem}: {len(found)} students, Spearman {spearman:.2f}",
+            title=f"{problem}: {len(found)} students, Spearman {spearman:.2f} (mean of the draws)",
         )
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
