@@ -13,9 +13,9 @@ _RESAMPLES = 2000
 def figures_of(problem: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Returns the figures of the finished students of one problem.
 
-    `judge_spearman_PROBLEM`: of mAP with overlap@10 by 100 photos that are held out for all students alike, the mean over
-    the draws of these photos, with `_std` over them, `_worst` of them, and `_low` and `_high` (95 %, bootstrap over the
-    students); `judge_spearman_PROBLEM_own_draws`: where each student is judged by photos of a draw of its own;
+    `judge_spearman_PROBLEM`: of mAP with overlap@10 by 100 photos that are held out for all students alike, the mean
+    over the draws of these photos, with `_std` and `_worst` of them, and `_low` and `_high` (95 %, bootstrap over
+    the students); `judge_spearman_PROBLEM_own_draws`: where each student is judged by photos of a draw of its own;
     `students_PROBLEM`. Where some were judged on the way `best_checkpoint_loss_points` with `_std` (points of mAP below
     the best one by labels), `last_checkpoint_loss_points` (the same of the last one) and `watched`.
     """
@@ -51,7 +51,7 @@ def figures_of(problem: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, flo
 
 
 def _spearmans(overlaps: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """Returns Spearman's correlation of each column of overlaps [n, draws] with maps [n]: [draws]; NaN for constants."""
+    """Returns Spearman's correlation of each column of overlaps [n, draws] with maps [n]: [draws], NaN of constants."""
     ranks = scipy.stats.rankdata(np.column_stack([overlaps, maps]), axis=0)
     ranks -= ranks.mean(axis=0)
     with np.errstate(invalid="ignore"):

@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from kdistill.teachers import open_teacher
+
 KEY = "s3cretKey-0123456789"
 BEARER = {"Authorization": f"Bearer {KEY}"}
+NEEDS_MODEL = {"openai", "jina", "voyage", "cohere", "vllm", "gemini"}
 
 
 def base64_file(text: Any) -> bool:
@@ -253,3 +256,19 @@ def serving() -> Iterator[Callable[[str], MockService]]:
     finally:
         for service in services:
             service.close()
+
+
+def truth(images) -> np.ndarray:
+    return np.stack([image.pixels().mean(axis=(0, 1)) for image in images])
+
+
+def teacher_of(service: MockService, **options):
+    form = service.form
+    header = "x-goog-api-key" if form == "gemini" else "Authorization"
+    return open_teacher(
+        service.url,
+        api=form,
+        model="m" if form in NEEDS_MODEL else None,
+        headers=[f"{header}=TEACHER_KEY"],
+        **options,
+    )

@@ -108,8 +108,7 @@ class Kserve:
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def server():
     server = Kserve()
     yield server
     server.http.shutdown()

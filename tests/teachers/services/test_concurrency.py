@@ -57,15 +57,6 @@ def ledger(tmp_path):
         yield opened
 
 
-@pytest.fixture
-def service(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("TEACHER_KEY", KEY)
-    service = MockService("jina")
-    yield service
-    service.close()
-
-
 def truth(images) -> np.ndarray:
     return np.stack([image.pixels().mean(axis=(0, 1)) for image in images])
 

@@ -56,8 +56,6 @@ def said(text) -> dict:
 
 @pytest.fixture
 def serve(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("TEACHER_KEY", KEY)
     monkeypatch.setitem(MOCKS, "jina_rerank", RERANK)
     monkeypatch.setitem(MOCKS, "openai_choice", CHAT)
     with serving() as start:

@@ -16,15 +16,6 @@ from kdistill.teachers.services.forms.form import form_text, shipped
 
 
 @pytest.fixture
-def service(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("TEACHER_KEY", KEY)
-    service = MockService("jina")
-    yield service
-    service.close()
-
-
-@pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
     PIL.Image.fromarray(np.full((6, 5, 3), (30, 60, 90), np.uint8)).save(path)
