@@ -69,13 +69,12 @@ test-web: $(VENV)/installed-test
 
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
-# What holds no Keras answers alike under either.
-WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
-  $(addprefix --ignore-glob=*/teachers/test_,accounts* concurrency* function_faults* http_* kserve* ledger* old_ledgers* \
-  recipes* reference_pixels* service_* trying*)
+# Where Keras or TensorFlow decides the answer; what holds neither answers alike under both.
+KERAS_TESTS = $(addprefix tests/,assistant compression export hashing layers losses preferences runtimes stages students \
+  training evaluation/test_embedding.py evaluation/test_embed_job.py) $(addprefix tests/teachers/test_,\
+  exported_tensorflow.py listed_signatures.py model_answers.py providers.py scaling.py trusted_packages.py)
 test-addons: .venv-addons/installed
-	.venv-addons/bin/python -m pytest tests/addons
-	.venv-addons/bin/python -m pytest $(SPREAD) $(WITHOUT_KERAS) -m "not long or both_stacks"
+	.venv-addons/bin/python -m pytest $(SPREAD) tests/addons $(KERAS_TESTS) -m "not long or both_stacks"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

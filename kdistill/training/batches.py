@@ -54,6 +54,17 @@ def check_arrays(targets: Any) -> None:
             raise ArgumentError(f"the targets of row {row} hold values that are not finite")
 
 
+def vector_dim(data: Any, targets: Any) -> int | None:
+    """Returns Dt of what `fit` is given, arrays or a dataset; None where the targets are labels or nobody knows yet."""
+    if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        targets = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
+    if isinstance(targets, tuple | list) and targets:
+        targets = targets[0]
+    shape = getattr(targets, "shape", ())
+    return int(shape[1]) if len(shape or ()) == 2 and shape[1] else None
+
+
 def as_vectors(targets: tf.Tensor, loss: str) -> tf.Tensor:
     """Returns the teacher's vectors as float32 [B, Dt], whatever type of number they have.
 

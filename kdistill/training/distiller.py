@@ -16,7 +16,7 @@ from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
 from kdistill.layers.numbers import is_count, numbers_of, numbers_of_labels
 from kdistill.layers.pairs import pair_mask
-from kdistill.training.batches import as_labels, as_vectors, check_arrays, parts_of
+from kdistill.training.batches import as_labels, as_vectors, check_arrays, parts_of, vector_dim
 from kdistill.training.distribution import gather_rows
 
 
@@ -203,6 +203,7 @@ class Distiller(keras.Model):
         for targets in (_targets(args, kwargs), validation[1] if isinstance(validation, tuple) else None):
             check_arrays(targets)
         with stacks.own_errors():
+            self._create_variables(vector_dim(args[0] if args else kwargs.get("x"), _targets(args, kwargs)))
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -289,6 +290,18 @@ class Distiller(keras.Model):
             bank=fresh,
         )
         return self.ranking_loss.call(answers, rows, mask=mask)
+
+    def _create_variables(self, teacher_dim: int | None) -> None:
+        """Creates what the first step would: TensorFlow traces a step that creates variables twice.
+
+        Args:
+            teacher_dim: Dt; None where only the first batch will tell.
+        """
+        with self.distribute_strategy.scope():
+            if teacher_dim is not None and not getattr(self.ranking_loss, "needs_labels", False):
+                self.build_joint_space(teacher_dim)
+            if hasattr(self.optimizer, "build"):
+                self.optimizer.build(self.trainable_variables)
 
     def _takes_bank(self) -> bool:
         """Says whether there is a bank whose rows the loss takes."""

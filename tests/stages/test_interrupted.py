@@ -16,7 +16,7 @@ from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import ResumableCheckpoint
 
-pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+pytestmark = pytest.mark.long
 
 TRAINING = ["ask", "distill"]
 
@@ -90,8 +90,10 @@ def begun(photos, tmp_path_factory):
     return workdir
 
 
-QUICK = [{"evaluations": 3}, {"loss": "list_mle"}, {"learning_rate": 5e-3}, {"batch_size": 4}]
+ON_BOTH_STACKS = [{"loss": "list_mle"}, {"learning_rate": 5e-3}]
 OTHERS = [
+    {"evaluations": 3},
+    {"batch_size": 4},
     {"evaluations": 4},
     {"loss_options": "student_temperature=0.2"},
     {"steps": 10},
@@ -103,7 +105,9 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("changes", [*QUICK, *(pytest.param(one, marks=pytest.mark.long) for one in OTHERS)], ids=str)
+@pytest.mark.parametrize(
+    "changes", [*(pytest.param(one, marks=pytest.mark.both_stacks) for one in ON_BOTH_STACKS), *OTHERS], ids=str
+)
 def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, begun, tmp_path, changes):
     shutil.copytree(begun, tmp_path / "run")
     main.run_stages(settings(photos, tmp_path / "run", **changes), TRAINING, redo=False)
@@ -111,7 +115,6 @@ def test_it_ends_as_a_fresh_run_of_the_final_settings(photos, begun, tmp_path, c
     assert_same(tmp_path / "run", tmp_path / "fresh")
 
 
-@pytest.mark.long
 def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     for number, evaluations in enumerate((1, 5, 12)):
         main.run_stages(settings(photos, tmp_path / str(number), evaluations=evaluations), TRAINING, redo=False)
@@ -122,7 +125,6 @@ def test_how_often_it_pauses_changes_nothing(photos, tmp_path):
     assert_same(tmp_path / "0", tmp_path / "2")
 
 
-@pytest.mark.long
 def test_another_seed_is_refused_and_redone(photos, begun, tmp_path):
     shutil.copytree(begun, tmp_path / "run")
     other = settings(photos, tmp_path / "run", seed=1)
@@ -164,7 +166,6 @@ def test_more_answers_after_a_finished_run_reach_the_student(photos, tmp_path):
     assert next(row for row in rows["rows"] if row["name"] == "student")["queries"] == 20
 
 
-@pytest.mark.long
 def test_a_deleted_student_is_made_again_without_training(photos, tmp_path, caplog):
     main.run_stages(settings(photos, tmp_path / "run"), TRAINING, redo=False)
     before = weights(tmp_path / "run")

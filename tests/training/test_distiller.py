@@ -272,3 +272,15 @@ def test_distiller_survives_saving_and_a_fresh_process(fresh, shapes, tmp_path):
     config, embeddings = json.loads(fresh(code, tmp_path).splitlines()[-1])
     assert config == [0.7, 10, "originals"]
     np.testing.assert_allclose(embeddings, distiller.student(pixels[:4]), atol=1e-5)
+
+
+@pytest.mark.parametrize("bank", [None, 10])
+def test_a_step_is_traced_once(bank, shapes, monkeypatch):
+    """A step that created variables, of the bank or of the optimizer, would be traced a second time without them."""
+    traced = []
+    step = Distiller.train_step
+    monkeypatch.setattr(Distiller, "train_step", lambda self, data: traced.append(1) or step(self, data))
+    distiller = _compiled(_student(), bank=None if bank is None else EmbeddingBank(bank))
+    batches = tf.data.Dataset.from_tensor_slices((shapes[0][:8], shapes[2][:8])).batch(4)
+    distiller.fit(batches, epochs=2, shuffle=False, verbose=0)
+    assert len(traced) == 1
