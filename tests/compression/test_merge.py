@@ -83,9 +83,9 @@ def test_the_exported_file_is_smaller_and_gives_the_same(backbone, tmp_path):
     compacted = insert_compactors(student)
     shrunk(compacted, 0.3)
     small = merge(compacted)
-    export_tflite(student, tmp_path / "large.tflite")
     export_tflite(small, tmp_path / "small.tflite")
-    assert (tmp_path / "small.tflite").stat().st_size < 0.7 * (tmp_path / "large.tflite").stat().st_size
+    # Less than the student's float32 weights alone would take.
+    assert (tmp_path / "small.tflite").stat().st_size < 0.7 * 4 * student.count_params()
     interpreter = open_tflite(tmp_path / "small.tflite")
     run = interpreter.get_signature_runner()
     embeddings = np.concatenate([run(image=image[None])["embedding"] for image in pixels[:4]])

@@ -1,4 +1,4 @@
-"""Runs the cases of one module, each as a command would be run, and prints one line of JSON for each."""
+"""Runs the cases of modules, each as a command would be run, and prints one line of JSON for each."""
 
 import contextlib
 import importlib
@@ -44,12 +44,12 @@ def measure(name: str, case, marker: str) -> dict[str, object]:
         }
 
 
-def main(module: str) -> None:
-    loaded = importlib.import_module(module)
-    for name, case in loaded.CASES.items():
-        print(json.dumps({"begins": name}), flush=True)
-        print(json.dumps(measure(name, case, MARKER)), flush=True)
+def main(modules: list[str]) -> None:
+    for module in modules:
+        for name, case in importlib.import_module(module).CASES.items():
+            print(json.dumps({"begins": name}), flush=True)
+            print(json.dumps(measure(name, case, MARKER)), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

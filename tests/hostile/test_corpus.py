@@ -12,30 +12,25 @@ pytestmark = pytest.mark.long
 
 HERE = Path(__file__).parent
 MODULES = (
-    "image_cases",
-    "list_cases",
-    "pickle_cases",
-    "table_cases",
-    "ledger_cases",
-    "record_cases",
-    "http_cases",
-    "function_cases",
-    "model_cases",
-    "export_cases",
+    ("image_cases", "list_cases", "pickle_cases", "table_cases", "ledger_cases", "record_cases", "http_cases"),
+    ("function_cases", "model_cases"),
+    ("export_cases",),
 )
+"""Those of a line share a process, which loads TensorFlow once; what it keeps of all its cases counts as memory."""
+
 LEAST_CASES = 230
 MAX_MIB, MAX_SECONDS = 1024, 10  # of the whole process, TensorFlow included, and of its processor time
 
 
 @pytest.fixture(scope="module")
-def results():
-    return [result for module in MODULES for result in run(module)]
+def results() -> list[dict[str, object]]:
+    return [result for modules in MODULES for result in run(modules)]
 
 
-def run(module: str) -> list[dict[str, object]]:
+def run(modules: tuple[str, ...]) -> list[dict[str, object]]:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, str(HERE / "runner.py"), module]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    command = [sys.executable, str(HERE / "runner.py"), *modules]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     begun = [line["begins"] for line in lines if "begins" in line]
     finished = [line for line in lines if "name" in line]

@@ -119,7 +119,7 @@ def test_a_run_makes_every_file(finished):
 @pytest.mark.long
 def test_a_killed_run_continues_and_makes_every_file_without_a_warning(photos, tmp_path):
     workdir = tmp_path / "work"
-    command = _arguments(_settings(photos, workdir, steps=400, evaluations=40))
+    command = _arguments(_settings(photos, workdir, steps=200, evaluations=20))
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not (workdir / "checkpoints" / "checkpoint").exists() and time.monotonic() < deadline:
