@@ -5,11 +5,11 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
+.PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
 environments: $(VENV)/installed-test .venv-addons/installed .venv-clients/installed .venv-cluster/installed \
-  .venv-servers/installed .venv-loggers/installed
+  .venv-servers/installed .venv-loggers/installed .venv-docs/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -69,6 +69,22 @@ test-loggers: .venv-loggers/installed
 	.venv-loggers/bin/pip install --quiet --no-compile -e '.[mlflow,wandb,test]'
 	touch $@
 
+# The documentation site in build/site: warnings are errors, and every link has to lead somewhere.
+docs: .venv-docs/installed build/start.ipynb
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/python docs/hooks/check_site.py build/site
+
+# Executed, with what its cells show. `make test-long` writes it too.
+build/start.ipynb: docs/start.ipynb | $(VENV)/installed-test
+	$(BIN)/python docs/hooks/execute.py $< $@
+
+# The extra alone, without the package and its TensorFlow.
+.venv-docs/installed: setup.cfg
+	$(PYTHON) -m venv .venv-docs
+	$(PYTHON) docs/hooks/requirements.py setup.cfg docs >.venv-docs/requirements.txt
+	.venv-docs/bin/pip install --quiet --no-compile -r .venv-docs/requirements.txt
+	touch $@
+
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
@@ -93,7 +109,7 @@ $(VENV)/installed: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile -e '.[test]'
+	$(BIN)/pip install --quiet --no-compile -e '.[notebook,test]'
 	touch $@ $(VENV)/installed
 
 .venv-addons/installed: setup.cfg
@@ -102,5 +118,5 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers .venv-loggers build dist *.egg-info \
+	rm -rf $(VENV) .venv-addons .venv-clients .venv-cluster .venv-servers .venv-loggers .venv-docs build dist *.egg-info \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis
