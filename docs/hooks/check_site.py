@@ -1,8 +1,8 @@
 """Checks a built site: `python docs/hooks/check_site.py FOLDER` (exit status 1 where a link leads nowhere).
 
 Every link, picture and anchor within the site has to exist, and no page may load anything from another host: what a
-reader clicks may lead outside, what a page fetches may not. MkDocs checks links in Markdown; this reads the HTML, so that
-what plugins and the theme write counts, too.
+reader clicks may lead outside, what a page fetches may not. MkDocs checks links in Markdown; this reads the HTML, so
+that what plugins and the theme write counts, too.
 """
 
 import posixpath

@@ -1,4 +1,4 @@
-"""A hook of MkDocs: takes along what pages link to outside docs/, so that a link that works in the repository works here.
+"""A hook of MkDocs: takes along what pages link to outside docs/, so that links of the repository work in the site.
 
 The README becomes the first page. Markdown files become pages, all other files are served as they are.
 """
@@ -54,5 +54,3 @@ def _of_link(path: str, link: str) -> str:
 
 def _in_site(path: str) -> str:
     return PAGES.get(path, path.removeprefix("docs/"))
-
-

@@ -1,8 +1,8 @@
 """Reads commands as the programs themselves would and stops before anything is done; prints what each says as JSON.
 
-Standard input: {"repository": path, "commands": [[words], ...]}; the current folder holds the files that pages show.
-Output: a sentence for each command, empty where it can be given like this. A run is the real flag parser with all checks
-of settings, a module its own argument parser.
+Standard input: [{"words": [...], "elided": bool}, ...]; the current folder holds the files that pages show.
+Output: a sentence for each command, empty where it can be given like this. A run is read by the real flag parser with
+all checks of settings, a module by its own argument parser.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Every command of the pages is one that the programs take, and every block of another language is looked at somewhere.
 
-The Start page is run as it stands (`test_start_page.py`). Of all other commands the arguments are read by the real parsers
-and the settings by all their checks, a dry run: whole runs take minutes and data that the repository does not hold, and
-what each does is tested where it lives. Python is run by `test_page_snippets.py`.
+The Start page is run as it stands (`test_start_page.py`). Of all other commands the arguments are read by the real
+parsers and the settings by all their checks, a dry run: whole runs take minutes and data that the repository does not
+hold, and what each does is tested where it lives. Python is run by `test_page_snippets.py`.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from shown_blocks import BLOCKS, REPOSITORY, Block, blocks_of, commands_of
+from shown_blocks import BLOCKS, REPOSITORY, blocks_of, commands_of
 
 from kdistill.facts.extras import EXTRAS
 from kdistill.teachers.services.forms.form import read_form
@@ -117,7 +117,9 @@ def test_every_block_says_its_language_and_is_run_read_or_marked():
 
 def test_no_code_hides_in_an_indented_block():
     for page in {block.page for block in BLOCKS}:
-        text = re.sub(r"^( *)```.*?^\1```$", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.M | re.DOTALL)
+        text = re.sub(
+            r"^( *)```.*?^\1```$", "", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.M | re.DOTALL
+        )
         assert re.findall(r"(?:^|\n)\n {4,}(?![-*] |\d+\. |and |Errors)\S.*", text) == [], page
 
 
@@ -134,10 +136,17 @@ def test_json_is_json(block, tmp_path):
 
 
 def test_a_wrong_page_is_noticed(tmp_path):
-    assert words_of("A=1 python -m export add --ids 'a b' > x  # why") == ["python", "-m", "export", "add", "--ids", "a b"]
+    assert words_of("A=1 python -m export add --ids 'a b' > x  # why") == [
+        "python",
+        "-m",
+        "export",
+        "add",
+        "--ids",
+        "a b",
+    ]
     assert read_without_a_parser(["make", "nothing"]) is False
     assert read_without_a_parser(["pip", "install", "kdistill[nothing]"]) is False
     assert read_without_a_parser(["python", "nowhere.py"]) is False
     page = REPOSITORY / "docs" / "start.md"
-    assert [block for block in blocks_of(page) if block.file == "my_teacher.py"][0].language == "python"
-    assert isinstance(blocks_of(page)[0], Block)
+    (named,) = [block for block in blocks_of(page) if block.file]
+    assert (named.file, named.language, named.reason) == ("my_teacher.py", "python", "")

@@ -69,7 +69,14 @@ def _with_pool(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[s
     with Ledger(given["folder"] / "earlier.sqlite") as earlier:
         first = plan(teacher, data.pool, range(10), earlier, budget=330)
     return {
-        **{"ask": ask, "plan": plan, "teacher": teacher, "pool": data.pool, "chosen": range(10), "learning_plan": first},
+        **{
+            "ask": ask,
+            "plan": plan,
+            "teacher": teacher,
+            "pool": data.pool,
+            "chosen": range(10),
+            "learning_plan": first,
+        },
         **{"test_set": known.subset(range(5)), "ledger": Ledger(given["folder"] / "ledger.sqlite")},
     }
 

@@ -16,7 +16,6 @@ from shown_blocks import BLOCKS, REPOSITORY
 
 from export.retriever import Retriever
 
-
 pytestmark = pytest.mark.long
 
 START = [block for block in BLOCKS if block.page == "docs/start.md"]
@@ -42,7 +41,12 @@ def followed(tmp_path_factory):
             (folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "sh" and not block.reason:
             done = subprocess.run(
-                ["bash", "-e", "-c", block.text], cwd=folder, env=environment, capture_output=True, text=True, check=False
+                ["bash", "-e", "-c", block.text],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, (block.text, done.stdout, done.stderr)
             said.append(done.stdout + done.stderr)
@@ -105,6 +109,5 @@ def test_a_catalogue_takes_more_photos_as_its_page_says(followed, monkeypatch):
         words = command.replace("runs/catalogue", "runs/first").split()
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         subprocess.run([sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, check=True)
-
 
     assert len(Retriever(folder / "runs" / "first" / "retriever.tflite").ids) == 183
