@@ -10,11 +10,11 @@ COLOURS = ("firebrick", "seagreen", "royalblue", "goldenrod", "orchid", "sienna"
 GROUNDS = ("ivory", "lightsteelblue", "darkslategrey")
 
 
-def write_photos(folder: Path, count: int = 180, seed: int = 0) -> None:
-    """Writes `count` JPEG files `photo_000.jpg`, ...: kinds in turn, places, sizes and noise drawn by the seed."""
+def write_photos(folder: Path, count: int = 180, first: int = 0) -> None:
+    """Writes JPEG files `photo_000.jpg`, ..., numbered from `first`: kinds in turn, the rest is drawn."""
     folder.mkdir(parents=True)
-    draws = np.random.default_rng(seed)
-    for number in range(count):
+    draws = np.random.default_rng(first)
+    for number in range(first, first + count):
         colour, ground = COLOURS[number % len(COLOURS)], GROUNDS[number // len(COLOURS) % len(GROUNDS)]
         photo = PIL.Image.new("RGB", (120, 90), ground)
         left, top = draws.integers(0, 50, 2)

@@ -36,7 +36,7 @@ def test_all_cells_run():
     done = subprocess.run(
         [sys.executable, str(program), str(NOTEBOOK), str(EXECUTED)],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,

@@ -93,21 +93,25 @@ def test_the_published_folder_opens_as_the_page_on_deployment_says(followed, mon
 
 
 def test_a_catalogue_takes_more_photos_as_its_page_says(followed, monkeypatch):
-    """docs/vectors.md: embeds new photos, joins ids and rows, adds them, finds them."""
+    """docs/vectors.md, on the run of the Start page: a table is written, new photos are embedded and added."""
     folder, _ = followed
     monkeypatch.chdir(folder)
-    write_photos(folder / "new_photos", count=3, seed=9)
-    table, joined = [b.text for b in BLOCKS if b.page == "docs/vectors.md" and b.language == "python"]
+    write_photos(folder / "new_photos", count=3, first=500)
+    page = [block for block in BLOCKS if block.page == "docs/vectors.md"]
+    table, joined = [block.text for block in page if block.language == "python"]
+    _, embed, add = [block.text.replace("runs/catalogue", "runs/first") for block in page if block.language == "sh"]
     exec(compile(table, "docs/vectors.md", "exec"), {})
     with np.load(folder / "vectors.npz") as written:
         assert written["embeddings"].shape == (2, 512)
-    for part in ("kdistill.evaluation.embed", joined, "export add"):
-        if part is joined:
-            exec(compile(part, "docs/vectors.md", "exec"), {})
-            continue
-        (command,) = [b.text for b in BLOCKS if b.page == "docs/vectors.md" and b.language == "sh" and part in b.text]
-        words = command.replace("runs/catalogue", "runs/first").split()
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        subprocess.run([sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, check=True)
+    _run(embed, folder)
+    exec(compile(joined, "docs/vectors.md", "exec"), {})
+    _run(add, folder)
+    added = Retriever(folder / "runs" / "first" / "retriever.tflite").ids[180:]
+    assert list(added) == [f"photo_{number}.jpg" for number in (500, 501, 502)]
 
-    assert len(Retriever(folder / "runs" / "first" / "retriever.tflite").ids) == 183
+
+def _run(command: str, folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    words = [sys.executable, *command.split()[1:]]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
