@@ -94,7 +94,7 @@ test-web: $(VENV)/installed-test
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
 # What holds no Keras answers alike under either.
-WITHOUT_KERAS = $(addprefix --ignore=tests/,data facts files report settings) \
+WITHOUT_KERAS = $(addprefix --ignore=tests/,data docs facts files report settings) \
   $(addprefix --ignore-glob=*/teachers/test_,accounts* concurrency* function_faults* http_* kserve* ledger* old_ledgers* \
   recipes* reference_pixels* service_* trying*)
 test-addons: .venv-addons/installed
