@@ -5,10 +5,11 @@ BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
 SPREAD ?= -n 2 --dist=loadfile
 
-.PHONY: environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
+.PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
-environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed
+environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed \
+  .venv-docs/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -61,6 +62,22 @@ test-servers: $(VENV)/installed-test .venv-servers/installed
 test-loggers: .venv-extras/installed
 	.venv-extras/bin/python -m pytest $(SPREAD) tests/loggers
 
+# The documentation site in build/site: warnings are errors, and every link has to lead somewhere.
+docs: .venv-docs/installed build/start.ipynb
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/python docs/hooks/check_site.py build/site
+
+# Executed, with what its cells show. `make test-long` writes it too.
+build/start.ipynb: docs/start.ipynb | $(VENV)/installed-test
+	$(BIN)/python docs/hooks/execute.py $< $@
+
+# The extra alone, without the package and its TensorFlow.
+.venv-docs/installed: setup.cfg
+	$(PYTHON) -m venv .venv-docs
+	$(PYTHON) docs/hooks/requirements.py setup.cfg docs >.venv-docs/requirements.txt
+	.venv-docs/bin/pip install --quiet --no-compile -r .venv-docs/requirements.txt
+	touch $@
+
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
@@ -84,7 +101,7 @@ $(VENV)/installed: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile -e '.[test]'
+	$(BIN)/pip install --quiet --no-compile -e '.[notebook,test]'
 	touch $@ $(VENV)/installed
 
 .venv-addons/installed: setup.cfg
@@ -93,5 +110,5 @@ $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-extras .venv-servers build dist *.egg-info \
+	rm -rf $(VENV) .venv-addons .venv-extras .venv-servers .venv-docs build dist *.egg-info \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis

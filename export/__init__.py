@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 def load(folder: Any, **options: Any) -> "Published":
     """Opens what `python -m export publish` wrote, on any machine with a runtime for its files; see `Published`.
 
-    Example:
-        student = export.load("handed_over")
-        student.embed("photo.jpg") @ student.embed("other.jpg")  # the cosine
-        student.search("photo.jpg")  # the nearest photos of the published gallery
+    Examples:
+        >>> student = export.load("handed_over")
+        >>> student.embed("photo.jpg") @ student.embed("other.jpg")  # the cosine
+        >>> student.search("photo.jpg")  # the nearest photos of the published gallery
     """
     from export.publish.opening import Published
 

@@ -14,6 +14,8 @@ ENVIRONMENTS = {"addons", "clients", "cluster", "loggers", "servers", "web"}
 """Rooms whose tests need more than the test extra; each has its make target."""
 DISTURBANCES = {"faults", "hostile"}
 """Rooms of what is done to the whole: kills, full disks, files that mean harm."""
+PAGES = {"docs"}
+"""Rooms of what is written for readers: its commands, snippets and links."""
 
 
 def configuration(name: str) -> list[str]:
@@ -26,7 +28,7 @@ def configuration(name: str) -> list[str]:
 
 def test_every_file_lies_in_a_room_that_mirrors_the_tree():
     packages = {folder.name for folder in (REPOSITORY / "kdistill").iterdir() if (folder / "__init__.py").exists()}
-    rooms = packages | {"export", "benchmarks"} | ENVIRONMENTS | DISTURBANCES
+    rooms = packages | {"export", "benchmarks"} | ENVIRONMENTS | DISTURBANCES | PAGES
     for file in FILES:
         folders = file.relative_to(TESTS).parts[:-1]
         assert len(folders) <= 1, file
@@ -62,7 +64,7 @@ def test_long_tests_have_a_target_of_their_own():
 
 def test_continuous_integration_runs_every_target():
     script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
-    for target in re.findall(r"^((?:test|lint)[a-z-]*):", MAKEFILE, re.MULTILINE):
+    for target in re.findall(r"^((?:docs|test|lint)[a-z-]*):", MAKEFILE, re.MULTILINE):
         assert re.search(rf"\b{target}\b(?!-)", script), target
 
 

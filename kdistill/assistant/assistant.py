@@ -34,10 +34,10 @@ class Assistant:
     Attributes:
         network: uint8 [B, S, S, 3] -> float32 [B, Da] of unit length.
 
-    Example:
-        assistant = Assistant.of("efficientnet_lite0.keras", image_size=192)
-        assistant.learn(photos[asked], answers)
-        distiller.fit(photos, assistant.embed(photos))
+    Examples:
+        >>> assistant = Assistant.of("efficientnet_lite0.keras", image_size=192)
+        >>> assistant.learn(photos[asked], answers)
+        >>> distiller.fit(photos, assistant.embed(photos))
     """
 
     def __init__(self, network: keras.Model) -> None:

@@ -44,10 +44,10 @@ class Distiller(keras.Model):
 
     Source: Laskar & Kannala, ACCV 2020 (arXiv 2007.05299); the ranking form, the mask and the bank are our reading.
 
-    Example:
-        distiller = Distiller(student, interpolation=JointSpaceInterpolation(64), bank=EmbeddingBank(1024))
-        distiller.compile(keras.optimizers.Adam(5e-4), loss="softmax_ranking")
-        distiller.fit(images, teacher_embeddings, batch_size=32, epochs=20)
+    Examples:
+        >>> distiller = Distiller(student, interpolation=JointSpaceInterpolation(64), bank=EmbeddingBank(1024))
+        >>> distiller.compile(keras.optimizers.Adam(5e-4), loss="softmax_ranking")
+        >>> distiller.fit(images, teacher_embeddings, batch_size=32, epochs=20)
     """
 
     def __init__(

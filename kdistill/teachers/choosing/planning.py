@@ -88,8 +88,9 @@ def plan(
 ) -> Plan:
     """Returns what `ask` would do, asking and writing nothing (a dry run).
 
+    Arguments that are not explained are those of `ask`.
+
     Args:
-        teacher, images, indices, budget, price_per_query, account: as of `ask`.
         ledger: may be opened `read_only`; None where none exists yet.
         after: plans of what is asked before, for other accounts: what they ask is known then, and asked once.
 

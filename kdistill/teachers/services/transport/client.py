@@ -175,8 +175,9 @@ def post_json(
 ) -> Any:
     """Posts JSON to a service and returns its decoded answer: for functions that speak with a service of their own.
 
+    Arguments that are not explained are those of `HttpClient`.
+
     Args:
-        url, timeout, retries: see `HttpClient`.
         sleep: waits so many seconds (tests pass their own).
         payload: anything that `json.dumps` takes.
         headers: name -> value; a bare key as `Authorization` is sent as "Bearer KEY".
