@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError
@@ -31,6 +32,24 @@ def importable(module: str) -> bool:
         or os.path.exists(os.path.join(here, f"{first}.py"))
         or os.path.isdir(os.path.join(here, first))
     )
+
+
+def source_of(module: str) -> Path | None:
+    """Returns the file that a module would be imported from, those in the current folder first; None for none.
+
+    The module is not imported, nor are the packages that it lies in.
+    """
+    parts = module.split(".")
+    places = [Path(os.getcwd(), *parts[:-1])]
+    parent = importlib.util.find_spec(parts[0])
+    if parent is not None and parent.submodule_search_locations:
+        places += [Path(place, *parts[1:-1]) for place in parent.submodule_search_locations]
+        if len(parts) == 1:
+            places[1:] = [place.parent for place in places[1:]]
+    elif parent is not None and parent.origin and len(parts) == 1:
+        places.append(Path(parent.origin).parent)
+    candidates = [file for place in places for file in (place / f"{parts[-1]}.py", place / parts[-1] / "__init__.py")]
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def imported(spec: str, what: str) -> Callable[..., Any]:

@@ -37,7 +37,7 @@ def refuse_code(path: Path | str, config: Any, trusted: Sequence[str] = ()) -> N
         if isinstance(module, str) and not (_in_packages(module, _OWN) or _in_packages(module, trusted)):
             package = module.partition(".")[0]
             help = (
-                f"; for a teacher, --trust_packages={package} imports it, if you trust the file and the package"
+                f"; for a teacher or a backbone, --trust_packages={package} imports it, if you trust what is in it"
                 if is_package(package) and package not in trusted
                 else ""
             )
