@@ -3,14 +3,15 @@
 `python -m benchmarks.backbones --weights_dir=DIR --json=benchmarks/results/backbones.json` goes on where it stopped;
 `--smoke` takes a minute. Photos: the embedded digits, enlarged. A cell passes the gate of `python -m export verify`, or
 says why not in the words of the program; weights that could not be had are random, and the row says so. Times are those
-of one image in one thread, as ratios to MobileNetV2 1.0 as TFLite float32, measured in turn with it: in each of three
-rounds a process for each file, of which the fastest round's median counts, since load of others only adds.
+of one image in one thread, as ratios to MobileNetV2 1.0 as TFLite float32, with which all files of a row take turns; of
+each the fastest run counts, since the load of others only adds.
 """
 
 import argparse
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -26,7 +27,7 @@ from export.formats.metadata import file_metadata
 from export.formats.onnx import export_onnx
 from export.formats.tflite import export_tflite
 from export.gate.verify import verify_files
-from export.measure.latency import measure
+from export.measure.worker import open_model
 from export.retriever.shards import build_files
 from kdistill import students
 from kdistill.data import load_pixels
@@ -66,7 +67,7 @@ FORMATS: dict[str, tuple[str, Write]] = {
 }
 
 
-_ROUNDS = 3
+_WARMUP = 3
 _REFERENCE = "reference.tflite"
 
 
@@ -106,18 +107,23 @@ def row_of(network: Network, size: int, weights_dir: Path | None, limit: int, ru
         reference = Path(folder) / _REFERENCE
         export_tflite(students.build("mobilenet_v2", image_size=size, embedding_dim=DIMENSION), reference)
         against, *own = _fastest([reference, *passed.values()], pixels[:16], runs)
-        for name, time in zip(passed, own, strict=True):
-            cells[name]["latency_ratio"] = time / against
+        for name, seconds in zip(passed, own, strict=True):
+            cells[name]["latency_ratio"] = seconds / against
     keras.backend.clear_session()
     return {**row, "cells": cells}
 
 
 def _fastest(paths: list[Path], pixels: np.ndarray, runs: int) -> list[float]:
-    """Returns the median time of each file in its fastest round."""
-    rounds = [
-        [measure(path, pixels, num_threads=1, num_runs=runs, warmup_runs=3) for path in paths] for _ in range(_ROUNDS)
-    ]
-    return [min(figures["latency_ms_median"] for figures in turns) for turns in zip(*rounds, strict=True)]
+    """Returns the seconds of the fastest run of each file, all of which take turns."""
+    models = [open_model(str(path), num_threads=1) for path in paths]
+    times = np.empty((runs, len(models)))
+    for turn in range(-_WARMUP, runs):
+        image = pixels[turn % len(pixels)][None]
+        for place, model in enumerate(models):
+            start = time.perf_counter()
+            model(image)
+            times[max(turn, 0), place] = time.perf_counter() - start
+    return [float(fastest) for fastest in times.min(0)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -158,7 +164,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one tiny network")
     arguments = parser.parse_args()
     networks = SMOKE if arguments.smoke else NETWORKS
-    size, limit, runs = (32, 40, 3) if arguments.smoke else (arguments.image_size, 120, 30)
+    size, limit, runs = (32, 40, 3) if arguments.smoke else (arguments.image_size, 120, 100)
     known = read_json_object(arguments.json).get("rows", []) if arguments.json else []
     rows = {row["name"]: row for row in known if row.get("size") == size and "missing" not in row}
     for network in networks:

@@ -5,7 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,22 @@ def source_of(module: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
+@contextlib.contextmanager
+def from_here() -> Iterator[None]:
+    """Lets modules in the current folder be imported, before all others, as under `python -m`.
+
+    An installed command's own path does not have the folder that it was called in.
+    """
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+
+
 def imported(spec: str, what: str) -> Callable[..., Any]:
     """Returns the function at `package.module:function`; modules in the current folder are found first.
 
@@ -63,22 +79,16 @@ def imported(spec: str, what: str) -> Callable[..., Any]:
         ArgumentError: no such module or function.
     """
     module_name, _, function_name = spec.partition(":")
-    # As under `python -m`: an installed command's own path does not have the folder that it was called in.
-    here = os.getcwd()
-    sys.path.insert(0, here)
     try:
-        importlib.invalidate_caches()
-        found = importlib.import_module(module_name)
-        for part in function_name.split("."):
-            found = getattr(found, part)
+        with from_here():
+            found = importlib.import_module(module_name)
+            for part in function_name.split("."):
+                found = getattr(found, part)
     # The module is the user's program: what it raises, or that it exits, is a fault of this function alone.
     except (Exception, SystemExit) as error:
         from kdistill.teachers.providers.function_faults import text_of  # which shows no keys
 
         raise ArgumentError(f"{what} {spec!r} cannot be imported: {text_of(error)}") from error
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)
     if not callable(found):
         raise ArgumentError(f"{what} {spec!r} is not a function")
     return found
