@@ -4,7 +4,7 @@ EXTRAS = {
     "addons": "losses and optimizers of tensorflow-addons (--loss=Addons>NAME); Python 3.11, an environment of its own",
     "benchmarks": "pictures of python -m benchmarks.SUBJECT",
     "clients": "exported files tested in MediaPipe and OpenVINO",
-    "kerashub": "teachers that are .keras files of KerasHub (--trust_packages=keras_hub); Keras 3",
+    "kerashub": "students and teachers of KerasHub (--backbone=kerashub:PRESET, --trust_packages=keras_hub); Keras 3",
     "milvus": "python -m export handover --to=milvus",
     "mlflow": "logging to MLflow (--callbacks=kdistill.loggers.mlflow:log)",
     "parquet": "teacher tables in Parquet, python -m export handover --to=parquet",
