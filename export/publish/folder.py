@@ -15,7 +15,7 @@ from kdistill.settings.groups.student import StudentSettings
 from kdistill.stages.backbone import named_backbone
 from kdistill.stages.entries import check_read, settings_of
 
-_EXAMPLES = Path(__file__).parents[1] / "examples"
+_EXAMPLES = Path(__file__).parents[1] / "examples" / "python"
 _NEEDS = "ai-edge-litert\nonnxruntime\nnumpy\npillow\n"
 _LICENCES = """# Licence notes
 
