@@ -17,10 +17,17 @@ def multiply_adds(model: keras.Model) -> int:
     """
     signature = tf.TensorSpec((1, *model.input_shape[1:]), model.inputs[0].dtype)
     graph = tf.function(lambda images: model(images, training=False)).get_concrete_function(signature).graph
+    return _products_in(graph)
+
+
+def _products_in(graph: tf.Graph) -> int:
     return sum(_products(operation) for operation in graph.get_operations())
 
 
 def _products(operation: tf.Operation) -> int:
+    if operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
+        # Keras compiles convolutions in groups, as ConvNeXt has them, into functions of their own.
+        return _products_in(operation.graph._get_function(operation.get_attr("f").name).graph)
     if operation.type in ("Conv2D", "DepthwiseConv2dNative"):
         height, width, channels, _ = operation.inputs[1].shape
         shared = channels if operation.type == "Conv2D" else 1
