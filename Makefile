@@ -81,6 +81,7 @@ build/start.ipynb: docs/start.ipynb | $(VENV)/installed-test
 # The search page in a real browser: needs node, npm and chromium.
 test-web: $(VENV)/installed-test
 	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
+	ONNXRUNTIME_NODE_INSTALL=skip npm ci --prefix export/examples/node --no-audit --no-fund --loglevel=error
 	npm run --prefix export/web --silent check
 	$(BIN)/python -m pytest tests/web
 

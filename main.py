@@ -173,6 +173,12 @@ def _parse(arguments: Sequence[str]) -> list[str]:
 def _in_words(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "a file that --flagfile names is no UTF-8 text"
+    rectangle = re.search(r"--(\w*image_size)=(\d+\s*[x,]\s*\d+)", str(error))
+    if rectangle is not None:
+        return (
+            f"--{rectangle[1]}={rectangle[2]} names two sides; every image is resized to a square, so give one number "
+            "of pixels"
+        )
     message = re.sub(r"^ERROR:: Unable to open flagfile: (\[Errno \d+\] )?", "--flagfile cannot be read: ", str(error))
     return re.sub(r"\('Non-boolean argument to boolean flag', .*\)$", "it takes true or false", message)
 

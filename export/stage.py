@@ -11,8 +11,10 @@ from export.gate.sample import described, read_sample
 from export.retriever.sidecar import sidecar_path
 from kdistill import students
 from kdistill.data import RetrievalData
+from kdistill.facts.brought import is_brought
 from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
+from kdistill.stages.backbone import named_backbone
 from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
@@ -25,7 +27,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
     Raises:
         KdistillError: no student yet, or a file cannot be made.
     """
-    student = load_student(workdir)
+    student = load_student(workdir, settings)
     data = data_of(settings)
     names, embeddings = map_arrays(workdir.needs(workdir.gallery, "evaluate"), ("ids", "embeddings"))
     ids = names.tolist()
@@ -48,8 +50,8 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
         shards=settings.export.shards or "auto",
         k=settings.export.top_k,
         card={
-            "backbone": settings.student.backbone,
-            "width": settings.student.alpha,
+            "backbone": named_backbone(settings.student.backbone),
+            "width": None if is_brought(settings.student.backbone) else settings.student.alpha,
             "teacher": metrics.get("teacher"),
             "teacher_view": metrics.get("teacher_view"),
             "queries": metrics.get("queries"),

@@ -1,14 +1,15 @@
 """The networks of the table, each as a student whose batch normalisation knows the photos."""
 
 import dataclasses
+import importlib.util
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from kdistill import students
-from kdistill.assistant import build_assistant
-from kdistill.compression import count_flops
+from kdistill.errors import ArgumentError
 from kdistill.students import initialise_projection, pooled_features
 
 DIMENSION = 64
@@ -20,7 +21,7 @@ class Network:
 
     Attributes:
         name: what it is called.
-        backbone: for `students.build`, or "" where a file is the network.
+        backbone: for `students.build`, "" where a file is the network, or SMALL_VIT.
         alpha: width multiplier.
         file: its weights, or the network itself, in the folder of weights; without it the weights are random.
     """
@@ -30,6 +31,10 @@ class Network:
     alpha: float = 1.0
     file: str = ""
 
+
+SMALL_VIT = "small ViT of KerasHub"
+_VIT = {"patch_size": 16, "num_layers": 12, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
+"""ViT-Ti/16 of Touvron et al., "Training data-efficient image transformers" (ICML 2021)."""
 
 NETWORKS = (
     Network("MobileNetV2 0.35", "mobilenet_v2", 0.35, "mobilenet_v2_0.35_imagenet_notop.weights.h5"),
@@ -41,6 +46,7 @@ NETWORKS = (
     Network("NASNetMobile", "NASNetMobile"),
     Network("ConvNeXt-Tiny", "ConvNeXtTiny"),
     Network("ResNet50V2", "ResNet50V2"),
+    Network("ViT-Ti/16", SMALL_VIT),
 )
 SMOKE = (Network("small_cnn", "small_cnn"),)
 
@@ -59,6 +65,7 @@ def student_of(network: Network, size: int, weights_dir: Path | None, pixels: np
 
     Raises:
         FileNotFoundError: the network is itself a file, which is not there.
+        ArgumentError: KerasHub is not installed.
     """
     file = None if weights_dir is None or not network.file else weights_dir / network.file
     there = file is not None and file.is_file()
@@ -66,11 +73,14 @@ def student_of(network: Network, size: int, weights_dir: Path | None, pixels: np
     if not network.backbone:
         if not there:
             raise FileNotFoundError(network.file)
-        return build_assistant(str(file), image_size=size, embedding_dim=DIMENSION), network.file
-    weights = str(file) if there else None
-    student = students.build(
-        network.backbone, alpha=network.alpha, image_size=size, embedding_dim=DIMENSION, weights=weights
-    )
+        student = students.build(str(file), image_size=size, embedding_dim=DIMENSION)
+    elif network.backbone == SMALL_VIT:
+        student = _small_vit(size)
+    else:
+        weights = str(file) if there else None
+        student = students.build(
+            network.backbone, alpha=network.alpha, image_size=size, embedding_dim=DIMENSION, weights=weights
+        )
     if not there:
         _fit_statistics(student, pixels)
     features = pooled_features(student).predict(pixels, batch_size=32, verbose=0)
@@ -78,10 +88,16 @@ def student_of(network: Network, size: int, weights_dir: Path | None, pixels: np
     return student, network.file if there else "random"
 
 
-def multiply_adds(model: keras.Model) -> int:
-    """Returns the multiply-adds of one photo, those of networks inside the network too."""
-    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return count_flops(model) + sum(multiply_adds(layer) for layer in inner)
+def _small_vit(size: int) -> keras.Model:
+    """Returns a student of KerasHub's vision transformer, by way of a preset in a folder, as users bring one."""
+    if importlib.util.find_spec("keras_hub") is None:
+        raise ArgumentError("KerasHub is not installed (python -m pip install 'kdistill[kerashub]')")
+    import keras_hub
+
+    with tempfile.TemporaryDirectory() as folder:
+        keras_hub.models.ViTBackbone(image_shape=(size, size, 3), **_VIT).save_to_preset(folder)
+        keras_hub.layers.ViTImageConverter(scale=1 / 127.5, offset=-1.0).save_to_preset(folder)
+        return students.build(f"kerashub:{folder}", image_size=size, embedding_dim=DIMENSION)
 
 
 def _fit_statistics(student: keras.Model, pixels: np.ndarray) -> None:

@@ -28,6 +28,7 @@ from kdistill.files.archives import map_arrays
 from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
+from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.entries import changing, check_read, settings_of
 from kdistill.stages.models import read_images
 from kdistill.stages.sources import data_of
@@ -247,4 +248,5 @@ def _opened(run: Path) -> tuple[Settings, Any]:
     if not student.is_file():
         raise KdistillError(f"{run} holds no student.keras; give the work folder of a run whose distill stage is done")
     logging.set_verbosity(logging.INFO)
-    return settings_of(run), load_keras_file(student)
+    settings = settings_of(run)
+    return settings, load_keras_file(student, trusted_packages(settings))

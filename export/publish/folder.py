@@ -8,11 +8,14 @@ from export.publish import checksums
 from export.retriever.shards import shards_of
 from export.retriever.sidecar import sidecar_path
 from kdistill.errors import KdistillError
+from kdistill.facts.brought import is_brought
 from kdistill.files.whole import read_json_object, sha256_of, whole_folder, write_json, write_whole
 from kdistill.report.headline import file_to_ship
+from kdistill.settings.groups.student import StudentSettings
+from kdistill.stages.backbone import named_backbone
 from kdistill.stages.entries import check_read, settings_of
 
-_EXAMPLES = Path(__file__).parents[1] / "examples"
+_EXAMPLES = Path(__file__).parents[1] / "examples" / "python"
 _NEEDS = "ai-edge-litert\nonnxruntime\nnumpy\npillow\n"
 _LICENCES = """# Licence notes
 
@@ -79,11 +82,19 @@ def publish(run: Path, to: Path) -> list[Path]:
         for example in ("search.py", "embed.py"):
             shutil.copyfile(_EXAMPLES / example, folder / example)
         write_whole(folder / "requirements.txt", _NEEDS)
-        weights = settings.student.student_weights
-        start = _STARTS.get(weights, f"those of the file {Path(str(weights)).name}; ask where it came from")
+        start = _start(settings.student)
         write_whole(folder / "LICENCES.md", _LICENCES.format(start=start, teacher=card.get("teacher")))
         write_whole(folder / checksums.NAME, checksums.listed(folder))
     return sorted(to.iterdir())
+
+
+def _start(student: StudentSettings) -> str:
+    """Returns where the weights came from that the student started from."""
+    weights, backbone = student.student_weights, named_backbone(student.backbone)
+    brought = weights is None and is_brought(student.backbone)
+    source = f"the network {backbone}" if brought else f"the file {Path(str(weights)).name}"
+    asked = f"those of {source}; ask where it came from"
+    return asked if brought else _STARTS.get(weights, asked)
 
 
 def _copy(run: Path, folder: Path, entry: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def build_site(run_dir: str | Path, out_dir: str | Path, *, data_dir: str | None
         raise KdistillError(f"image {missing[0]!r} of the run's gallery is not in its data; was --data_dir changed?")
     write_site(
         out_dir,
-        student=load_student(workdir),
+        student=load_student(workdir, settings),
         gallery=data.gallery.subset([position for position in positions if position is not None]),
         embeddings=embeddings,
         queries=data.queries,

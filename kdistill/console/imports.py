@@ -5,7 +5,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from kdistill.errors import ArgumentError
@@ -33,6 +34,40 @@ def importable(module: str) -> bool:
     )
 
 
+def source_of(module: str) -> Path | None:
+    """Returns the file that a module would be imported from, those in the current folder first; None for none.
+
+    The module is not imported, nor are the packages that it lies in.
+    """
+    parts = module.split(".")
+    places = [Path(os.getcwd(), *parts[:-1])]
+    parent = importlib.util.find_spec(parts[0])
+    if parent is not None and parent.submodule_search_locations:
+        places += [Path(place, *parts[1:-1]) for place in parent.submodule_search_locations]
+        if len(parts) == 1:
+            places[1:] = [place.parent for place in places[1:]]
+    elif parent is not None and parent.origin and len(parts) == 1:
+        places.append(Path(parent.origin).parent)
+    candidates = [file for place in places for file in (place / f"{parts[-1]}.py", place / parts[-1] / "__init__.py")]
+    return next((file for file in candidates if file.is_file()), None)
+
+
+@contextlib.contextmanager
+def from_here() -> Iterator[None]:
+    """Lets modules in the current folder be imported, before all others, as under `python -m`.
+
+    An installed command's own path does not have the folder that it was called in.
+    """
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+
+
 def imported(spec: str, what: str) -> Callable[..., Any]:
     """Returns the function at `package.module:function`; modules in the current folder are found first.
 
@@ -44,22 +79,16 @@ def imported(spec: str, what: str) -> Callable[..., Any]:
         ArgumentError: no such module or function.
     """
     module_name, _, function_name = spec.partition(":")
-    # As under `python -m`: an installed command's own path does not have the folder that it was called in.
-    here = os.getcwd()
-    sys.path.insert(0, here)
     try:
-        importlib.invalidate_caches()
-        found = importlib.import_module(module_name)
-        for part in function_name.split("."):
-            found = getattr(found, part)
+        with from_here():
+            found = importlib.import_module(module_name)
+            for part in function_name.split("."):
+                found = getattr(found, part)
     # The module is the user's program: what it raises, or that it exits, is a fault of this function alone.
     except (Exception, SystemExit) as error:
         from kdistill.teachers.providers.function_faults import text_of  # which shows no keys
 
         raise ArgumentError(f"{what} {spec!r} cannot be imported: {text_of(error)}") from error
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(here)
     if not callable(found):
         raise ArgumentError(f"{what} {spec!r} is not a function")
     return found

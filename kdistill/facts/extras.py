@@ -5,7 +5,7 @@ EXTRAS = {
     "benchmarks": "pictures of python -m benchmarks.SUBJECT",
     "clients": "exported files tested in MediaPipe and OpenVINO",
     "docs": "make docs: the documentation site; an environment of its own",
-    "kerashub": "teachers that are .keras files of KerasHub (--trust_packages=keras_hub); Keras 3",
+    "kerashub": "students and teachers of KerasHub (--backbone=kerashub:PRESET, --trust_packages=keras_hub); Keras 3",
     "milvus": "python -m export handover --to=milvus",
     "mlflow": "logging to MLflow (--callbacks=kdistill.loggers.mlflow:log)",
     "notebook": "docs/start.ipynb, executed (make docs, make test-long)",

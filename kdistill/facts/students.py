@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from kdistill.errors import ArgumentError
 from kdistill.facts.applications import APPLICATIONS, SYMMETRIC
+from kdistill.facts.brought import is_brought
 
 IMAGENET = "imagenet"
-POOLINGS = ("avg", "gem")
+POOLINGS = ("avg", "gem", "cls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +18,17 @@ class BackboneFacts:
     """What is known about a backbone without building it.
 
     Attributes:
-        stride: image sizes are multiples of it, in pixels.
-        smallest: the least image size, in pixels.
+        smallest: the least image size, in pixels; larger ones need not be multiples of anything.
         scaling: of the pixels that it takes, see `kdistill.facts.applications`.
         published_widths: the width multipliers that have weights trained on ImageNet; empty where none has.
         fixed_width: the network has one width; its multiplier is 1.
         narrowest: the smallest width multiplier that leaves a channel in every layer.
     """
 
-    stride: int
+    smallest: int
     published_widths: tuple[float, ...]
     fixed_width: bool = False
     narrowest: float = 0.0
-    smallest: int = 0
     scaling: str = SYMMETRIC
 
 
@@ -49,7 +48,7 @@ def is_known(backbone: str) -> bool:
 
 def has_one_width(backbone: str) -> bool:
     """Says whether a backbone is known to come in one width."""
-    return is_known(backbone) and facts_of(backbone).fixed_width
+    return (is_known(backbone) or is_brought(backbone)) and facts_of(backbone).fixed_width
 
 
 def facts_of(backbone: str) -> BackboneFacts:
@@ -60,14 +59,17 @@ def facts_of(backbone: str) -> BackboneFacts:
     """
     if backbone in BACKBONES:
         return BACKBONES[backbone]
+    if is_brought(backbone):
+        return BackboneFacts(1, (), fixed_width=True)
     if backbone not in APPLICATIONS:
         close = difflib.get_close_matches(backbone, APPLICATIONS, 1, cutoff=0.5) or ["EfficientNetV2B0"]
         raise ArgumentError(
             f"backbone {backbone!r} is unknown; choose one of {', '.join(BACKBONES)}, or a network of "
-            f"keras.applications by its name there, such as {close[0]}"
+            f"keras.applications by its name there, such as {close[0]}, or bring one: a .keras file, "
+            "kerashub:PRESET or package.module:function"
         )
     facts = APPLICATIONS[backbone]
-    return BackboneFacts(1, (1.0,), fixed_width=True, smallest=facts.smallest, scaling=facts.scaling)
+    return BackboneFacts(facts.smallest, (1.0,), fixed_width=True, scaling=facts.scaling)
 
 
 def check_width(backbone: str, alpha: float, weights: str | None) -> None:
@@ -90,6 +92,10 @@ def check_width(backbone: str, alpha: float, weights: str | None) -> None:
     distilled = weights is not None and weights.endswith(".keras")
     if not weights or distilled:
         return
+    if is_brought(backbone):
+        raise ArgumentError(
+            f"{backbone} brings its own weights; leave the student's weights empty, or give a .keras file"
+        )
     if not facts.published_widths:
         raise ArgumentError(f"{backbone} has no published weights; leave the student's weights empty")
     if weights == IMAGENET and alpha not in facts.published_widths:
@@ -104,10 +110,20 @@ def check_size(backbone: str, image_size: int) -> None:
     """Checks the side of the square input in pixels.
 
     Raises:
-        ArgumentError: an unknown backbone, or a side that is too small or not a multiple of its stride.
+        ArgumentError: an unknown backbone, or a side that is too small.
     """
     facts = facts_of(backbone)
     if image_size < facts.smallest:
         raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes {facts.smallest} or more")
-    if image_size < facts.stride or image_size % facts.stride:
-        raise ArgumentError(f"image size {image_size} does not suit {backbone}: it takes multiples of {facts.stride}")
+
+
+def check_pooling(backbone: str, pooling: str) -> None:
+    """Checks a pooling as far as it can be without opening a network.
+
+    Raises:
+        ArgumentError: "cls", of tokens, for a network that is known to give a map.
+    """
+    if pooling == "cls" and not is_brought(backbone):
+        raise ArgumentError(
+            f"pooling 'cls' takes the first of a network's tokens, and {backbone} gives a map: avg or gem"
+        )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdistill.console.imports import from_here
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.facts.teachers import EXTRA_OF, is_package
@@ -37,7 +38,7 @@ def refuse_code(path: Path | str, config: Any, trusted: Sequence[str] = ()) -> N
         if isinstance(module, str) and not (_in_packages(module, _OWN) or _in_packages(module, trusted)):
             package = module.partition(".")[0]
             help = (
-                f"; for a teacher, --trust_packages={package} imports it, if you trust the file and the package"
+                f"; for a teacher or a backbone, --trust_packages={package} imports it, if you trust what is in it"
                 if is_package(package) and package not in trusted
                 else ""
             )
@@ -68,7 +69,7 @@ def trusted_classes(path: Path | str, config: Any, trusted: Sequence[str]) -> di
 def _imported(path: Path | str, module: str) -> Any:
     package = module.partition(".")[0]
     try:
-        with quiet():
+        with quiet(), from_here():
             return importlib.import_module(module)
     # A package may raise anything while it is imported, and where it is older or newer it lacks the module.
     except (Exception, SystemExit) as error:

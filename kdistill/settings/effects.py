@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from kdistill.console.imports import names_function
 from kdistill.errors import KdistillError
+from kdistill.facts.brought import is_brought, kind_of
 from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import has_one_width, is_known
 from kdistill.settings.settings import GROUP_OF, Settings
@@ -69,6 +70,11 @@ def trains_whole(settings: Settings) -> bool:
     return training == "whole" or (training == "auto" and not compares(settings))
 
 
+def starts_trained(settings: Settings) -> bool:
+    """Says whether the student's backbone comes with weights, of a file or with a network that the user brings."""
+    return bool(settings.student.student_weights) or is_brought(settings.student.backbone)
+
+
 def is_compared(settings: Settings) -> bool:
     """Says whether the assistant has to agree with held-out answers better than the student."""
     return has_assistant(settings) and settings.assistant.assistant_if_better and not compares(settings)
@@ -98,6 +104,8 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     yield from _of_assistant(settings)
     if has_one_width(settings.student.backbone):
         yield ("alpha",), "backbone", ""
+    if not is_brought(settings.student.backbone):
+        yield ("backbone_scaling",), "backbone", ""
     if not settings.student.hash_bits:
         yield ("hash_distillation", "hash_quantisation"), "hash_bits", ""
     if settings.training.strategy == "none":
@@ -142,7 +150,8 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
     if kind not in ("model", "backbone", "service"):
         yield ("teacher_image_size",), "teacher", ""
-    if kind != "model" or settings.teacher.teacher.endswith((".onnx", ".tflite")):
+    own_classes = kind == "model" and not settings.teacher.teacher.endswith((".onnx", ".tflite"))
+    if not own_classes and kind_of(settings.student.backbone) not in ("file", "function"):
         yield ("trust_packages",), "teacher", ""
     if kind != "backbone":
         yield ("teacher_backbone", "teacher_alpha"), "teacher", ""

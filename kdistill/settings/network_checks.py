@@ -1,9 +1,20 @@
 """Checks of the settings of networks, by the facts of their backbones."""
 
+import importlib.util
 from pathlib import Path
 
+from kdistill.console.imports import importable
 from kdistill.errors import ArgumentError
-from kdistill.facts.students import BACKBONES, IMAGENET, check_size, check_width, facts_of, is_known
+from kdistill.facts.brought import HUB_PACKAGE, is_brought, kind_of, preset_of
+from kdistill.facts.students import (
+    BACKBONES,
+    IMAGENET,
+    check_pooling,
+    check_size,
+    check_width,
+    facts_of,
+    is_known,
+)
 from kdistill.settings.effects import compares
 from kdistill.settings.settings import Settings
 
@@ -16,7 +27,19 @@ def check_networks(settings: Settings) -> None:
         facts_of(student.backbone)
     except ArgumentError as error:
         raise ArgumentError(f"--backbone={student.backbone}: {error}") from error
-    check_network("", student.backbone, student.alpha, student.image_size, None if distilled else weights)
+    if is_brought(student.backbone):
+        _check_brought(student.backbone)
+        if weights is not None and not distilled:
+            raise ArgumentError(
+                f"--student_weights={weights} with --backbone={student.backbone}, which brings its own weights; "
+                "leave it out, or give the student.keras of another run"
+            )
+    else:
+        check_network("", student.backbone, student.alpha, student.image_size, None if distilled else weights)
+    try:
+        check_pooling(student.backbone, student.pooling)
+    except ArgumentError as error:
+        raise ArgumentError(f"--pooling={student.pooling} with --backbone={student.backbone}: {error}") from error
     if distilled and not Path(str(weights)).is_file():
         raise ArgumentError(f"--student_weights={weights} does not exist")
     if student.embedding_dim == 1:
@@ -46,6 +69,22 @@ def check_assistant(settings: Settings) -> None:
             f"--assistant_training=whole learns from vectors; with --teacher_answers="
             f"{settings.teacher.teacher_answers} the assistant learns by its head"
         )
+
+
+def _check_brought(backbone: str) -> None:
+    """Checks what can be known of a network that the user brings before it is opened."""
+    kind = kind_of(backbone)
+    if kind == "file" and not Path(backbone).is_file():
+        raise ArgumentError(f"--backbone={backbone} does not exist")
+    if kind == "function":
+        module = backbone.partition(":")[0]
+        if not importable(module):
+            raise ArgumentError(f"--backbone={backbone}: there is no module {module!r} here to import")
+    if kind == "kerashub":
+        if not preset_of(backbone).strip():
+            raise ArgumentError(f"--backbone={backbone} names no preset: kerashub:PRESET, or kerashub:FOLDER of one")
+        if importlib.util.find_spec(HUB_PACKAGE) is None:
+            raise ArgumentError(f"--backbone={backbone} needs KerasHub: python -m pip install 'kdistill[kerashub]'")
 
 
 def check_network(prefix: str, backbone: str, alpha: float, side: int, weights: str | None) -> None:

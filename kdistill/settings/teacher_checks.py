@@ -1,6 +1,5 @@
 """Checks of the settings of teachers."""
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -43,7 +42,7 @@ def check_teacher(settings: Settings) -> None:
     for package in teacher.trust_packages:
         if not is_package(package):
             raise ArgumentError(f"--trust_packages={package} is no package that a model's file could need")
-        if importlib.util.find_spec(package) is None:
+        if not importable(package):
             extra = f": python -m pip install 'kdistill[{EXTRA_OF[package]}]'" if package in EXTRA_OF else ""
             raise ArgumentError(f"--trust_packages={package}: there is no such package here to import{extra}")
     if not is_recipe(teacher.teacher_scaling):

@@ -5,9 +5,10 @@ import os
 
 from kdistill.console.imports import importable, names_function
 from kdistill.errors import ArgumentError
+from kdistill.facts.brought import is_brought
 from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, ORDERS, checked_options
 from kdistill.facts.optimizers import OPTIMIZERS
-from kdistill.settings.effects import learns_orders, without_effect
+from kdistill.settings.effects import learns_orders, starts_trained, without_effect
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.settings.settings import Settings
 
@@ -54,7 +55,7 @@ def check_training(settings: Settings) -> None:
             f"--steps={training.steps} with --batch_size={training.batch_size}: a training shows at most {2**31 - 1:,} "
             "images"
         )
-    if training.freeze_batch_norm and not settings.student.student_weights:
+    if training.freeze_batch_norm and not starts_trained(settings):
         raise ArgumentError(
             "--freeze_batch_norm keeps what a pretrained backbone has learned; without --student_weights it starts at "
             "random"
@@ -104,6 +105,11 @@ def check_compaction(settings: Settings) -> None:
         raise ArgumentError(f"a student that shrinks trains on one device; leave out --strategy or --{target}")
     if settings.student.hash_bits:
         raise ArgumentError(f"a student that shrinks has no binary codes yet; leave out --hash_bits or --{target}")
+    if is_brought(settings.student.backbone):
+        raise ArgumentError(
+            f"--{target} with --backbone={settings.student.backbone}: channels are taken from networks known by name, "
+            "whose every layer stands in the student itself"
+        )
     if learns_orders(settings):
         raise ArgumentError(
             f"--{target} with --teacher_answers=order and no --assistant_backbone: a student that shrinks learns from "

@@ -20,6 +20,7 @@ from kdistill.runtimes.embedders import Embedder
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.runtimes.keras_model import as_function
 from kdistill.settings import Settings
+from kdistill.stages.backbone import trusted_packages
 
 BATCH = 64
 _OURS = ("embeddings*", ".embeddings*", "ids*", "progress*", "images*", "previous*")
@@ -34,18 +35,20 @@ class OpenNetwork:
         side: of the images in pixels; for an assistant's answers larger than its input.
         answers: whether it gives the answers of an assistant, the mean over four views (see `answers_of`).
         threads: that TensorFlow may use within one operation; None where it is set already.
+        trusted: packages besides Keras whose classes it may be made of.
     """
 
     path: Path
     side: int
     answers: bool
     threads: int | None = None
+    trusted: tuple[str, ...] = ()
 
     def __call__(self) -> Embedder:
         """Returns the model, ready to run."""
         if self.threads is not None:
             os.environ["TF_NUM_INTRAOP_THREADS"] = str(self.threads)
-        return embedder_of(load_keras_file(self.path), self.side, self.answers)
+        return embedder_of(load_keras_file(self.path, self.trusted), self.side, self.answers)
 
 
 def embedder_of(network: Any, side: int, answers: bool) -> Embedder:
@@ -93,7 +96,7 @@ def write_embeddings(
         model = folder / "embeddings.keras"
         network.save(model)
         threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or os.cpu_count() or 1
-        opening = OpenNetwork(model.absolute(), side, answers, threads)
+        opening = OpenNetwork(model.absolute(), side, answers, threads, trusted_packages(settings))
         engine = ray_parts(opening, images, BATCH, actors=settings.asking.actors)
     made = embed_to_folder(engine, images, folder, fingerprint="", batch_size=BATCH, strict=settings.run.strict)
     for _, reason in made.skipped:

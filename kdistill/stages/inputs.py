@@ -17,6 +17,7 @@ from kdistill.runtimes.digest import model_digest
 from kdistill.settings import Settings
 from kdistill.settings.effects import chooses, is_compared, teacher_kind, without_effect
 from kdistill.settings.held_out_checks import held_out_count
+from kdistill.stages.backbone import backbone_digest
 from kdistill.stages.sources import data_of
 from kdistill.teachers.providers.beside import configurations
 
@@ -121,14 +122,16 @@ def _whitening(inputs: Inputs) -> str:
 
 
 def _weights(inputs: Inputs) -> str:
-    return _contents_of(inputs.settings, ("student_weights",))
+    files, brought = _contents_of(inputs.settings, ("student_weights",)), inputs.settings.student.backbone
+    # A network of the user's own is named beside the file that it may start from.
+    return "-".join(filter(None, [files, backbone_digest(brought)]))
 
 
 def _choosing_weights(inputs: Inputs) -> str:
     chooser = chooses(inputs.settings)
     if chooser == "assistant":
         return inputs.digest("assistant")
-    return "" if chooser is None else _contents_of(inputs.settings, ("student_weights",))
+    return "" if chooser is None else inputs.digest("weights")
 
 
 def _assistant(inputs: Inputs) -> str:

@@ -4,7 +4,7 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -21,6 +21,7 @@ from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
+from kdistill.stages.backbone import trusted_packages
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.version import __version__
 
@@ -62,7 +63,11 @@ def teacher_of(settings: TeacherSettings, seed: int, folder: Path, *, keep: bool
 
 
 def start_student(
-    settings: StudentSettings, seed: int, pixels: np.ndarray | Iterable[np.ndarray] | None = None
+    settings: StudentSettings,
+    seed: int,
+    pixels: np.ndarray | Iterable[np.ndarray] | None = None,
+    *,
+    trusted: Sequence[str] = (),
 ) -> keras.Model:
     """Builds the student as it is before distillation.
 
@@ -72,6 +77,7 @@ def start_student(
         pixels: uint8 [n, S, S, 3] unlabelled images from which a projection behind pretrained features starts (see
             `students.initialise_projection`), or blocks of them, each but the last of a multiple of 32; None leaves its
             random start.
+        trusted: packages besides Keras whose classes a network that the user brings may be made of.
     """
     keras.utils.set_random_seed(seed)
     student = students.build(
@@ -82,6 +88,8 @@ def start_student(
         pooling=settings.pooling,
         weights=settings.student_weights,
         hash_bits=settings.hash_bits or None,
+        scaling=settings.backbone_scaling,
+        trusted=trusted,
     )
     distilled = (settings.student_weights or "").endswith(".keras")
     if pixels is not None and settings.embedding_dim and not distilled:
@@ -91,6 +99,11 @@ def start_student(
         looked = [features.predict(block, batch_size=32, verbose=0) for block in blocks]
         students.initialise_projection(student, np.concatenate(looked))
     return student
+
+
+def student_before(settings: Settings) -> keras.Model:
+    """Builds a run's student as it is before distillation, with the random start of its seed."""
+    return start_student(settings.student, settings.run.small_seed, trusted=trusted_packages(settings))
 
 
 def assistant_network(settings: Settings, embedding_dim: int | None) -> keras.Model:

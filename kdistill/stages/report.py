@@ -9,10 +9,13 @@ import numpy as np
 from absl import logging
 
 from kdistill.data import Image, RetrievalData, UnreadableImage
+from kdistill.facts.brought import is_brought
 from kdistill.files.whole import read_json_object
 from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
 from kdistill.report.model_card import write_model_card
 from kdistill.settings import Settings
+from kdistill.settings.groups.student import StudentSettings
+from kdistill.stages.backbone import described_backbone
 from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
@@ -29,6 +32,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
     """
     workdir.needs(workdir.neighbours, "evaluate")
     metrics = workdir.figures
+    student = settings.student
     summary = {
         "data": metrics.get("dataset"),
         "teacher": metrics.get("teacher"),
@@ -36,7 +40,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "held out for judging": _held_out(metrics),
         "chosen by tuning": told(metrics["tuned"]["chosen"]) if "tuned" in metrics else None,
         "assistant": _assistant(settings, metrics.get("assistant")),
-        "student": f"{settings.student.backbone} (width {settings.student.alpha:g}), {settings.student.image_size} px",
+        "student": f"{described_backbone(student)}, {student.image_size} px",
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
         "pool and gallery": described_likeness(metrics["likeness"]) if "likeness" in metrics else None,
@@ -79,7 +83,7 @@ def report(settings: Settings, workdir: Workdir) -> Result:
 def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns what the model card says beside the figures."""
     student, training, cost = settings.student, settings.training, metrics.get("cost")
-    start = student.student_weights
+    start = _start(student)
     return {
         "asked": {
             "teacher": metrics.get("teacher"),
@@ -97,15 +101,21 @@ def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str
             "gallery": metrics.get("gallery"),
         },
         "network": {
-            "backbone": f"{student.backbone}, width {student.alpha:g}",
+            "backbone": described_backbone(student),
             "input": f"{student.image_size} x {student.image_size} pixels, RGB, 0 to 255",
-            "start": "random" if start is None else Path(start).name,
+            "start": _start(student),
             "loss": training.loss,
             "steps": f"{training.steps:,} of {training.batch_size} images",
             "seed": settings.run.seed,
         },
-        "start": {"weights": None if start is None else f"here {Path(start).name}"},
+        "start": {"weights": None if start == "random" else f"here {start}"},
     }
+
+
+def _start(student: StudentSettings) -> str:
+    if student.student_weights is not None:
+        return Path(student.student_weights).name
+    return "what the network brings" if is_brought(student.backbone) else "random"
 
 
 def _searches(metrics: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Backbones: from pixels to a feature map, random, published or from a file; each takes pixels on its own scale."""
+"""Backbones by name: from scaled pixels to a feature map, random, with published weights or those of a file."""
 
 from pathlib import Path
 from typing import Any
@@ -7,31 +7,10 @@ import keras
 import numpy as np
 
 from kdistill.errors import ArgumentError, KdistillError, first_line
-from kdistill.facts.applications import CAFFE, OWN, TORCH
+from kdistill.facts.applications import CAFFE
 from kdistill.facts.students import IMAGENET, facts_of
 from kdistill.runtimes.keras_files import check_weights_file
-
-_TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CAFFE_MEAN = (123.68, 116.779, 103.939)
-
-
-def scale_pixels(backbone: str, image: Any) -> Any:
-    """Returns the pixels on the scale that a backbone was trained with, from symbolic uint8 [B, H, W, 3] RGB.
-
-    One Rescaling layer, so that every converter and every other program sees it. Where a network takes blue first, the
-    pixels stay in the order of RGB and its first kernel is turned around instead (`features_of`).
-    """
-    scale: float | list[float]
-    offset: float | list[float]
-    scaling = facts_of(backbone).scaling
-    if scaling == TORCH:
-        scale = [1 / (255 * deviation) for deviation in _TORCH_DEVIATION]
-        offset = [-mean / deviation for mean, deviation in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)]
-    elif scaling == CAFFE:
-        scale, offset = 1.0, [-mean for mean in _CAFFE_MEAN]
-    else:
-        scale, offset = (1.0, 0.0) if scaling == OWN else (1 / 127.5, -1.0)
-    return keras.layers.Rescaling(scale, offset=offset, name="rescale")(image)
+from kdistill.students.pixels import turn_first_kernel
 
 
 def features_of(backbone: str, scaled: Any, alpha: float, weights: str | None) -> Any:
@@ -41,7 +20,7 @@ def features_of(backbone: str, scaled: Any, alpha: float, weights: str | None) -
 
     Args:
         backbone: a name that `kdistill.facts.students` knows.
-        scaled: symbolic pixels [B, H, W, 3] on the scale of `scale_pixels`.
+        scaled: symbolic pixels [B, H, W, 3] on the network's own scale, red first.
         alpha: the width multiplier, checked by those facts.
         weights: "imagenet", a `.weights.h5` file of the backbone without its top, or None for a random start.
 
@@ -70,9 +49,7 @@ def features_of(backbone: str, scaled: Any, alpha: float, weights: str | None) -
         if weights is not None:
             network.set_weights(_weights_from_file(create, tuple(scaled.shape[1:]), backbone, weights))
     if weights is not None and facts_of(backbone).scaling == CAFFE:
-        first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
-        kernel, *rest = first.get_weights()
-        first.set_weights([kernel[:, :, ::-1], *rest])
+        turn_first_kernel(network, backbone)
     return network.output
 
 

@@ -1,12 +1,19 @@
 """Building a student: a backbone, a pooling, a projection, an L2-normalised embedding."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import numpy as np
 
 from kdistill.errors import ArgumentError
-from kdistill.facts.students import POOLINGS, check_size, check_width
+from kdistill.facts.brought import is_brought, packages_of
+from kdistill.facts.students import POOLINGS, check_pooling, check_size, check_width, facts_of
 from kdistill.layers.gem import GeM
 from kdistill.layers.hash_head import HashHead
-from kdistill.students.backbones import features_of, scale_pixels
+from kdistill.students.backbones import features_of
+from kdistill.students.brought import open_brought
+from kdistill.students.pixels import scale_of, scale_pixels
 from kdistill.students.weights import start_as
 
 
@@ -20,6 +27,8 @@ def build(
     weights: str | None = None,
     batch_size: int | None = None,
     hash_bits: int | None = None,
+    scaling: str = "auto",
+    trusted: Sequence[str] = (),
 ) -> keras.Model:
     """Builds a student whose exported form needs nothing around it: pixels in, embedding out.
 
@@ -27,21 +36,25 @@ def build(
     The output `embedding` is float32 [batch, Ds] with L2 norm 1.
 
     Args:
-        backbone: one of `kdistill.facts.students.BACKBONES`, or a network of `keras.applications` by its name there.
+        backbone: one of `kdistill.facts.students.BACKBONES`, a network of `keras.applications` by its name there, or
+            one that a user brings, see `kdistill.students.brought.open_brought`.
         alpha: width multiplier; 1 for resnet50_v2, which has one width, and with "imagenet" one that has such weights.
-        image_size: side of the square input in pixels, a multiple of 8 for small_cnn and of 32 for the others of
-            ours; any size from 32, 71 or 75 on for those of `keras.applications`.
+        image_size: side of the square input in pixels: any from 8 on for small_cnn, from 32, 71 or 75 on for those
+            of `keras.applications`.
         embedding_dim: Ds; None leaves out the projection, so that the pooled features are the embedding.
-        pooling: "avg", or "gem" (generalised mean, Radenovic et al. 2018, with a learned exponent).
+        pooling: "avg", or "gem" (generalised mean, Radenovic et al. 2018, with a learned exponent) of a map; "avg" or
+            "cls" (the first one) of tokens. A network that gives a vector takes "avg", which leaves it as it is.
         weights: a `.weights.h5` file of the backbone without its top, "imagenet" (downloaded by Keras), a `.keras` file
             of a distilled student (every layer of the same name starts as there), or None for a random start.
         batch_size: a fixed batch (1 for the edge), or None.
         hash_bits: K, for a `HashHead` behind the projection (or the pooled features): Ds is K then, and the signs of
             the embedding are the binary code. None for none.
+        scaling: of the pixels of a network that a user brings, see `open_brought`.
+        trusted: packages besides Keras whose classes such a network, or a student in `weights`, may be made of.
 
     Raises:
         ArgumentError: an unknown backbone or pooling, or a size, width or weights that the backbone does not have.
-        KdistillError: a weights file that is missing or belongs to another network.
+        KdistillError: a weights file that is missing or belongs to another network; a network that cannot be opened.
     """
     if keras.backend.image_data_format() != "channels_last":
         given = keras.backend.image_data_format()
@@ -51,23 +64,26 @@ def build(
     weights = weights or None
     check_size(backbone, image_size)
     check_width(backbone, alpha, weights)
+    check_pooling(backbone, pooling)
     if embedding_dim is not None and embedding_dim < 2:
         raise ArgumentError(f"an embedding of {embedding_dim} dimensions was asked for; it takes at least 2")
     image = keras.Input((image_size, image_size, 3), batch_size=batch_size, dtype="uint8", name="image")
-    scaled = scale_pixels(backbone, image)
     distilled = weights is not None and weights.endswith(".keras")
-    features = features_of(backbone, scaled, alpha, None if distilled else weights)
-    pool = keras.layers.GlobalAveragePooling2D(name="pool") if pooling == "avg" else GeM(name="pool")
-    pooled = pool(features)
+    if is_brought(backbone):
+        features = _features_of_brought(backbone, image, scaling, trusted)
+    else:
+        scaled = scale_pixels(scale_of(facts_of(backbone).scaling), image)
+        features = features_of(backbone, scaled, alpha, None if distilled else weights)
+    pooled = _pooled(features, pooling, backbone)
     if embedding_dim is not None:
         pooled = keras.layers.Dense(embedding_dim, use_bias=False, name="projection")(pooled)
     if hash_bits is not None:
         pooled = HashHead(hash_bits, name="hash")(pooled)
     # The norm is taken in float32 whatever the policy: the square of a float16 overflows at 256.
     embedding = keras.layers.UnitNormalization(name="embedding", dtype="float32")(pooled)
-    student = keras.Model(image, embedding, name=f"student_{backbone}")
+    student = keras.Model(image, embedding, name="student" if is_brought(backbone) else f"student_{backbone}")
     if distilled:
-        start_as(student, str(weights))
+        start_as(student, str(weights), (*trusted, *packages_of(backbone)))
     return student
 
 
@@ -78,3 +94,27 @@ def pooled_features(student: keras.Model) -> keras.Model:
     """
     pooled = student.get_layer("pool").output
     return keras.Model(student.input, keras.layers.UnitNormalization(dtype="float32")(pooled), name="pooled_features")
+
+
+def _features_of_brought(backbone: str, image: Any, scaling: str, trusted: Sequence[str]) -> Any:
+    brought = open_brought(backbone, int(image.shape[1]), scaling, trusted)
+    if np.dtype(brought.network.inputs[0].dtype).kind in "iu":
+        return brought.network(image)
+    return brought.network(scale_pixels(brought.scale, image))
+
+
+def _pooled(features: Any, pooling: str, backbone: str) -> Any:
+    """Returns one vector an image, from a layer called "pool"."""
+    rank = len(features.shape)
+    if rank == 4 and pooling != "cls":
+        pool = keras.layers.GlobalAveragePooling2D(name="pool") if pooling == "avg" else GeM(name="pool")
+        return pool(features)
+    if rank == 3 and pooling == "avg":
+        return keras.layers.GlobalAveragePooling1D(name="pool")(features)
+    if rank == 3 and pooling == "cls" and features.shape[1] is not None:
+        first = keras.layers.Cropping1D((0, int(features.shape[1]) - 1), name="first_token")(features)
+        return keras.layers.Flatten(name="pool")(first)
+    if rank == 2 and pooling == "avg":
+        return keras.layers.Activation("linear", name="pool")(features)
+    given = {2: "a vector, which takes avg", 3: "tokens, which take avg or cls", 4: "a map, which takes avg or gem"}
+    raise ArgumentError(f"pooling {pooling!r} does not suit {backbone}: it gives {given[rank]}")

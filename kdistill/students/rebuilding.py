@@ -20,16 +20,20 @@ def image_size(student: keras.Model) -> int:
     Raises:
         KdistillError: the model is no Functional one of one input, or does not take [batch, S, S, 3] with a fixed S.
     """
-    shape = _input_shape(student)
-    name = f"the model {student.name!r}"
+    return fixed_size(student, f"the model {student.name!r}")
+
+
+def fixed_size(model: keras.Model, what: str) -> int:
+    """Returns the side as `image_size` does; `what` is the model's name in messages."""
+    shape = _input_shape(model, what)
     if len(shape) != 4 or shape[3] != 3:
-        raise KdistillError(f"{name} takes inputs {list(shape)}, a student takes RGB images [batch, S, S, 3]")
+        raise KdistillError(f"{what} takes inputs {list(shape)}, a student takes RGB images [batch, S, S, 3]")
     height, width = shape[1:3]
     if height is None or width is None:
-        raise KdistillError(f"{name} leaves the size of its images open, {list(shape)}; a student fixes it")
+        raise KdistillError(f"{what} leaves the size of its images open, {list(shape)}; a student fixes it")
     if height != width:
         raise KdistillError(
-            f"{name} takes images {height} pixels high and {width} wide; a student takes squares, to which every "
+            f"{what} takes images {height} pixels high and {width} wide; a student takes squares, to which every "
             "image is resized"
         )
     return int(height)
@@ -54,7 +58,7 @@ def at_size(student: keras.Model, image_size: int) -> keras.Model:
     Raises:
         KdistillError: the network cannot take this size, or see `image_size`.
     """
-    return _with_input_shape(student, _input_shape(student)[0], image_size)
+    return _with_input_shape(student, _input_shape(student, f"the model {student.name!r}")[0], image_size)
 
 
 def at_batch(student: keras.Model, batch_size: int | None) -> keras.Model:
@@ -95,10 +99,10 @@ def freeze_batch_norm(model: keras.Model) -> None:
             layer.trainable = False
 
 
-def _input_shape(student: keras.Model) -> tuple[int | None, ...]:
-    inputs = getattr(student, "inputs", None) or []
+def _input_shape(model: keras.Model, what: str) -> tuple[int | None, ...]:
+    inputs = getattr(model, "inputs", None) or []
     if len(inputs) != 1:
-        raise KdistillError(f"the model {student.name!r} has {len(inputs)} inputs of known shapes, a student has one")
+        raise KdistillError(f"{what} has {len(inputs)} inputs of known shapes, a student has one")
     return tuple(inputs[0].shape)
 
 

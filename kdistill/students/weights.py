@@ -1,5 +1,7 @@
 """What a student starts from: another student's weights, or the pool's principal directions."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -27,18 +29,19 @@ def initialise_projection(student: keras.Model, features: np.ndarray) -> None:
     projection.set_weights([kernel])
 
 
-def start_as(student: keras.Model, path: str) -> None:
+def start_as(student: keras.Model, path: str, trusted: Sequence[str] = ()) -> None:
     """Copies the weights of a distilled student, layer by layer; layers that it does not have keep their start.
 
     Args:
         student: the one that starts.
         path: a `.keras` file.
+        trusted: packages besides Keras whose classes it may be made of.
 
     Raises:
         KdistillError: the file cannot be read or belongs to another network.
     """
     try:
-        source = {layer.name: layer.get_weights() for layer in load_keras_file(path).layers}
+        source = {layer.name: layer.get_weights() for layer in load_keras_file(path, trusted).layers}
     except Exception as error:
         reason = first_line(error)
         raise KdistillError(f"student weights {path!r} are no readable student: {reason}") from error

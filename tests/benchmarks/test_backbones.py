@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from benchmarks.backbones.__main__ import FORMATS, table
-from benchmarks.backbones.networks import SMOKE, Network, multiply_adds, student_of
+from benchmarks.backbones.counting import multiply_adds
+from benchmarks.backbones.networks import SMOKE, Network, student_of
 from kdistill.compression import count_flops
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,14 +28,27 @@ def test_a_random_network_tells_photos_apart():
         student_of(Network("a file", "", file="some.keras"), 32, None, PIXELS)
 
 
+def test_products_of_matrices_are_counted():
+    image = keras.Input((4, 4, 6))
+    convolved = keras.layers.Conv2D(8, 3, groups=2, padding="same")(image)
+    convolved = keras.layers.DepthwiseConv2D(3, padding="same")(convolved)
+    tokens = keras.layers.Reshape((16, 8))(convolved)
+    attended = keras.layers.MultiHeadAttention(2, 5)(tokens, tokens)
+    model = keras.Model(image, keras.layers.Dense(3)(attended))
+    convolutions = 16 * 9 * 3 * 8 + 16 * 9 * 8
+    projections = 4 * 16 * 8 * 10
+    products = 2 * 2 * 16 * 16 * 5
+    assert multiply_adds(model) == convolutions + projections + products + 16 * 8 * 3
+
+
 def test_refusals_and_failures_stand_under_the_table():
-    cell = {"passed": True, "reason": "", "bytes": 2e6, "cosine_mean": 0.99, "map_drop": 0.1, "latency_ms_median": 3.0}
+    cell = {"passed": True, "reason": "", "bytes": 2e6, "cosine_mean": 0.99, "map_drop": 0.1, "latency_ratio": 3.0}
     cells = dict.fromkeys(FORMATS, cell)
     cells["TFLite int8"] = {"refused": "it holds an operator that is not there"}
     cells["ONNX int8"] = {**cell, "passed": False, "reason": "its mAP is 20 points below", "map_drop": 20.0}
     row = {"name": "net", "weights": "random", "parameters": 1000, "multiply_adds": 2e6, "cells": cells}
     text = table([row, {"name": "other", "missing": "x.keras was not given with --weights_dir", "cells": {}}])
-    assert "| net | random | 1,000 | 2 M | 2.0 MB, 0.9900, 3.0 ms |" in text
+    assert "| net | random | 1,000 | 2 M | 2.0 MB, 0.9900, x3.00 |" in text
     assert "| refused |" in text
     assert "| fails (20.0 points) |" in text
     assert "- net, TFLite int8: it holds an operator that is not there" in text

@@ -9,8 +9,10 @@ import keras_hub
 import numpy as np
 import pytest
 
+from kdistill import students
 from kdistill.data import Image
-from kdistill.errors import KdistillError
+from kdistill.errors import ArgumentError, KdistillError
+from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.teachers import open_teacher
 
 SIDE = 32
@@ -68,6 +70,41 @@ def test_backbones(tmp_path, name):
         assert teacher.view == f"pillow-bilinear-{SIDE}/unit{pooled}"
     with pytest.raises(KdistillError, match=r"which is not imported; .* --trust_packages=keras_hub"):
         open_teacher(path, **options)
+
+
+def test_a_preset_is_a_student_with_the_pixels_of_its_converter(tmp_path):
+    keras.utils.set_random_seed(3)
+    network = BACKBONES["ViT"][0]()
+    pixels = np.stack([image.array for image in IMAGES])
+    network.save_to_preset(tmp_path / "bare")
+    with pytest.raises(ArgumentError, match=r"does not say on which scale .* --backbone_scaling"):
+        students.build(f"kerashub:{tmp_path / 'bare'}", image_size=SIDE)
+    said = students.build(f"kerashub:{tmp_path / 'bare'}", image_size=SIDE, embedding_dim=None, scaling="unit")
+    network.save_to_preset(tmp_path / "whole")
+    keras_hub.layers.ViTImageConverter(scale=[1 / 255, 1 / 128, 1 / 64], offset=-1.0).save_to_preset(tmp_path / "whole")
+    found = {
+        pooling: students.build(f"kerashub:{tmp_path / 'whole'}", image_size=SIDE, embedding_dim=None, pooling=pooling)
+        for pooling in ("avg", "cls")
+    }
+    outputs = np.asarray(network((pixels * np.array([1 / 255, 1 / 128, 1 / 64]) - 1).astype(np.float32)))
+    for student, expected in (
+        (said, np.asarray(network(UNIT)).mean(1)),
+        (found["avg"], outputs.mean(1)),
+        (found["cls"], outputs[:, 0]),
+    ):
+        expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(student.predict(pixels, verbose=0), expected, atol=1e-5)
+    # The student's file brings KerasHub's classes along, which whoever opens it has to trust.
+    found["cls"].save(tmp_path / "student.keras")
+    with pytest.raises(KdistillError, match="--trust_packages=keras_hub"):
+        load_keras_file(tmp_path / "student.keras")
+    again = load_keras_file(tmp_path / "student.keras", ("keras_hub",))
+    np.testing.assert_array_equal(again.predict(pixels, verbose=0), found["cls"].predict(pixels, verbose=0))
+    assert students.at_batch(again, 1).input_shape == (1, SIDE, SIDE, 3)
+    with pytest.raises(KdistillError, match="cannot be opened for images of 40 pixels"):
+        students.build(f"kerashub:{tmp_path / 'whole'}", image_size=40)
+    with pytest.raises(KdistillError, match="cannot be opened"):
+        students.build(f"kerashub:{tmp_path / 'nowhere'}", image_size=SIDE)
 
 
 def test_trust_ends_at_the_packages_own_classes(tmp_path):

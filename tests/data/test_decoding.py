@@ -14,7 +14,7 @@ import pytest
 from kdistill.data import Image, UnreadableImage
 from kdistill.data.decoding import photo_pixels
 
-EXAMPLE = Path(__file__).parents[2] / "export" / "examples" / "search.py"
+EXAMPLE = Path(__file__).parents[2] / "export" / "examples" / "python" / "search.py"
 HEIGHT, WIDTH = 6, 9
 ORIENTATION = 0x0112
 

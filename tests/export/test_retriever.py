@@ -94,7 +94,7 @@ def test_the_client_and_the_example_need_no_tensorflow(retriever_file, pixels, i
     expected = [match.id for match in Retriever(retriever_file).search(photo)]
     assert answer.stdout.strip() == str(expected)
 
-    script = Path(__file__).parents[2] / "export" / "examples" / "search.py"
+    script = Path(__file__).parents[2] / "export" / "examples" / "python" / "search.py"
     run = subprocess.run(
         [sys.executable, str(script), str(retriever_file), str(photo)],
         capture_output=True,

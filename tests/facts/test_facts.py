@@ -118,8 +118,8 @@ def test_widths(backbone):
 @pytest.mark.parametrize("backbone", [name for name in student_facts.BACKBONES if name != "resnet50_v2"])
 def test_a_width_changes_the_student_and_the_narrowest_one_builds(backbone):
     facts = student_facts.BACKBONES[backbone]
-    narrow = students.build(backbone, alpha=max(facts.narrowest, 0.05), image_size=facts.stride, embedding_dim=4)
-    assert narrow.count_params() < students.build(backbone, image_size=facts.stride, embedding_dim=4).count_params()
+    narrow = students.build(backbone, alpha=max(facts.narrowest, 0.05), image_size=facts.smallest, embedding_dim=4)
+    assert narrow.count_params() < students.build(backbone, image_size=facts.smallest, embedding_dim=4).count_params()
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,9 @@ def test_a_width_changes_the_student_and_the_narrowest_one_builds(backbone):
         ({"backbone": "small_cnn", "weights": "imagenet"}, "no published weights"),
         ({"backbone": "small_cnn", "weights": "some.weights.h5"}, "no published weights"),
         ({"backbone": "small_cnn", "alpha": 0.0}, "above 0; 0.0 was given"),
-        ({"backbone": "small_cnn", "image_size": 12}, "multiples of 8"),
-        ({"backbone": "mobilenet_v1", "image_size": 0}, "multiples of 32"),
+        ({"backbone": "small_cnn", "image_size": 7}, "8 or more"),
+        ({"backbone": "mobilenet_v1", "image_size": 0}, "32 or more"),
+        ({"backbone": "small_cnn", "pooling": "cls"}, "gives a map"),
     ],
 )
 def test_a_student_is_refused_before_anything_is_built_or_downloaded(options, message):

@@ -17,6 +17,7 @@ from hostile_case import MARKER, Cases, sparse
 from kdistill import students
 from kdistill.data import Image
 from kdistill.runtimes.embedders import open_embedder
+from kdistill.settings import Settings
 from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import open_teacher
@@ -115,7 +116,7 @@ def use_as_teacher(folder: Path, build: Callable[[Path], Path]) -> None:
 @CASES.case("keras: lambda, as student")
 def _(folder: Path) -> None:
     lambda_layer(folder).rename(folder / "student.keras")
-    load_student(Workdir(folder))
+    load_student(Workdir(folder), Settings())
 
 
 @CASES.case("keras: class of the operating system, to embed with")

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-EXEMPT = ("export/examples/search.py",)
+EXEMPT = ("export/examples/python/search.py",)
 """A script to copy, which shows the search without this library."""
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kdistill.errors import ArgumentError
-from kdistill.facts import joint_space, students, teachers
+from kdistill.facts import brought, joint_space, students, teachers
 from kdistill.runtimes.outputs import POOLINGS
 from kdistill.settings import FIELDS, GROUP_OF, Settings, groups
 from kdistill.settings.setting import values_of
@@ -13,6 +13,7 @@ from kdistill.teachers.providers.preprocessing import AUTO, CLIP
 CHOICES = {
     "teacher_backbone": tuple(students.BACKBONES),
     "pooling": students.POOLINGS,
+    "backbone_scaling": brought.SCALINGS,
     "mixing": joint_space.DISTRIBUTIONS,
     "pairing": joint_space.PAIRINGS,
     "anchors": joint_space.ROLES,

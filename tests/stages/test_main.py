@@ -242,7 +242,7 @@ def test_an_unreadable_image_is_skipped_and_named_unless_strict(photos, tmp_path
 def test_a_corrupt_student_is_named(tmp_path):
     (tmp_path / "student.keras").write_bytes(b"no model")
     with pytest.raises(KdistillError, match=r"student\.keras is not a readable student"):
-        load_student(Workdir(tmp_path))
+        load_student(Workdir(tmp_path), Settings())
 
 
 def test_mistakes_on_the_command_line_exit_with_a_hint_and_no_traceback(photos, tmp_path):

@@ -52,8 +52,8 @@ class TeacherSettings:
     )
     trust_packages: tuple[str, ...] = setting(
         (),
-        "Packages besides Keras, such as keras_hub, whose classes a .keras teacher may be made of; they are imported "
-        "and run, so name only what you trust.",
+        "Packages besides Keras, such as keras_hub, whose classes a .keras teacher or a backbone of yours may be "
+        "made of; they are imported and run, so name only what you trust.",
         decides=False,
     )
     teacher_api: str = setting(

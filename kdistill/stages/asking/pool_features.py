@@ -13,9 +13,11 @@ from kdistill.evaluation import embed_images
 from kdistill.files import made_from
 from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
+from kdistill.settings.effects import without_effect
+from kdistill.stages.backbone import backbone_digest
 from kdistill.stages.embedding import write_embeddings
 from kdistill.stages.inputs import content_of, identity_cache
-from kdistill.stages.models import assistant_network, start_student
+from kdistill.stages.models import assistant_network, student_before
 from kdistill.stages.workdir import Workdir
 from kdistill.version import __version__
 
@@ -24,7 +26,7 @@ FEATURE_FILES = {"assistant": "assistant_features.npz", "student": "features.npz
 
 _FEATURES_OF = {
     "assistant": ("assistant_backbone", "assistant_alpha", "assistant_image_size", "assistant_weights", "seed"),
-    "student": ("backbone", "alpha", "image_size", "pooling", "student_weights", "seed"),
+    "student": ("backbone", "backbone_scaling", "alpha", "image_size", "pooling", "student_weights", "seed"),
 }
 
 
@@ -39,10 +41,12 @@ def pool_features(
         sources = [settings.assistant.assistant_weights, settings.assistant.assistant_backbone]
     else:
         sources = [settings.student.student_weights]
+    digest = backbone_digest(settings.student.backbone) if of == "student" else ""
     files = [Path(source) for source in sources if source and source.endswith((".h5", ".keras"))]
+    names, idle = _FEATURES_OF[of], without_effect(settings)
     identity = {
-        "settings": {name: settings.value(name) for name in _FEATURES_OF[of]},
-        "weights": [content_of(file) for file in files],
+        "settings": {name: settings.value(name) for name in names if name != "backbone_scaling" or name not in idle},
+        "weights": [*map(content_of, files), *filter(None, [digest])],
         "pool": digest_of(identities(pool, None if settings.asking.dry_run else identity_cache(workdir.path))),
         "version": __version__,
     }
@@ -55,7 +59,7 @@ def pool_features(
     if of == "assistant":
         network = assistant_network(settings, None)
     else:
-        network = students.pooled_features(start_student(settings.student, settings.run.small_seed))
+        network = students.pooled_features(student_before(settings))
     if settings.asking.dry_run:
         embedded = embed_images(
             network,

@@ -4,7 +4,7 @@ import keras
 
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import loss_of, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.models import student_before
 
 
 def rehearse(settings: Settings) -> None:
@@ -14,7 +14,7 @@ def rehearse(settings: Settings) -> None:
         ArgumentError: settings that the networks, the loss or the optimizer refuse.
         KdistillError: weights that are missing, damaged or of another network.
     """
-    start_student(settings.student, settings.run.small_seed)
+    student_before(settings)
     loss_of(settings)
     optimizer_of(settings.training)
     keras.backend.clear_session()

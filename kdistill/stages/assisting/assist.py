@@ -32,7 +32,7 @@ from kdistill.stages.embedding import write_embeddings
 from kdistill.stages.identity import training_identity
 from kdistill.stages.inputs import identity_cache
 from kdistill.stages.library import ASSIST
-from kdistill.stages.models import SOURCE_MARGIN, start_student
+from kdistill.stages.models import SOURCE_MARGIN, student_before
 from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
@@ -76,7 +76,7 @@ def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict
     if len(pool) < _WORTH_IT * len(positions):
         return f"of {len(pool)} images {len(positions)} were asked about, so hardly one is left to answer for"
     asked = pool.subset(positions.tolist())
-    student = students.pooled_features(start_student(settings.student, settings.run.small_seed))
+    student = students.pooled_features(student_before(settings))
     network = pooled_features(assistant_network(settings, assistant.assistant_dim))
     for name, model in (("student_overlap", student), ("assistant_overlap", network)):
         seen = embed_images(

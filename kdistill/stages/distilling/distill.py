@@ -20,8 +20,9 @@ from kdistill.files.whole import whole_file
 from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
-from kdistill.settings.effects import learns_orders
+from kdistill.settings.effects import learns_orders, starts_trained
 from kdistill.stages.asking.held_out import held_out_answers, learning_pool, named
+from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
@@ -97,7 +98,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     )
     with reading(photos):
         student, looked, plain = _first_look(settings, photos)
-        if settings.student.hash_bits and settings.student.student_weights:
+        if settings.student.hash_bits and starts_trained(settings):
             _fit_codes(settings, workdir, student, pool)
         ordered = learns_orders(settings)
         taught = learned.targets
@@ -189,16 +190,16 @@ def _first_look(settings: Settings, photos: Photos) -> tuple[keras.Model, np.nda
     """
     student, side = settings.student, settings.student.image_size
     # A projection starts from photos at the student's own size, the way it will be searched with.
-    starts_from_photos, seed = bool(student.student_weights), settings.run.small_seed
-    needed = starts_from_photos or shrinks(settings)
+    starts_from_photos, seed = starts_trained(settings), settings.run.small_seed
+    needed, trusted = starts_from_photos or shrinks(settings), trusted_packages(settings)
     rows = np.arange(len(photos)) if _all_looked_at(settings, photos) else rows_looked_at(len(photos))
     if not needed and len(rows) < len(photos):
-        return start_student(student, seed), np.empty(0, np.int64), np.empty(0, np.uint8)
+        return start_student(student, seed, trusted=trusted), np.empty(0, np.int64), np.empty(0, np.uint8)
     look = photos.look(rows, side if needed else photos.size, "reading the pool")
     blocks: Iterable[np.ndarray] = look.blocks()
     if shrinks(settings):
         blocks = list(blocks)
-    network = start_student(student, seed, blocks if starts_from_photos else None)
+    network = start_student(student, seed, blocks if starts_from_photos else None, trusted=trusted)
     for _ in blocks:  # what the start did not take
         pass
     return network, look.rows, np.concatenate(blocks) if isinstance(blocks, list) else np.empty(0, np.uint8)

@@ -18,6 +18,7 @@ from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.asking.held_out import learning_pool
+from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.judging.held_out import HeldOutJudge
 from kdistill.stages.judging.judge import Judge, Vectors, drawn_queries
 from kdistill.stages.judging.likeness import described_likeness, likeness
@@ -25,7 +26,7 @@ from kdistill.stages.judging.postprocess import postprocessed, row_name
 from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.judging.shown import shown_neighbours
 from kdistill.stages.judging.verdict import verdict_of
-from kdistill.stages.models import start_student
+from kdistill.stages.models import student_before
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -37,7 +38,7 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     Raises:
         KdistillError: no student yet, or no readable image.
     """
-    student = load_student(workdir)
+    student = load_student(workdir, settings)
     strict, seed = settings.run.strict, settings.run.small_seed
     whole = data_of(settings)
     data = dataclasses.replace(whole, pool=learning_pool(settings, workdir, whole))
@@ -64,7 +65,7 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     further = row_name(settings.evaluation)
     if further is not None:
         table.add(further, postprocessed(student, judge, settings), student.count_params())
-    untouched = students.pooled_features(start_student(settings.student, seed))
+    untouched = students.pooled_features(student_before(settings))
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
     agreement_before = table.add("untouched", before, untouched.count_params(), queries=0)
 
@@ -141,15 +142,15 @@ def _assistant(workdir: Workdir) -> keras.Model | None:
     return load_keras_file(workdir.needs(workdir.assistant, "assist"))
 
 
-def load_student(workdir: Workdir) -> keras.Model:
-    """Returns the distilled student of a run.
+def load_student(workdir: Workdir, settings: Settings) -> keras.Model:
+    """Returns the distilled student of a run of these settings.
 
     Raises:
         KdistillError: it does not exist yet or cannot be read.
     """
     path = workdir.needs(workdir.student, "distill")
     try:
-        return load_keras_file(path)
+        return load_keras_file(path, trusted_packages(settings))
     except Exception as error:
         reason = first_line(error)
         raise KdistillError(f"{path} is not a readable student: {reason}") from error

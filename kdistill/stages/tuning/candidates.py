@@ -7,7 +7,7 @@ import numpy as np
 
 from kdistill.facts.losses import LOSSES
 from kdistill.settings import Settings
-from kdistill.settings.effects import has_assistant, without_effect
+from kdistill.settings.effects import has_assistant, starts_trained, without_effect
 from kdistill.settings.loss_options import parse_loss_options
 
 _STREAM = 0x74756E65
@@ -56,7 +56,7 @@ def _axes(settings: Settings) -> dict[str, list[Any]]:
     axes |= {name: list(values) for name, values in TEMPERATURES.items() if name in options}
     if "mixtures" not in idle:
         axes["mixtures"] = [0, settings.joint.mixtures or 64]
-    if student.student_weights and student.embedding_dim and not student.hash_bits:
+    if starts_trained(settings) and student.embedding_dim and not student.hash_bits:
         axes["embedding_dim"] = [student.embedding_dim, 0]
     if has_assistant(settings):
         axes["assistant_backbone"] = [settings.assistant.assistant_backbone, None]
