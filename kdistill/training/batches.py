@@ -61,8 +61,8 @@ def vector_dim(data: Any, targets: Any) -> int | None:
         targets = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
     if isinstance(targets, tuple | list) and targets:
         targets = targets[0]
-    shape = getattr(targets, "shape", ())
-    return int(shape[1]) if len(shape or ()) == 2 and shape[1] else None
+    shape: tuple[int | None, ...] = getattr(targets, "shape", None) or ()
+    return int(shape[1]) if len(shape) == 2 and shape[1] else None
 
 
 def as_vectors(targets: tf.Tensor, loss: str) -> tf.Tensor:

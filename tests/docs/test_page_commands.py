@@ -20,7 +20,7 @@ from kdistill.facts.extras import EXTRAS
 from kdistill.teachers.services.forms.form import read_form
 
 GIVEN = (
-    *("photo.jpg", "teacher.onnx", "dinov2.keras", "vectors.npz", "places.json", "FILE"),
+    *("photo.jpg", "teacher.onnx", "teacher.npz", "dinov2.keras", "vectors.npz", "places.json", "FILE"),
     *("DIR/teacher_expert.npz", "DIR/pool.txt", "DIR/test.txt", "DIR/val.txt"),
     *(f"weights/mobilenet_v2_{width}_imagenet_notop.weights.h5" for width in ("0.35", "1.00")),
     "weights/efficientnet_lite0_imagenet_pooled.keras",
@@ -29,7 +29,7 @@ GIVEN = (
 """Files that commands name and that a reader is told to have."""
 FOLDERS = ("photos", "PHOTOS", "DIR", "weights")
 KEYS = ("JINA_API_KEY", "MY_KEY")
-SCRIPTS = {path.name for path in (REPOSITORY / "export" / "examples").glob("*.py")}
+SCRIPTS = {path.name for path in (REPOSITORY / "export" / "examples" / "python").glob("*.py")}
 COMMANDS = [(block.page, command) for block in BLOCKS if block.language == "sh" for command in commands_of(block)]
 
 
