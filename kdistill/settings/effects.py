@@ -83,6 +83,11 @@ def learns_truth(settings: Settings) -> bool:
     )
 
 
+def in_teacher_space(settings: Settings) -> bool:
+    """Says whether the student embeds into the teacher's own space."""
+    return settings.space.space == "teacher"
+
+
 def chooses(settings: Settings) -> str | None:
     """Returns whose features decide what is asked: "student" (before distillation), "assistant", or None for chance."""
     if compares(settings):
@@ -96,6 +101,7 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     yield from _of_teacher(settings)
     yield from _of_joint_space(settings)
     yield from _of_assistant(settings)
+    yield from _of_space(settings)
     if has_one_width(settings.student.backbone):
         yield ("alpha",), "backbone", ""
     if not settings.student.hash_bits:
@@ -201,6 +207,20 @@ def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, st
     for name in ("hash_bits", "target_flops", "target_params"):
         if settings.value(name):
             yield ("assistant_truth",), name, f"with --{name}={settings.value(name)}, where the assistant alone teaches"
+
+
+def _of_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    if not in_teacher_space(settings):
+        yield ("pointwise_weight", "own_weight"), "space", ""
+        return
+    loss = LOSSES.get(settings.training.loss)
+    if (loss is None or not loss.joint) and not (has_assistant(settings) and trains_whole(settings)):
+        why = f"with --loss={settings.training.loss}, which is taken as it is"
+        yield ("pointwise_weight", "own_weight"), "loss", why
+    elif not settings.space.own_weight:
+        yield ("bank_size",), "own_weight", "in the teacher's space, where all known vectors are ranked"
+    # The assistant answers in the same space, and where the teacher answered its own vectors count.
+    yield ("assistant_dim", "assistant_truth"), "space", ""
 
 
 def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
