@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 
 from kdistill.console.imports import names_function
-from kdistill.errors import KdistillError
 from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import has_one_width, is_known
+from kdistill.settings.service_effects import of_service
 from kdistill.settings.settings import GROUP_OF, Settings
 
 _PAIRS = ("pair_queries", "pair_sampler", "pair_both_ways", "pair_tie_margin")
@@ -143,7 +143,7 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     kind = teacher_kind(settings.teacher.teacher)
     if kind == "service":
-        yield from _of_service(settings)
+        yield from of_service(settings)
     elif kind != "model":
         yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
     if kind not in ("model", "backbone", "service"):
@@ -167,23 +167,6 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield _PAIRS, "teacher_answers", ""
     if compares(settings):
         yield ("whiten_teacher", "judge_queries", "tune"), "teacher_answers", ""
-
-
-def _of_service(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    # Only here, so that settings of other teachers load fast.
-    from kdistill.teachers.services.forms.form import OWN, read_form
-
-    try:
-        form = read_form(settings.teacher.teacher_api, settings.teacher.teacher)
-    except KdistillError:
-        return  # the checks tell what is wrong with it
-    why = f"with --teacher_api={settings.teacher.teacher_api}"
-    if not form.takes_pixels:
-        yield ("teacher_scaling", "teacher_image_size"), "teacher_api", f"{why}, which sends files of photos"
-    if form.name == OWN or form.asks != "vectors":
-        yield ("teacher_output", "teacher_pooling"), "teacher_api", ""
-    if "model" not in form.names:
-        yield ("teacher_model",), "teacher_api", f"{why}, which sends no name of a model"
 
 
 def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:

@@ -1,10 +1,12 @@
 """The dimensions of a teacher's space that are kept: one orthogonal projection for all that stands in it."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from kdistill.errors import KdistillError
+from kdistill.files.archives import load_arrays
 
 _ROWS = 20_000
 _BLOCK = 8192
@@ -45,6 +47,18 @@ class Projection:
             rows = rows if self.whole else rows @ self.axes
             found[first : first + _BLOCK] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         return found
+
+
+def read_projection(path: Path | str) -> Projection:
+    """Returns the projection of a run's `space.npz`.
+
+    Raises:
+        KdistillError: the file is missing, damaged, or no such file.
+    """
+    axes, spanned = load_arrays(path, ("axes", "spanned"))
+    if axes.ndim != 2 or axes.dtype != np.float32 or not 0 < axes.shape[1] <= axes.shape[0]:
+        raise KdistillError(f"{path} is no space.npz of a run: its axes have the shape {list(axes.shape)}")
+    return Projection(axes, int(spanned))
 
 
 def fit_projection(vectors: np.ndarray, dimension: int) -> Projection:

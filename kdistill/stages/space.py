@@ -11,7 +11,7 @@ from kdistill.files.archives import load_arrays
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import in_teacher_space
-from kdistill.space.projection import Projection, fit_projection
+from kdistill.space.projection import Projection, fit_projection, read_projection
 from kdistill.stages.asking.held_out import held_out_answers
 from kdistill.stages.asking.known_before import gallery_table
 from kdistill.stages.stage import Result
@@ -91,8 +91,8 @@ def read_space(settings: Settings, workdir: Workdir) -> TeacherSpace | None:
     """
     if not in_teacher_space(settings):
         return None
-    axes, spanned, known = load_arrays(workdir.needs(workdir.space, "space"), ("axes", "spanned", "known"))
-    return TeacherSpace(Projection(axes, int(spanned)), known)
+    (known,) = load_arrays(workdir.needs(workdir.space, "space"), ("known",))
+    return TeacherSpace(read_projection(workdir.space), known)
 
 
 def in_space(settings: Settings, space: TeacherSpace | None) -> Settings:

@@ -40,9 +40,7 @@ def gallery_table(settings: Settings, dimension: int | None) -> TableTeacher | N
         lengths = np.linalg.norm(np.asarray(table.vectors[first : first + _BLOCK], np.float64), axis=1)
         bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
         if len(bad):
-            raise KdistillError(
-                f"--gallery_vectors={path}: row {first + bad[0]} is all 0, or not finite"
-            )
+            raise KdistillError(f"--gallery_vectors={path}: row {first + bad[0]} is all 0, or not finite")
     return table
 
 
@@ -68,7 +66,7 @@ def add_known(
         return np.zeros(0, np.int64)
     rows = table.rows_of(images.ids)
     named = np.flatnonzero(rows >= 0)
-    contents, _ = question_contents(images, named, strict=False)
+    contents, _ = question_contents(images, named, strict=False) if len(named) else ({}, {})
     readable = [int(position) for position in named if int(position) in contents]
     if not readable:
         logging.warning("%s names none of the %d images at hand", table.path, len(images))
