@@ -84,7 +84,7 @@ def read_sample(
         found = None if queries is None else embeddings[:split]
         return float(rules.scores(Vectors(embeddings[split:], found)).map)
 
-    facts = {
+    facts: dict[str, Any] = {
         "images": len(loaded.pixels),
         "queries": None if queries is None else split,
         "gallery": len(readable.gallery),

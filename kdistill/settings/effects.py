@@ -194,7 +194,7 @@ def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, st
 
 def _of_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     if not in_teacher_space(settings):
-        yield ("pointwise_weight", "own_weight"), "space", ""
+        yield ("pointwise_weight", "own_weight", "query_turn"), "space", ""
         return
     loss = LOSSES.get(settings.training.loss)
     if (loss is None or not loss.joint) and not (has_assistant(settings) and trains_whole(settings)):

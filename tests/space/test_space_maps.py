@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdistill import students
 from kdistill.errors import KdistillError
 from kdistill.files.whole import write_arrays
 from kdistill.space.projection import fit_projection, read_projection
 from kdistill.space.ridge import STRENGTHS, fit_ridge
+from kdistill.space.turning import query_turn, turn_queries
 
 
 def unit(rows):
@@ -93,3 +95,43 @@ def test_a_rotation_is_found_again_from_more_pairs_than_dimensions():
 def test_a_map_needs_two_pairs():
     with pytest.raises(KdistillError, match="two pairs or more; 1 and 1"):
         fit_ridge(np.ones((1, 3)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_queries_are_turned_by_a_power_of_the_second_moment(power):
+    random = np.random.default_rng(5)
+    known = unit(random.normal(size=(40, 5)) + 1.0)
+    moment = known.T @ known / 40
+    wanted = np.linalg.matrix_power(np.linalg.inv(moment / np.trace(moment) * 5 + 0.3 * np.eye(5)), 1)
+    turn = query_turn(known, power)
+    np.testing.assert_allclose(turn, turn.T, atol=1e-6)
+    if power == 0.5:
+        turn, power = turn @ turn, 1.0
+    np.testing.assert_allclose(turn, wanted if power else np.eye(5), atol=1e-4)
+
+
+def test_a_turned_query_finds_more_where_all_vectors_share_a_direction():
+    random = np.random.default_rng(6)
+    shared = 3 * np.ones(8)
+    centres = random.normal(size=(20, 8))
+    gallery = unit(centres.repeat(10, axis=0) + 0.4 * random.normal(size=(200, 8)) + shared)
+    # A map that is not sure keeps what all vectors share, and a part of the rest.
+    queries = 0.15 * centres + 0.05 * random.normal(size=(20, 8)) + shared
+    truth = np.arange(200) // 10
+
+    def precision(asking):
+        order = np.argsort(-(unit(asking) @ gallery.T), axis=1)[:, :10]
+        return np.mean(truth[order] == np.arange(20)[:, None])
+
+    assert precision(queries @ query_turn(gallery, 0.5)) > precision(queries) + 0.1
+    with pytest.raises(KdistillError, match="there is none"):
+        query_turn(np.zeros((0, 8)), 0.5)
+
+
+def test_turning_a_student_multiplies_what_it_embeds():
+    student = students.build("small_cnn", alpha=0.25, image_size=16, embedding_dim=4)
+    pixels = np.random.default_rng(7).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    before = student.predict(pixels, verbose=0)
+    turn = np.random.default_rng(8).normal(size=(4, 4)).astype(np.float32)
+    turn_queries(student, turn)
+    np.testing.assert_allclose(student.predict(pixels, verbose=0), unit(before @ turn), atol=1e-4)

@@ -28,6 +28,13 @@ class SpaceSettings:
         low=0,
         high=1e6,
     )
+    query_turn: float = setting(
+        0.5,
+        "teacher: power by which queries are turned against the directions that all known vectors share, in the "
+        "student's last layer; 0 leaves them as they were trained.",
+        low=0,
+        high=2,
+    )
     own_weight: float = setting(
         0.0, "teacher: weight of the ranking among the student's own vectors, for a search of these.", low=0, high=1e6
     )

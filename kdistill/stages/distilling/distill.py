@@ -19,6 +19,7 @@ from kdistill.files.whole import whole_file
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders
+from kdistill.space.turning import query_turn, turn_queries
 from kdistill.stages.asking.held_out import held_out_answers, learning_pool, named
 from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.answered import answered, readable_lists
@@ -176,7 +177,10 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         step, value = best.put_back()
         logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
     # All workers copy, since reading a variable may need all of them.
-    return copy_of(student, synchronised=False) if strategy else student
+    student = copy_of(student, synchronised=False) if strategy else student
+    if space is not None:
+        turn_queries(student, query_turn(space.known, settings.space.query_turn))
+    return student
 
 
 def _watches(
@@ -200,6 +204,9 @@ def _watches(
         ids, answers = held_out
         seen = read_images(named(data.gallery, ids), side, strict=strict, description="reading what judges")
         answers = answers[seen.indices]
-        searched = None if space is None else space.projection.transform(answers)
-        found.append(RetrievalEvaluation(seen.pixels, teacher=answers, searched=searched))
+        if space is None:
+            found.append(RetrievalEvaluation(seen.pixels, teacher=answers))
+        else:
+            searched, turn = space.projection.transform(answers), query_turn(space.known, settings.space.query_turn)
+            found.append(RetrievalEvaluation(seen.pixels, teacher=answers, searched=searched, turn=turn))
     return found
