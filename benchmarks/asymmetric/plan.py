@@ -99,6 +99,7 @@ class Sizes:
         assistant_steps: of an assistant.
         rates: of students.
         methods: that are compared.
+        strengths: of each method that are tried.
     """
 
     budgets: tuple[int, ...] = (66, 165, 330, 660, 1320)
@@ -111,9 +112,11 @@ class Sizes:
     assistant_steps: int = 300
     rates: tuple[float, ...] = RATES
     methods: tuple[str, ...] = tuple(METHODS)
+    strengths: int = 3
 
 
-SMOKE = Sizes((4, 8), (4, 8), 8, (4,), (8, 4), 1, 2, 2, RATES[:1])
+_FEW = ("across", "own", "aml", "csd", "ssp", "ridge", "rkd", "random_head")
+SMOKE = Sizes((4, 8), (4,), 8, (4,), (8, 4), 1, 2, 2, RATES[:1], _FEW, 1)
 """A minute's version."""
 
 PARTS = ("compared", "assisted", "curve", "table", "projected", "lite2")
@@ -129,7 +132,7 @@ def trials(method: str, sizes: Sizes, **about: object) -> list[Run]:
     return [
         dataclasses.replace(base, learning_rate=rate, strength=strength)
         for rate in sizes.rates
-        for strength in METHODS[method].strengths
+        for strength in METHODS[method].strengths[: sizes.strengths]
     ]
 
 

@@ -94,6 +94,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "space": ([], ["", "Teacher", "mine"]),
     "gallery_vectors": (["--space=teacher"], ["nowhere.npz", "main.py", "{data}"]),
     "pointwise_weight": (["--space=teacher"], ["-1", "nan", "inf", "x", ""]),
+    "query_turn": (["--space=teacher"], ["-1", "3", "nan", "x", ""]),
     "own_weight": (["--space=teacher"], ["-1", "nan", "inf", "x", ""]),
     "pooling": ([], ["max"]),
     "student_weights": (["--backbone=mobilenet_v2", "--alpha=0.4"], ["imagenet", "nowhere.keras", "nowhere.h5"]),

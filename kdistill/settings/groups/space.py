@@ -20,7 +20,6 @@ class SpaceSettings:
         None,
         "Table of the teacher's vectors that are there already (.npz, .npy, .parquet, as for --teacher): of photos at "
         "hand they are answers at no question, of all others what --space=teacher ranks against and searches.",
-        common=True,
     )
     pointwise_weight: float = setting(
         1.0,
@@ -29,7 +28,7 @@ class SpaceSettings:
         high=1e6,
     )
     query_turn: float = setting(
-        0.5,
+        0.25,
         "teacher: power by which queries are turned against the directions that all known vectors share, in the "
         "student's last layer; 0 leaves them as they were trained.",
         low=0,

@@ -1,0 +1,50 @@
+"""The shipped examples: a student's query finds in an index of the teacher's vectors what an exact search does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import PIL.Image
+import pymilvus
+import pytest
+
+from export.formats.tflite import export_tflite
+
+EXAMPLES = Path(__file__).parents[2] / "export" / "examples"
+
+
+@pytest.fixture(scope="module")
+def served(student, pixels, tmp_path_factory):
+    """A folder with the student's file, a photo of it, and vectors of a teacher, beside the exact answer."""
+    folder = tmp_path_factory.mktemp("served")
+    export_tflite(student, folder / "student.tflite", precision="float32")
+    PIL.Image.fromarray(pixels[0]).save(folder / "photo.png")
+    query = np.asarray(student.predict(pixels[:1], verbose=0))
+    vectors = np.random.default_rng(0).normal(size=(60, query.shape[1])).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return folder, vectors, np.argsort(-(vectors @ query[0]))[:5].tolist()
+
+
+def found(name: str, folder: Path, *arguments: str) -> list[int]:
+    command = [sys.executable, str(EXAMPLES / name), str(folder / "student.tflite"), *arguments]
+    done = subprocess.run([*command, str(folder / "photo.png")], capture_output=True, text=True, check=True)
+    return [int(line.split()[1]) for line in done.stdout.splitlines()]
+
+
+def test_a_faiss_index_of_the_teachers_vectors(served):
+    folder, vectors, wanted = served
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.write_index(index, str(folder / "gallery.faiss"))
+    assert found("search_faiss.py", folder, str(folder / "gallery.faiss")) == wanted
+
+
+def test_a_milvus_collection_of_the_teachers_vectors(served):
+    folder, vectors, wanted = served
+    client = pymilvus.MilvusClient(str(folder / "gallery.db"))
+    client.create_collection("photos", dimension=vectors.shape[1], vector_field_name="embedding", metric_type="COSINE")
+    client.insert("photos", [{"id": row, "embedding": vector.tolist()} for row, vector in enumerate(vectors)])
+    client.close()
+    assert found("search_milvus.py", folder, str(folder / "gallery.db"), "photos") == wanted
