@@ -14,7 +14,6 @@ class SpaceSettings:
         "own",
         "The space that the student embeds into: own, or teacher (its queries search the teacher's vectors; of a "
         "teacher with more dimensions than --embedding_dim these are cut by one orthogonal projection).",
-        common=True,
     )
     gallery_vectors: str | None = setting(
         None,
