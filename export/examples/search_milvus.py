@@ -12,6 +12,8 @@ from search import opened, pixels_of  # the file beside this one
 if __name__ == "__main__":
     embed, size = opened(sys.argv[1], None)
     query = embed(pixels_of(sys.argv[4], size))["embedding"][0]
-    found = MilvusClient(sys.argv[2]).search(sys.argv[3], data=[query.tolist()], anns_field="embedding", limit=5)
+    client = MilvusClient(sys.argv[2])
+    client.load_collection(sys.argv[3])
+    found = client.search(sys.argv[3], data=[query.tolist()], anns_field="embedding", limit=5)
     for hit in found[0]:
         print(f"{hit['distance']:.4f}  {hit['id']}")

@@ -7,10 +7,10 @@ from pathlib import Path
 import faiss
 import numpy as np
 import PIL.Image
-import pymilvus
 import pytest
 
 from export.formats.tflite import export_tflite
+from export.handover.milvus import open_milvus
 
 EXAMPLES = Path(__file__).parents[2] / "export" / "examples"
 
@@ -43,8 +43,8 @@ def test_a_faiss_index_of_the_teachers_vectors(served):
 
 def test_a_milvus_collection_of_the_teachers_vectors(served):
     folder, vectors, wanted = served
-    client = pymilvus.MilvusClient(str(folder / "gallery.db"))
-    client.create_collection("photos", dimension=vectors.shape[1], vector_field_name="embedding", metric_type="COSINE")
-    client.insert("photos", [{"id": row, "embedding": vector.tolist()} for row, vector in enumerate(vectors)])
-    client.close()
+    with open_milvus(str(folder / "gallery.db")) as client:
+        about = {"vector_field_name": "embedding", "metric_type": "COSINE"}
+        client.create_collection("photos", dimension=vectors.shape[1], **about)
+        client.insert("photos", [{"id": row, "embedding": vector.tolist()} for row, vector in enumerate(vectors)])
     assert found("search_milvus.py", folder, str(folder / "gallery.db"), "photos") == wanted
