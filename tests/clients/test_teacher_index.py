@@ -10,7 +10,6 @@ import PIL.Image
 import pytest
 
 from export.formats.tflite import export_tflite
-from export.handover.milvus import open_milvus
 
 EXAMPLES = Path(__file__).parents[2] / "export" / "examples"
 
@@ -41,10 +40,20 @@ def test_a_faiss_index_of_the_teachers_vectors(served):
     assert found("search_faiss.py", folder, str(folder / "gallery.faiss")) == wanted
 
 
+FILL = """
+import sys
+import numpy as np
+from pymilvus import MilvusClient
+vectors, client = np.load(sys.argv[1]), MilvusClient(sys.argv[2])
+about = {"vector_field_name": "embedding", "metric_type": "COSINE"}
+client.create_collection("photos", dimension=vectors.shape[1], **about)
+client.insert("photos", [{"id": row, "embedding": vector.tolist()} for row, vector in enumerate(vectors)])
+"""
+
+
 def test_a_milvus_collection_of_the_teachers_vectors(served):
     folder, vectors, wanted = served
-    with open_milvus(str(folder / "gallery.db")) as client:
-        about = {"vector_field_name": "embedding", "metric_type": "COSINE"}
-        client.create_collection("photos", dimension=vectors.shape[1], **about)
-        client.insert("photos", [{"id": row, "embedding": vector.tolist()} for row, vector in enumerate(vectors)])
+    np.save(folder / "vectors.npy", vectors)
+    # In a process of its own, since Milvus Lite keeps the file to itself as long as that lives.
+    subprocess.run([sys.executable, "-c", FILL, folder / "vectors.npy", folder / "gallery.db"], check=True)
     assert found("search_milvus.py", folder, str(folder / "gallery.db"), "photos") == wanted
