@@ -115,7 +115,7 @@ class Sizes:
     strengths: int = 3
 
 
-_FEW = ("across", "own", "aml", "csd", "ssp", "ridge", "rkd", "random_head")
+_FEW = ("across", "own", "csd", "ssp", "ridge", "random_head")
 SMOKE = Sizes((4, 8), (4,), 8, (4,), (8, 4), 1, 2, 2, RATES[:1], _FEW, 1)
 """A minute's version."""
 
