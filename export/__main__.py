@@ -21,6 +21,7 @@ from kdistill.console.quiet import quiet
 from kdistill.data.images import text_of
 from kdistill.errors import KdistillError, run_command
 from kdistill.files.archives import load_arrays, texts
+from kdistill.space.projection import read_projection
 
 _HAMMING = {"hamming": "binary"}
 """What users call a search by codes, and how our files call it."""
@@ -67,6 +68,8 @@ def _retriever(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     source = _one_file(arguments.retriever)
     ids, embeddings = _read_embeddings(arguments.embeddings)
+    if arguments.space is not None:
+        embeddings = read_projection(arguments.space).transform(embeddings)
     update_retriever(source, arguments.out or source, embeddings=embeddings, ids=ids)
     print(f"{len(ids)} rows were added")
     return 0
@@ -207,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--out", type=Path, help="where to write; default: the same file")
         if name == "add":
             added.add_argument("--embeddings", type=Path, required=True, help=".npz with ids [n] and embeddings [n, D]")
+            about = "space.npz of a run in the teacher's space, which brings there the teacher's own embeddings"
+            added.add_argument("--space", type=Path, help=about)
         else:
             added.add_argument("--ids", nargs="+", required=True, help="names of the rows")
     return parser

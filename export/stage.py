@@ -15,6 +15,7 @@ from kdistill.facts.brought import is_brought
 from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
 from kdistill.stages.backbone import named_backbone
+from kdistill.stages.judging.across import teachers_gallery
 from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
@@ -37,6 +38,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
         seed=settings.run.seed,
         strict=settings.run.strict,
         max_memory_mb=settings.evaluation.max_memory_mb,
+        gallery=teachers_gallery(settings, workdir),
     )
     metrics = workdir.figures
     rows = export_student(
@@ -44,6 +46,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
         workdir.path,
         images_pixels=sample.pixels,
         judge=sample.judge,
+        searched=sample.searched,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         gallery_precision=settings.export.gallery_precision,
@@ -57,7 +60,8 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
             "queries": metrics.get("queries"),
             "pool": _hash_of_ids(data),
             "sample": sample.facts,
-            "quality": next((row for row in metrics.get("rows", []) if row["name"] == "student"), None),
+            "quality": _quality(metrics.get("rows", []), metrics.get("searched") == "teacher"),
+            **({"space": {**metrics["space"], "searched": metrics.get("searched")}} if "space" in metrics else {}),
         },
     )
     logging.info("%s", described(sample.facts))
@@ -68,6 +72,12 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
             figures += f"  mAP {-row['map_drop']:+.2f} points"
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
     return Result({"files": rows, "files_sample": sample.facts}, _made(workdir.path, rows))
+
+
+def _quality(rows: list[dict[str, Any]], across: bool) -> dict[str, Any] | None:
+    """Returns the row of what is handed on: the student in its own gallery, or in the teacher's."""
+    name = "student_asymmetric" if across else "student"
+    return next((row for row in rows if row["name"] == name), None)
 
 
 def _made(folder: Path, rows: list[dict[str, Any]]) -> list[Path]:

@@ -2,8 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from benchmarks.methods.plan import CHOICE_BUDGET, CHOICE_SEED, METHODS
+
+RunT = TypeVar("RunT")
 
 ITSELF = "assistant"
 """The method of a run that judges the assistant, not a student behind it."""
@@ -161,7 +164,7 @@ def rival_tests(chosen: Run, budgets: tuple[int, ...], seeds: int) -> list[Run]:
     ]
 
 
-def best(runs: list[Run], maps: Mapping[Run, float]) -> Run | None:
+def best(runs: list[RunT], maps: Mapping[RunT, float]) -> RunT | None:
     """Returns the run with the highest mAP; None while one is missing. A run that diverged is out."""
     if any(run not in maps for run in runs):
         return None

@@ -33,6 +33,7 @@ def export_student(
     precisions: Sequence[str] = DEFAULT_PRECISIONS,
     calibration: np.ndarray | None = None,
     limits: Limits | None = None,
+    searched: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Writes and checks student.onnx, the .tflite files, both retrievers with their sidecars, and card.json.
 
@@ -41,7 +42,8 @@ def export_student(
         out_dir: the folder; made when missing.
         images_pixels: uint8 [n, s, s, 3], real images on which every file is checked.
         judge: their labels, int [n], or a function that scores their embeddings (see `verify_files`).
-        gallery_embeddings: float [G, D], the student's embeddings of the retriever's gallery.
+        gallery_embeddings: float [G, D], the vectors of the retriever's gallery: the student's embeddings, or the
+            teacher's vectors of a student in its space.
         gallery_ids: G unique names.
         gallery_precision: how the retrievers store it, see `build_retriever`; "auto": as `choose_precision` says.
         shards: files of a retriever, see `build_files`; "auto": as many as their size asks for.
@@ -50,6 +52,7 @@ def export_student(
         precisions: of the .tflite files: "float32" is student.tflite, the others student_PRECISION.tflite.
         calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
         limits: of the quality gate.
+        searched: what is searched in the gate instead of the student's own embeddings (see `verify_files`).
 
     Returns:
         One row a file (see `export.gate.verify.FileCheck`); a file that failed stands as NAME.failed. Of a retriever
@@ -81,7 +84,7 @@ def export_student(
         files.append(
             build_files(source, gallery_embeddings, gallery_ids, path, k=k, precision=stored, shards=shards)[0]
         )
-    checks = verify_files(student, files, images_pixels, judge, limits=limits)
+    checks = verify_files(student, files, images_pixels, judge, limits=limits, searched=searched)
     write_card(folder / "card.json", student, checks, card)
     return [check.as_dict() for check in checks]
 

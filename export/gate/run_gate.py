@@ -16,9 +16,10 @@ from export.formats.onnx import export_onnx
 from export.formats.tflite import CALIBRATED, export_tflite
 from export.gate.bundle import CALIBRATION_IMAGES, student_file
 from export.gate.card import update_card
+from export.gate.printing import print_checks
 from export.gate.resizers import resizer_table
-from export.gate.sample import Sample, described, read_sample
-from export.gate.verify import MAX_MAP_DROP, FileCheck, Limits, verify_files
+from export.gate.sample import Sample, read_sample
+from export.gate.verify import MAX_MAP_DROP, Limits, verify_files
 from export.retriever.shards import build_files, choose_precision, shards_of
 from export.retriever.sidecar import read_sidecar
 from kdistill import students
@@ -28,8 +29,10 @@ from kdistill.files.archives import map_arrays
 from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
+from kdistill.settings.effects import in_teacher_space
 from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.entries import changing, check_read, settings_of
+from kdistill.stages.judging.across import teachers_gallery
 from kdistill.stages.models import read_images
 from kdistill.stages.sources import data_of
 from kdistill.stages.workdir import Workdir
@@ -73,11 +76,13 @@ def verify_run(
     data = data_of(settings)
     if with_resizers and data.gallery.labels is None:
         raise ArgumentError(f"--resizers compares by the labels of the gallery, and {data.name} has none")
+    if with_resizers and in_teacher_space(settings):
+        raise ArgumentError("--resizers compares galleries of the student's own, and this run searches the teacher's")
     files, retrievers = _files_of(run)
     if not files:
         raise KdistillError(f"{run} holds no exported files; run the export stage first")
-    sample = _sample(data, settings, student)
-    checks = verify_files(student, files, sample.pixels, sample.judge, limits=limits)
+    sample = _sample(run, data, settings, student)
+    checks = verify_files(student, files, sample.pixels, sample.judge, limits=limits, searched=sample.searched)
     print_checks(checks, sample.facts)
     damaged = _damaged(retrievers)
     for sentence in damaged:
@@ -168,31 +173,10 @@ def build_run_retriever(
     return _check_written(run, data_of(settings), settings, student, files[:1])
 
 
-def print_checks(checks: Sequence[FileCheck], facts: dict[str, Any]) -> None:
-    """Prints a table of the checks, and which images they are of."""
-    print(f"{'file':30s}{'bytes':>12s}{'cosine mean':>13s}{'min':>9s}{'overlap@10':>12s}{'mAP':>8s}{'drop':>8s}")
-    for check in checks:
-        print(
-            f"{check.name:30s}{check.bytes:12,d}{check.cosine_mean:13.5f}{check.cosine_min:9.5f}"
-            f"{check.overlap_at_10:12.4f}{_points(check.map, 100)}{_points(check.map_drop)}  "
-            f"{'passed' if check.passed else check.reason}"
-        )
-    if checks:
-        quality = checks[0].map_student
-        judged = (
-            "no label judges" if quality is None else f"the student's mAP on the same images is {100 * quality:.2f}"
-        )
-        print(f"{judged}; {described(facts)}")
-
-
-def _points(value: float | None, scale: float = 1.0) -> str:
-    return f"{'–':>8}" if value is None else f"{scale * value:8.2f}"
-
-
 def _check_written(run: Path, data: RetrievalData, settings: Settings, student: Any, files: Sequence[Path]) -> int:
     """Runs new files through the gate, and describes those that lie in the run's folder in its card."""
-    sample = _sample(data, settings, student)
-    checks = verify_files(student, files, sample.pixels, sample.judge)
+    sample = _sample(run, data, settings, student)
+    checks = verify_files(student, files, sample.pixels, sample.judge, searched=sample.searched)
     print_checks(checks, sample.facts)
     if all(file.resolve().parent == run.resolve() for file in files):
         update_card(run / "card.json", checks, sample=sample.facts)
@@ -222,13 +206,14 @@ def _damaged(retrievers: Sequence[Path]) -> list[str]:
     return sentences
 
 
-def _sample(data: RetrievalData, settings: Settings, student: Any) -> Sample:
+def _sample(run: Path, data: RetrievalData, settings: Settings, student: Any) -> Sample:
     return read_sample(
         data,
         students.image_size(student),
         seed=settings.run.seed,
         strict=settings.run.strict,
         max_memory_mb=settings.evaluation.max_memory_mb,
+        gallery=teachers_gallery(settings, Workdir(run, create=False)),
     )
 
 

@@ -5,13 +5,14 @@ Figures are compared only within the sample. A gallery is easier to search the s
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from export.gate.verify import Judge
 from kdistill.data import Image, ImageSet, RetrievalData
+from kdistill.errors import KdistillError
 from kdistill.stages.judging.judge import Judge as RunJudge
 from kdistill.stages.judging.judge import Vectors
 from kdistill.stages.models import read_images
@@ -30,17 +31,27 @@ class Sample:
         data: the sampled images that can be read.
         pixels: uint8 [n, S, S, 3], those of the queries first, then those of the gallery.
         judge: from embeddings float32 [n, D] to mAP, 0 to 1; None where no label judges.
+        searched: float32 [g, D], what a student in the teacher's space searches, row by row of the gallery's images,
+            which are the last g; None where it searches its own embeddings of them.
         facts: for the card: `images`, `queries`, `gallery`, `whole_gallery`, `seed`.
     """
 
     data: RetrievalData
     pixels: np.ndarray
     judge: Judge | None
+    searched: np.ndarray | None
     facts: dict[str, Any]
 
 
 def read_sample(
-    data: RetrievalData, size: int, *, seed: int, strict: bool, max_memory_mb: int, limit: int = MAX_IMAGES
+    data: RetrievalData,
+    size: int,
+    *,
+    seed: int,
+    strict: bool,
+    max_memory_mb: int,
+    limit: int = MAX_IMAGES,
+    gallery: tuple[list[str], np.ndarray] | None = None,
 ) -> Sample:
     """Draws the run's sample (by its seed) and reads it; the same run always gets the same one.
 
@@ -51,8 +62,10 @@ def read_sample(
         strict: raise on the first unreadable image instead of skipping it.
         max_memory_mb: MiB that scoring may take.
         limit: images at most, queries included.
+        gallery: ids and the teacher's vectors float32 [G, D] that are searched, of a student in the teacher's space.
 
     Raises:
+        KdistillError: a sampled image of the gallery has no vector there.
         UnreadableImage: not one image can be read, or one cannot under `strict`.
     """
     chosen = draw(data, limit, seed)
@@ -63,25 +76,41 @@ def read_sample(
     readable = chosen.restricted_to(loaded.indices[split:] - searching, queries)
     rules = RunJudge(readable, max_memory_mb)
 
+    searched = None if gallery is None else _rows_of(readable.gallery.ids, *gallery)
+
     def score(embeddings: np.ndarray) -> float:
+        if searched is not None:
+            return float(rules.scores(Vectors(searched, embeddings[:split] if split else embeddings)).map)
         found = None if queries is None else embeddings[:split]
         return float(rules.scores(Vectors(embeddings[split:], found)).map)
 
-    facts = {
+    facts: dict[str, Any] = {
         "images": len(loaded.pixels),
         "queries": None if queries is None else split,
         "gallery": len(readable.gallery),
         "whole_gallery": len(data.gallery),
         "seed": seed,
     }
-    return Sample(readable, loaded.pixels, score if readable.labelled else None, facts)
+    if searched is not None:
+        facts["searched"] = "teacher"
+    return Sample(readable, loaded.pixels, score if readable.labelled else None, searched, facts)
+
+
+def _rows_of(images: Sequence[str], ids: list[str], vectors: np.ndarray) -> np.ndarray:
+    """Returns the vectors of these images."""
+    row = {name: number for number, name in enumerate(ids)}
+    missing = next((name for name in images if name not in row), None)
+    if missing is not None:
+        raise KdistillError(f"gallery.npz holds no vector of {missing!r}; run the stage evaluate again")
+    return np.asarray(vectors[[row[name] for name in images]], np.float32)
 
 
 def described(facts: Mapping[str, Any]) -> str:
     """Returns a sentence that says what the figures of files are of."""
     gallery = f"{facts['gallery']:,} of the gallery's {facts['whole_gallery']:,} images"
     searching = "each searching the others" if facts["queries"] is None else f"searched by {facts['queries']:,} queries"
-    return f"files and student were compared on {gallery}, {searching}, drawn with seed {facts['seed']}"
+    vectors = "; the gallery's vectors are the teacher's" if facts.get("searched") == "teacher" else ""
+    return f"files and student were compared on {gallery}, {searching}, drawn with seed {facts['seed']}{vectors}"
 
 
 def draw(data: RetrievalData, limit: int, seed: int) -> RetrievalData:

@@ -99,6 +99,7 @@ def verify_files(
     judge: np.ndarray | Judge | None,
     *,
     limits: Limits | None = None,
+    searched: np.ndarray | None = None,
 ) -> list[FileCheck]:
     """Checks each file and takes the name away from those that fail.
 
@@ -114,6 +115,9 @@ def verify_files(
         judge: labels int [n], for leave-one-out mAP; or a function from embeddings float32 [n, D] to mAP, 0 to 1; or
             None, where there are no labels.
         limits: what a file must keep; None for the defaults.
+        searched: float32 [g, D], the gallery where it is not the student's own embeddings: the teacher's vectors of the
+            last g images, which the embeddings of all (g = n), or of the first n - g search. Overlap is then that of
+            what a file's queries and the student's find there.
 
     Raises:
         ArgumentError: no images, images of another shape than the student's, or labels that do not match them.
@@ -135,7 +139,7 @@ def verify_files(
     map_reference = None if score is None else score(reference)
     checks = []
     for file in progress_bar(files, total=len(files), description="verifying", unit="file"):
-        check = _check(Path(file), reference, map_reference, pixels, score, limits)
+        check = _check(Path(file), reference, map_reference, pixels, score, limits, searched)
         if not check.passed:
             failed = Path(f"{file}.failed")
             try:
@@ -156,6 +160,7 @@ def _check(
     pixels: np.ndarray,
     score: Judge | None,
     limits: Limits,
+    searched: np.ndarray | None,
 ) -> FileCheck:
     precision = stored_precision(path)
     embeddings = embed_pixels(path, pixels)
@@ -166,9 +171,7 @@ def _check(
     finite = bool(np.isfinite(embeddings).all())
     cosine = np.sum(embeddings * reference, axis=1) / np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
     usable = np.nan_to_num(embeddings)
-    itself = np.arange(len(usable))
-    agreement = teacher_agreement((usable, usable), (reference, reference), ks=(10,), exclude=itself)
-    overlap = float(agreement["teacher_overlap_at_10"])
+    overlap = _overlap(usable, reference, searched)
     quality = drop = None
     reasons = []
     if not finite:
@@ -204,6 +207,19 @@ def _check(
         passed=not reasons,
         reason="; ".join(reasons),
     )
+
+
+def _overlap(embeddings: np.ndarray, reference: np.ndarray, searched: np.ndarray | None) -> float:
+    """Returns the share of the ten nearest that the student finds which a file's embeddings find, in either gallery."""
+    if searched is None:
+        pairs = (embeddings, embeddings), (reference, reference)
+        exclude = np.arange(len(embeddings))
+    else:
+        first = len(embeddings) - len(searched)
+        asking = slice(None) if first == 0 else slice(first)
+        pairs = (embeddings[asking], searched), (reference[asking], searched)
+        exclude = np.arange(len(searched)) if first == 0 else np.full(first, -1)
+    return float(teacher_agreement(*pairs, ks=(10,), exclude=exclude)["teacher_overlap_at_10"])
 
 
 def _leave_one_out(labels: np.ndarray) -> Judge:

@@ -19,6 +19,7 @@ from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.two_spaces import joined_answers
+from kdistill.space.ridge import fit_ridge
 from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
@@ -71,6 +72,7 @@ class Assistant:
         pauses: int = 6,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int = 0,
+        own_space: bool = False,
     ) -> None:
         """Learns a teacher's answers, all of the network but its batch normalisation, from principal directions on.
 
@@ -91,11 +93,13 @@ class Assistant:
             pauses: how often a checkpoint is saved.
             callbacks: of Keras or one's own.
             verbose: as in `fit`.
+            own_space: whether the answers, float [n, Da], are where its own shall be: it then starts from the ridge map
+                to them instead of principal directions.
 
         Raises:
             KdistillError: a loss that is not finite, or damaged checkpoints.
         """
-        self.start(pixels)
+        self.start(pixels, answers if own_space else None)
         students.freeze_batch_norm(self.network)
         if distiller is None:
             distiller = Distiller(self.network, JointSpaceInterpolation(64, seed=seed), EmbeddingBank(1024))
@@ -139,17 +143,22 @@ class Assistant:
         """
         return joined_answers(self.embed(pixels), answers, asked)
 
-    def start(self, pixels: np.ndarray | Photos) -> None:
+    def start(self, pixels: np.ndarray | Photos, answers: np.ndarray | None = None) -> None:
         """Sets the projection to the principal directions of images, uint8 [n, H, W, 3], as it is before it learns.
 
-        Of more than LOOKED_AT images as many are taken, evenly spread.
+        Of more than LOOKED_AT images as many are taken, evenly spread. With answers, float [n, Da] in its own space, it
+        is set to the ridge map to these.
         """
         features = pooled_features(self.network)
         # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
         looked = [
             features.predict(_resized(block, self.image_size), batch_size=32, verbose=0) for block in _blocks(pixels)
         ]
-        students.initialise_projection(self.network, np.concatenate(looked))
+        if answers is None:
+            students.initialise_projection(self.network, np.concatenate(looked))
+            return
+        fitted = fit_ridge(np.concatenate(looked), answers[rows_looked_at(len(pixels))])
+        self.network.get_layer("projection").set_weights([fitted])
 
 
 def _blocks(pixels: np.ndarray | Photos) -> Iterator[np.ndarray]:

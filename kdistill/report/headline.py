@@ -41,6 +41,7 @@ class Headline:
 def make_headline(rows: Sequence[Mapping[str, Any]], file: Mapping[str, Any] | None) -> Headline:
     """Returns the headline from the rows of models and the file that is shown for size and latency."""
     named = {str(row.get("name")): row for row in rows}
+    named["student"] = named.get(tables.student_row(rows), {})
     measure, what = headline_measure(rows)
     quality = {name: number(named.get(name, {}).get(measure)) for name in QUALITY_ROWS}
     bars = [(name, tables.ratio(value), round(100 * value, 1)) for name, value in quality.items() if value is not None]

@@ -78,7 +78,7 @@ def render_model_card(
         card=card,
         **{section: _known(facts.get(section, {})) for section in ("asked", "data", "network")},
         start=facts.get("start", {}).get("weights"),
-        models=tables.make_table(rows, tables.MODEL_COLUMNS, "student"),
+        models=tables.make_table(rows, tables.MODEL_COLUMNS, tables.student_row(rows)),
         how_taken=_how_taken(figures),
         files=tables.make_table([{**row, "gate": _gate(row)} for row in files], _COLUMNS, ship),
         ship=ship,
@@ -100,7 +100,8 @@ def front_matter(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
         "license_name": "follows-from-photos-teacher-and-weights",
         "tags": ["image-retrieval", "knowledge-distillation", "kdistill", "litert", "onnx"],
     }
-    student: Mapping[str, Any] = next((row for row in figures.get("rows", []) if row.get("name") == "student"), {})
+    rows = figures.get("rows", [])
+    student: Mapping[str, Any] = next((row for row in rows if row.get("name") == tables.student_row(rows)), {})
     metrics = [
         {"type": key, "name": heading, "value": round(value, 4)}
         for key, heading in (("map", "mAP"), ("recall_at_1", "recall@1"))

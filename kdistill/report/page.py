@@ -90,7 +90,7 @@ def render_report(
         summary=[(label, str(value)) for label, value in summary.items() if value is not None],
         verdict=verdict,
         headline=make_headline(rows, file),
-        models=tables.make_table(rows, tables.MODEL_COLUMNS, "student"),
+        models=tables.make_table(rows, tables.MODEL_COLUMNS, tables.student_row(rows)),
         trials=tables.make_table(trials, tables.TRIAL_COLUMNS, next((t["name"] for t in trials if t["chosen"]), None)),
         files=tables.make_table(files, tables.FILE_COLUMNS, tables.name_of(file) if file else None),
         curves=_present(

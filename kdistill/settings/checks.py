@@ -11,6 +11,7 @@ from kdistill.settings.effects import compares, teacher_kind, without_effect
 from kdistill.settings.network_checks import check_assistant, check_networks
 from kdistill.settings.setting import check_value
 from kdistill.settings.settings import FIELDS, Settings, groups
+from kdistill.settings.space_checks import check_space
 from kdistill.settings.teacher_checks import check_comparing, check_teacher, only_compares
 from kdistill.settings.training_checks import check_compaction, check_joint_space, check_training
 
@@ -32,6 +33,7 @@ def check(settings: Settings) -> None:
         check_networks,
         check_assistant,
         check_training,
+        check_space,
     ):
         part(settings)
     for part in (check_joint_space, check_compaction, _check_evaluation, _check_export):

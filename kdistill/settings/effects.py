@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 
 from kdistill.console.imports import names_function
-from kdistill.errors import KdistillError
 from kdistill.facts.brought import is_brought, kind_of
 from kdistill.facts.losses import LOSSES
 from kdistill.facts.students import has_one_width, is_known
+from kdistill.settings.service_effects import of_service
 from kdistill.settings.settings import GROUP_OF, Settings
 
 _PAIRS = ("pair_queries", "pair_sampler", "pair_both_ways", "pair_tie_margin")
@@ -89,6 +89,11 @@ def learns_truth(settings: Settings) -> bool:
     )
 
 
+def in_teacher_space(settings: Settings) -> bool:
+    """Says whether the student embeds into the teacher's own space."""
+    return settings.space.space == "teacher"
+
+
 def chooses(settings: Settings) -> str | None:
     """Returns whose features decide what is asked: "student" (before distillation), "assistant", or None for chance."""
     if compares(settings):
@@ -102,6 +107,7 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     yield from _of_teacher(settings)
     yield from _of_joint_space(settings)
     yield from _of_assistant(settings)
+    yield from _of_space(settings)
     if has_one_width(settings.student.backbone):
         yield ("alpha",), "backbone", ""
     if not is_brought(settings.student.backbone):
@@ -145,7 +151,7 @@ def _of_data(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
 def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     kind = teacher_kind(settings.teacher.teacher)
     if kind == "service":
-        yield from _of_service(settings)
+        yield from of_service(settings)
     elif kind != "model":
         yield ("teacher_scaling", "teacher_output", "teacher_pooling"), "teacher", ""
     if kind not in ("model", "backbone", "service"):
@@ -172,23 +178,6 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
         yield ("whiten_teacher", "judge_queries", "tune"), "teacher_answers", ""
 
 
-def _of_service(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    # Only here, so that settings of other teachers load fast.
-    from kdistill.teachers.services.forms.form import OWN, read_form
-
-    try:
-        form = read_form(settings.teacher.teacher_api, settings.teacher.teacher)
-    except KdistillError:
-        return  # the checks tell what is wrong with it
-    why = f"with --teacher_api={settings.teacher.teacher_api}"
-    if not form.takes_pixels:
-        yield ("teacher_scaling", "teacher_image_size"), "teacher_api", f"{why}, which sends files of photos"
-    if form.name == OWN or form.asks != "vectors":
-        yield ("teacher_output", "teacher_pooling"), "teacher_api", ""
-    if "model" not in form.names:
-        yield ("teacher_model",), "teacher_api", f"{why}, which sends no name of a model"
-
-
 def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
     backbone = settings.assistant.assistant_backbone
     if backbone is None:
@@ -210,6 +199,20 @@ def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, st
     for name in ("hash_bits", "target_flops", "target_params"):
         if settings.value(name):
             yield ("assistant_truth",), name, f"with --{name}={settings.value(name)}, where the assistant alone teaches"
+
+
+def _of_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    if not in_teacher_space(settings):
+        yield ("pointwise_weight", "own_weight", "query_turn"), "space", ""
+        return
+    loss = LOSSES.get(settings.training.loss)
+    if (loss is None or not loss.joint) and not (has_assistant(settings) and trains_whole(settings)):
+        why = f"with --loss={settings.training.loss}, which is taken as it is"
+        yield ("pointwise_weight", "own_weight"), "loss", why
+    elif not settings.space.own_weight:
+        yield ("bank_size",), "own_weight", "in the teacher's space, where all known vectors are ranked"
+    # The assistant answers in the same space, and where the teacher answered its own vectors count.
+    yield ("assistant_dim", "assistant_truth"), "space", ""
 
 
 def _of_joint_space(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]]:

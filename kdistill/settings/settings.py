@@ -15,6 +15,7 @@ from kdistill.settings.groups.evaluation import EvaluationSettings
 from kdistill.settings.groups.export import ExportSettings, MeasuringSettings
 from kdistill.settings.groups.joint_space import JointSpaceSettings
 from kdistill.settings.groups.run import RunSettings
+from kdistill.settings.groups.space import SpaceSettings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
 from kdistill.settings.groups.training import TrainingSettings
@@ -32,6 +33,7 @@ class Settings:
     comparing: ComparingSettings = dataclasses.field(default_factory=ComparingSettings)
     assistant: AssistantSettings = dataclasses.field(default_factory=AssistantSettings)
     student: StudentSettings = dataclasses.field(default_factory=StudentSettings)
+    space: SpaceSettings = dataclasses.field(default_factory=SpaceSettings)
     joint: JointSpaceSettings = dataclasses.field(default_factory=JointSpaceSettings)
     training: TrainingSettings = dataclasses.field(default_factory=TrainingSettings)
     compaction: CompactionSettings = dataclasses.field(default_factory=CompactionSettings)

@@ -30,12 +30,13 @@ def training_identity(
         "settings": dict(settings),
         "start": start.hexdigest()[:16],
         "images": images,
-        "targets": _digest(targets),
+        "targets": digest_of_rows(targets),
         "version": __version__,
     }
 
 
-def _digest(targets: np.ndarray) -> str:
+def digest_of_rows(targets: np.ndarray) -> str:
+    """Returns a digest (hex) of an array of any shape, which may be memory-mapped."""
     digest = hashlib.sha256(repr(targets.shape).encode())
     for first in range(0, len(targets), _ROWS):
         digest.update(np.ascontiguousarray(targets[first : first + _ROWS]).tobytes())

@@ -166,6 +166,13 @@ def _teacher(inputs: Inputs) -> str:
     return hashlib.sha256("".join([model_digest(teacher), *map(content_of, files)]).encode()).hexdigest()[:16]
 
 
+def _gallery_vectors(inputs: Inputs) -> str:
+    table = inputs.settings.space.gallery_vectors
+    if table is None or "gallery_vectors" in without_effect(inputs.settings):
+        return ""
+    return model_digest(table)
+
+
 _IMAGES: Mapping[str, Callable[[Inputs], ImageSet | None]] = {
     "pool": lambda inputs: inputs.data.pool,
     "gallery": lambda inputs: inputs.data.gallery,
@@ -195,5 +202,6 @@ INPUTS: Mapping[str, Callable[[Inputs], str]] = {
     ),
     "weights of what chooses": _choosing_weights,
     "teacher": _teacher,
+    "gallery vectors": _gallery_vectors,
 }
 """Name -> how its digest is found; the names stand in the registry of stages and in what users are told."""

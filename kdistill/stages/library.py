@@ -1,7 +1,14 @@
 """The stages of the library itself; those of deployment stand in `export.stages`."""
 
 from kdistill.settings import GROUP_OF, Settings
-from kdistill.settings.effects import chooses, has_assistant, is_compared, trains_whole, without_effect
+from kdistill.settings.effects import (
+    chooses,
+    has_assistant,
+    in_teacher_space,
+    is_compared,
+    trains_whole,
+    without_effect,
+)
 from kdistill.stages.stage import Stage
 
 _ASSISTANT = frozenset(name for name, group in GROUP_OF.items() if group == "assistant")
@@ -27,12 +34,26 @@ ASK = Stage(
     "chooses the questions, spends the budget and keeps the answers",
     "kdistill.stages.asking.ask:ask_teacher",
     groups=("data", "teacher", "asking", "comparing", "assistant", "student"),
-    settings=("seed",),
-    inputs=("pool", "photos that can judge", "teacher", "weights of what chooses"),
+    settings=("seed", "gallery_vectors"),
+    inputs=("pool", "photos that can judge", "teacher", "gallery vectors", "weights of what chooses"),
     makes=("answers.npz", "judging.npz"),
     # Kept by what they were made from, so that they are not made again for each question more.
     continues=tuple(f"{cache}{end}" for cache in _CACHES for end in ("", ".made.json")),
     ignores=_questions_do_not_need,
+)
+
+
+SPACE = Stage(
+    "space",
+    "finds the dimensions of the teacher's space that are kept, and gathers the vectors that are known in it",
+    "kdistill.stages.space:find_space",
+    groups=(),
+    settings=("space", "gallery_vectors", "embedding_dim"),
+    inputs=("gallery vectors",),
+    reads=("answers.npz", "judging.npz"),
+    makes=("space.npz",),
+    follows=("ask",),
+    needed=in_teacher_space,
 )
 
 
@@ -53,13 +74,13 @@ ASSIST = Stage(
     "assist",
     "teaches a larger network the answers, which then answers for every image of the pool",
     "kdistill.stages.assisting.assist:assist",
-    groups=("assistant", "joint", "comparing"),
+    groups=("assistant", "joint", "comparing", "space"),
     settings=("seed", "teacher_answers", "batch_size", "augment", "callbacks", "whiten_teacher", *_STUDENT_FEATURES),
     inputs=("pool", "assistant", "weights of what it is compared with"),
-    reads=("answers.npz", "judging.npz"),
+    reads=("answers.npz", "judging.npz", "space.npz"),
     makes=("assistant.npz",),
     continues=("assistant_features.npz", "assistant_features.npz.made.json"),
-    follows=("ask",),
+    follows=("ask", "space"),
     needed=has_assistant,
     ignores=_the_assistant_does_not_need,
 )
@@ -68,12 +89,12 @@ TUNE = Stage(
     "tune",
     "tries settings of training, each judged by the held-out answers",
     "kdistill.stages.tuning.tune:tune",
-    groups=("student", "joint", "training", "assistant"),
+    groups=("student", "joint", "training", "assistant", "space"),
     settings=("seed", "teacher_answers"),
     inputs=("pool", "weights", "validation"),
-    reads=("answers.npz", "judging.npz", "assistant.npz"),
+    reads=("answers.npz", "judging.npz", "space.npz", "assistant.npz"),
     makes=("tuned.json",),
-    follows=("ask", "assist"),
+    follows=("ask", "space", "assist"),
     needed=lambda settings: bool(settings.training.tune) and "tune" not in without_effect(settings),
 )
 
@@ -81,23 +102,23 @@ DISTILL = Stage(
     "distill",
     "trains the student on the answers",
     "kdistill.stages.distilling.distill:distill",
-    groups=("student", "joint", "training", "compaction", "assistant"),
+    groups=("student", "joint", "training", "compaction", "assistant", "space"),
     settings=("seed", "teacher_answers"),
     inputs=("weights", "validation"),
-    reads=("answers.npz", "judging.npz", "assistant.npz", "tuned.json"),
+    reads=("answers.npz", "judging.npz", "space.npz", "assistant.npz", "tuned.json"),
     makes=("student.keras", "history.jsonl"),
     continues=("history.jsonl",),
-    follows=("ask", "assist", "tune"),
+    follows=("ask", "space", "assist", "tune"),
 )
 
 EVALUATE = Stage(
     "evaluate",
     "judges the teacher, the student and the student before distillation",
     "kdistill.stages.judging.evaluate:evaluate",
-    groups=("evaluation", "student"),
+    groups=("evaluation", "student", "space"),
     settings=("seed",),
-    inputs=("pool", "gallery", "queries", "images for whitening", "weights", "teacher"),
-    reads=("student.keras", "judging.npz"),
+    inputs=("pool", "gallery", "queries", "images for whitening", "weights", "teacher", "gallery vectors"),
+    reads=("student.keras", "judging.npz", "space.npz"),
     makes=("gallery.npz", "neighbours.json"),
     follows=("distill",),
 )
@@ -112,4 +133,4 @@ REPORT = Stage(
     follows=("evaluate", "export", "benchmark"),
 )
 
-LIBRARY_STAGES = (ASK, ASSIST, TUNE, DISTILL, EVALUATE, REPORT)
+LIBRARY_STAGES = (ASK, SPACE, ASSIST, TUNE, DISTILL, EVALUATE, REPORT)

@@ -4,7 +4,7 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -13,6 +13,7 @@ from absl import logging
 
 from kdistill import students
 from kdistill.assistant import build_assistant
+from kdistill.assistant.network import pooled_features
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.facts.teachers import DEFAULT_SIDE
@@ -21,6 +22,7 @@ from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
+from kdistill.space.ridge import fit_ridge
 from kdistill.stages.backbone import trusted_packages
 from kdistill.teachers import Teacher, open_teacher
 from kdistill.version import __version__
@@ -104,6 +106,19 @@ def start_student(
 def student_before(settings: Settings) -> keras.Model:
     """Builds a run's student as it is before distillation, with the random start of its seed."""
     return start_student(settings.student, settings.run.small_seed, trusted=trusted_packages(settings))
+
+
+def start_at_targets(network: keras.Model, blocks: Iterable[np.ndarray], targets: Callable[[], np.ndarray]) -> None:
+    """Sets the projection of a network to the ridge map from its pooled features to vectors in its own space.
+
+    Args:
+        network: with a layer `projection`, of a student or an assistant.
+        blocks: of uint8 [n, S, S, 3], each but the last of a multiple of 32.
+        targets: gives float [n, Ds], asked once all blocks were taken.
+    """
+    features = pooled_features(network)
+    looked = np.concatenate([features.predict(block, batch_size=32, verbose=0) for block in blocks])
+    network.get_layer("projection").set_weights([fit_ridge(looked, targets())])
 
 
 def assistant_network(settings: Settings, embedding_dim: int | None) -> keras.Model:

@@ -40,6 +40,8 @@ def report(settings: Settings, workdir: Workdir) -> Result:
         "held out for judging": _held_out(metrics),
         "chosen by tuning": told(metrics["tuned"]["chosen"]) if "tuned" in metrics else None,
         "assistant": _assistant(settings, metrics.get("assistant")),
+        "space": _space(metrics),
+        "known before": _known_before(metrics),
         "student": f"{described_backbone(student)}, {student.image_size} px",
         "loss": settings.training.loss,
         "gallery": f"{metrics['gallery']:,} images" if "gallery" in metrics else None,
@@ -93,6 +95,7 @@ def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str
             "cost": f"{cost:.2f}" if cost else "no price was given",
             "held out for judging": _held_out(metrics),
             "questions chosen by": settings.asking.selection,
+            "known before": _known_before(metrics),
             "assistant": _assistant(settings, metrics.get("assistant")),
         },
         "data": {
@@ -104,6 +107,7 @@ def _facts(settings: Settings, metrics: Mapping[str, Any]) -> dict[str, dict[str
             "backbone": described_backbone(student),
             "input": f"{student.image_size} x {student.image_size} pixels, RGB, 0 to 255",
             "start": _start(student),
+            "space": _space(metrics),
             "loss": training.loss,
             "steps": f"{training.steps:,} of {training.batch_size} images",
             "seed": settings.run.seed,
@@ -132,6 +136,26 @@ def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | Non
     chosen = settings.assistant
     network = Path(str(chosen.assistant_backbone)).stem
     return f"{network}, {chosen.assistant_image_size} px: answers for {about['answers']:,} images at no question"
+
+
+def _space(metrics: Mapping[str, Any]) -> str | None:
+    about = metrics.get("space")
+    if about is None:
+        return None
+    kept = f", which keep {about['overlap_kept']:.1%} of its nearest ten" if "overlap_kept" in about else ""
+    searched = f"; searched: the {metrics['searched']}'s vectors" if "searched" in metrics else ""
+    return (
+        f"the teacher's, {about['dimension']:,} of {about['teacher_dimension']:,} dimensions{kept}; {about['known']:,} "
+        f"known vectors{searched}"
+    )
+
+
+def _known_before(metrics: Mapping[str, Any]) -> str | None:
+    if "known_before" not in metrics:
+        return None
+    beside = metrics.get("space", {}).get("known_without_question", 0)
+    more = f", and {beside:,} vectors without a photo to learn from" if beside else ""
+    return f"answers for {metrics['known_before']:,} photos at no question{more}"
 
 
 def _trials(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -82,6 +82,11 @@ class Workdir:
         return self.path / "judging.npz"
 
     @property
+    def space(self) -> Path:
+        """The dimensions of the teacher's space that are kept, and the known vectors in them; see `stages.space`."""
+        return self.path / "space.npz"
+
+    @property
     def tuned(self) -> Path:
         """The settings that tuning chose, and all that were tried."""
         return self.path / "tuned.json"

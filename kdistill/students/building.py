@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 
 from kdistill.errors import ArgumentError
 from kdistill.facts.brought import is_brought, packages_of
@@ -98,7 +98,7 @@ def pooled_features(student: keras.Model) -> keras.Model:
 
 def _features_of_brought(backbone: str, image: Any, scaling: str, trusted: Sequence[str]) -> Any:
     brought = open_brought(backbone, int(image.shape[1]), scaling, trusted)
-    if np.dtype(brought.network.inputs[0].dtype).kind in "iu":
+    if tf.as_dtype(brought.network.inputs[0].dtype).is_integer:
         return brought.network(image)
     return brought.network(scale_pixels(brought.scale, image))
 

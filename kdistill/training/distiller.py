@@ -289,6 +289,9 @@ class Distiller(keras.Model):
             rank_parents=self.rank_parents,
             bank=fresh,
         )
+        if getattr(self.ranking_loss, "across", False):
+            sizes = {"originals": tf.shape(embeddings)[0], "mixtures": tf.shape(parents)[0]}
+            return self.ranking_loss.call(answers, rows, mask=mask, **sizes)
         return self.ranking_loss.call(answers, rows, mask=mask)
 
     def _create_variables(self, teacher_dim: int | None) -> None:

@@ -24,6 +24,7 @@ GIVEN = (
     *("DIR/teacher_expert.npz", "DIR/pool.txt", "DIR/test.txt", "DIR/val.txt"),
     *(f"weights/mobilenet_v2_{width}_imagenet_notop.weights.h5" for width in ("0.35", "1.00")),
     "weights/efficientnet_lite0_imagenet_pooled.keras",
+    *("catalogue.parquet", "old.parquet", "new.npz", "runs/across/retriever.tflite", "runs/across/space.npz"),
     "runs/grocery/student.keras",
 )
 """Files that commands name and that a reader is told to have."""

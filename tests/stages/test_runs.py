@@ -234,7 +234,18 @@ def test_every_file_and_input_of_the_registry_is_known():
         assert set(stage.reads) <= made
         for file in stage.reads:
             assert main.STAGES.maker(file) in main.STAGES.before(stage.name)
-    assert main.STAGES.names == ("ask", "assist", "tune", "distill", "evaluate", "export", "benchmark", "report", "web")
+    assert main.STAGES.names == (
+        "ask",
+        "space",
+        "assist",
+        "tune",
+        "distill",
+        "evaluate",
+        "export",
+        "benchmark",
+        "report",
+        "web",
+    )
     assert "web" not in main.STAGES.defaults
 
 

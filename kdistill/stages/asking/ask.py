@@ -23,6 +23,7 @@ from kdistill.stages.asking.held_out import (
     plan_held_out,
     pool_beside,
 )
+from kdistill.stages.asking.known_before import add_known, beside_known, gallery_table
 from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.asking.rehearsal import rehearse
 from kdistill.stages.inputs import identity_cache
@@ -34,7 +35,8 @@ from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, Teacher, ask, check_budget, plan, select
 from kdistill.teachers.choosing.known import known_positions, prefer_known
 from kdistill.teachers.ledger.database import NoLedger
-from kdistill.teachers.ledger.records import LEARNING
+from kdistill.teachers.ledger.records import JUDGING, LEARNING
+from kdistill.teachers.providers.table import TableTeacher
 
 
 def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
@@ -59,18 +61,23 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     opening = functools.partial(teacher_of, settings.teacher, settings.run.small_seed, workdir.path, keep=keep)
     teacher = opening()
     location = asking.ledger or workdir.ledger
+    table = gallery_table(settings, getattr(teacher, "dimension", None))
     if asking.dry_run:
-        _print_plans(settings, workdir, teacher, data)
+        _print_plans(settings, workdir, teacher, data, table)
         return Result()
     with Ledger(location) as ledger:
         held_out = choose_held_out(settings, data, ledger)
+        if table is not None and len(held_out):
+            add_known(table, data.gallery.subset(held_out).without_labels(), teacher, ledger, JUDGING)
     # Known before anything is paid for: photos that judge may lie in another pool under other names.
     check_budget(asking.query_budget, len(pool_beside(data, held_out, identity_cache(workdir.path))))
     judging = ask_held_out(teacher, data, held_out, settings, workdir)
     pool = learning_pool(settings, workdir, data)
-    chosen = choose(settings, workdir, pool)
     with Ledger(location) as ledger:
-        wanted = prefer_known(chosen, known_positions(pool, ledger), asking.query_budget)
+        before = add_known(table, pool, teacher, ledger, LEARNING)
+        chosen = choose_beside(settings, workdir, pool, before)
+        paid_before = np.setdiff1d(known_positions(pool, ledger), before)
+        wanted = np.concatenate([before, prefer_known(chosen, paid_before, asking.query_budget)])
     options: dict[str, Any] = dict(
         budget=asking.query_budget,
         batch_size=asking.ask_batch_size,
@@ -86,7 +93,7 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
     for name, reason in answers.skipped:
         logging.warning("skipped %s: %s", name, reason)
     # In the order in which they were chosen, whatever was known before: the student then does not depend on that.
-    rank = {int(position): place for place, position in reversed(list(enumerate([*chosen, *wanted])))}
+    rank = {int(position): place for place, position in reversed(list(enumerate([*before, *chosen, *wanted])))}
     order = np.argsort([rank[int(position)] for position in answers.indices], kind="stable")
     indices, embeddings = answers.indices[order], answers.embeddings[order]
     ids = np.array([pool.ids[index] for index in indices])
@@ -104,13 +111,16 @@ def ask_teacher(settings: Settings, workdir: Workdir) -> Result:
         "teacher": teacher.name,
         "teacher_view": teacher.view,
         "skipped_questions": len(answers.skipped),
+        **({} if table is None else {"known_before": len(before)}),
         **judging,
     }
     made = [workdir.answers, *([workdir.judging] if judging else []), *workdir.caches()]
     return Result(figures, made)
 
 
-def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: RetrievalData) -> None:
+def _print_plans(
+    settings: Settings, workdir: Workdir, teacher: Teacher, data: RetrievalData, table: TableTeacher | None
+) -> None:
     """Says what would be asked and at what cost, and asks and writes nothing."""
     asking = settings.asking
     with contextlib.ExitStack() as stack:
@@ -119,6 +129,13 @@ def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: R
             ledger = stack.enter_context(Ledger(asking.ledger or workdir.ledger, read_only=True))
         held_out, judging = plan_held_out(teacher, data, settings, ledger)
         pool = pool_beside(data, held_out, None)
+        if table is not None:
+            pool = pool.subset(beside_known(pool, np.flatnonzero(table.rows_of(pool.ids) >= 0)).tolist())
+            if not len(pool):
+                print(f"all photos of the pool have a vector in {table.path}; nothing is asked")
+                return
+            settings = settings.changed(query_budget=min(asking.query_budget, len(pool)))
+            asking = settings.asking
         wanted = choose(settings, workdir, pool)
         if ledger is not None:
             wanted = prefer_known(wanted, known_positions(pool, ledger), asking.query_budget)
@@ -129,6 +146,17 @@ def _print_plans(settings: Settings, workdir: Workdir, teacher: Teacher, data: R
         print(one)
     print_first_request(teacher, pool.subset(wanted), learning, asking.ask_batch_size)
     print_scoring_plans(settings, workdir, data, (*before, learning))
+
+
+def choose_beside(settings: Settings, workdir: Workdir, pool: ImageSet, known: np.ndarray) -> np.ndarray:
+    """Does as `choose` among the images beside those at these positions, and takes all where no more are left."""
+    if not len(known):
+        return choose(settings, workdir, pool)
+    left = beside_known(pool, known)
+    if not len(left):
+        return left
+    fewer = settings.changed(query_budget=min(settings.asking.query_budget, len(left)))
+    return left[choose(fewer, workdir, pool.subset(left.tolist()))]
 
 
 def choose(settings: Settings, workdir: Workdir, pool: ImageSet) -> np.ndarray:

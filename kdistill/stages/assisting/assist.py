@@ -23,18 +23,20 @@ from kdistill.preferences.consistency import settle
 from kdistill.preferences.pairs import Preferences
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, is_compared, trains_whole
+from kdistill.space.ridge import fit_ridge
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
 from kdistill.stages.callbacks import RunContext, make_callbacks
-from kdistill.stages.distilling.trainer import build_distiller
+from kdistill.stages.distilling.trainer import build_distiller, loss_of
 from kdistill.stages.embedding import write_embeddings
-from kdistill.stages.identity import training_identity
+from kdistill.stages.identity import digest_of_rows, training_identity
 from kdistill.stages.inputs import identity_cache
 from kdistill.stages.library import ASSIST
 from kdistill.stages.models import SOURCE_MARGIN, student_before
 from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
+from kdistill.stages.space import read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import CallbackStates
@@ -104,7 +106,11 @@ def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict
 def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
     """Returns the trained network, after it and its answers are written."""
     positions, answers = answered_vectors(settings, workdir, pool)
-    chosen = settings.assistant
+    chosen, space = settings.assistant, read_space(settings, workdir)
+    dimension = chosen.assistant_dim
+    if space is not None:
+        answers = space.projection.transform(answers)
+        dimension = answers.shape[1]
     side = chosen.assistant_image_size
     photos = open_photos(
         settings,
@@ -122,8 +128,12 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             look = photos.look(np.arange(len(photos)), photos.size, "reading for the assistant")
             look.finish()
             photos, answers = photos.subset(look.rows), answers[look.rows]
-        assistant = Assistant(assistant_network(settings, chosen.assistant_dim))
+        assistant = Assistant(assistant_network(settings, dimension))
         identity = training_identity(ASSIST.deciding(settings), assistant.network, photos.digest, answers)
+        # Its joint space is the student's, its loss always one that ranks there.
+        ranking = settings.changed(loss="softmax_ranking", loss_options="", hash_bits=0)
+        if space is not None:
+            identity["known"] = digest_of_rows(space.known)
         assistant.learn(
             photos,
             answers,
@@ -132,12 +142,9 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             batch_size=settings.training.batch_size,
             augment=settings.training.augment,
             seed=settings.run.small_seed,
-            # Its joint space is the student's, its loss always one that ranks there.
-            distiller=build_distiller(
-                settings.changed(loss="softmax_ranking", loss_options="", hash_bits=0),
-                assistant.network,
-                answers.shape[1],
-            ),
+            distiller=build_distiller(ranking, assistant.network, answers.shape[1]),
+            loss=loss_of(ranking, known=None if space is None else space.known),
+            own_space=space is not None,
             folder=workdir.assistant_checkpoints,
             identity=identity,
             pauses=settings.training.evaluations,
@@ -175,7 +182,11 @@ def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
         positions, answers = answered_vectors(settings, workdir, pool)
         known = [number for number, position in enumerate(positions) if pool.ids[position] in place]
         seen = features[[place[pool.ids[positions[number]]] for number in known]]
-        head = fit_vectors(seen, answers[known], steps=steps, seed=settings.run.small_seed)
+        space = read_space(settings, workdir)
+        if space is not None:
+            head = Head(fit_ridge(seen, space.projection.transform(answers[known])))
+        else:
+            head = fit_vectors(seen, answers[known], steps=steps, seed=settings.run.small_seed)
     network = with_projection(assistant_network(settings, None), head.projection)
     _write(network, workdir)
     write_arrays(workdir.assistant_answers, ids=np.array(pool.ids)[rows], embeddings=head.embed(features))

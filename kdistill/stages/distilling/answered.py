@@ -10,6 +10,7 @@ from kdistill.losses.two_spaces import joined_answers
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, learns_orders, learns_truth
 from kdistill.stages.asking.answers import answered_vectors, comparisons, places_of
+from kdistill.stages.space import TeacherSpace
 from kdistill.stages.workdir import Workdir
 
 
@@ -29,8 +30,10 @@ class Taught:
     assistant_dim: int | None = None
 
 
-def answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> Taught:
-    """Returns the images to learn from and their targets.
+def answered(settings: Settings, workdir: Workdir, pool: ImageSet, space: TeacherSpace | None = None) -> Taught:
+    """Returns the images to learn from and their targets; in the teacher's space, `space`, vectors of that.
+
+    There the assistant answers for images that were not asked about, and the teacher's own vectors come first.
 
     Raises:
         ArgumentError: nothing was asked yet, or the assistant did not answer yet.
@@ -41,22 +44,33 @@ def answered(settings: Settings, workdir: Workdir, pool: ImageSet) -> Taught:
     if settings.assistant.assistant_backbone is not None:
         ids, vectors = map_arrays(workdir.needs(workdir.assistant_answers, "assist"), ("ids", "embeddings"))
         if len(ids):
-            return _from_assistant(settings, workdir, pool, ids, vectors)
+            return _from_assistant(settings, workdir, pool, ids, vectors, space)
     positions, vectors = answered_vectors(settings, workdir, pool)
+    if space is not None:
+        return Taught(pool.subset(positions.tolist()), space.projection.transform(vectors))
     return Taught(pool.subset(positions.tolist()), _centred(settings, vectors))
 
 
 def _from_assistant(
-    settings: Settings, workdir: Workdir, pool: ImageSet, ids: np.ndarray, vectors: np.ndarray
+    settings: Settings,
+    workdir: Workdir,
+    pool: ImageSet,
+    ids: np.ndarray,
+    vectors: np.ndarray,
+    space: TeacherSpace | None,
 ) -> Taught:
     place = {name: position for position, name in enumerate(pool.ids)}
     images = pool.subset(places_of(ids, place, workdir.assistant_answers).tolist())
-    if not learns_truth(settings):
+    if space is None and not learns_truth(settings):
         return Taught(images, _centred(settings, vectors))
     positions, answers = answered_vectors(settings, workdir, pool)
     row = {name: number for number, name in enumerate(ids.tolist())}
     known = [number for number, position in enumerate(positions) if pool.ids[position] in row]
     rows = np.array([row[pool.ids[positions[number]]] for number in known], np.int64)
+    if space is not None:
+        targets = np.array(vectors, np.float32)
+        targets[rows] = space.projection.transform(answers[known])
+        return Taught(images, targets)
     return Taught(images, joined_answers(vectors, answers[known], rows), vectors.shape[1])
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -12,26 +11,27 @@ import tensorflow as tf
 from absl import logging
 
 from kdistill import students
-from kdistill.data import ImageSet, RetrievalData
-from kdistill.data.disk.photos import LOOKED_AT, Photos, rows_looked_at
-from kdistill.data.pipeline import changed_views, rows_of_step, training_batches
+from kdistill.data import RetrievalData
+from kdistill.data.disk.photos import rows_looked_at
+from kdistill.data.pipeline import rows_of_step, training_batches
 from kdistill.files import made_from
 from kdistill.files.whole import whole_file
-from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders, starts_trained
+from kdistill.space.turning import query_turn, turn_queries
 from kdistill.stages.asking.held_out import held_out_answers, learning_pool, named
-from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
+from kdistill.stages.distilling.starting import all_looked_at, first_look, fit_codes
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.identity import training_identity
+from kdistill.stages.identity import digest_of_rows, training_identity
 from kdistill.stages.library import DISTILL
-from kdistill.stages.models import SOURCE_MARGIN, read_images, start_student
+from kdistill.stages.models import SOURCE_MARGIN, read_images
 from kdistill.stages.photos import open_photos, reading
 from kdistill.stages.sources import data_of
+from kdistill.stages.space import TeacherSpace, in_space, read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.tuning.tuned import tuned
 from kdistill.stages.workdir import Workdir
@@ -49,9 +49,6 @@ from kdistill.training.fit import pause_steps, train
 
 JUDGED_STEPS = 8
 """How many students on the way, the last among them, are judged by held-out answers; the best one is delivered."""
-
-MOST_FITTED = 8192
-"""Images of the pool that a hash head is fitted to, at most; they stand in memory."""
 
 
 def distill(settings: Settings, workdir: Workdir) -> Result:
@@ -87,7 +84,9 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
     chief = is_chief(strategy)
     data = data_of(settings)
     pool = learning_pool(settings, workdir, data)
-    learned = answered(settings, workdir, pool)
+    space = read_space(settings, workdir)
+    settings = in_space(settings, space)
+    learned = answered(settings, workdir, pool, space)
     photos = open_photos(
         settings,
         workdir,
@@ -97,18 +96,20 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         keep=chief,
     )
     with reading(photos):
-        student, looked, plain = _first_look(settings, photos)
+        student, looked, plain = first_look(settings, photos, None if space is None else learned.targets)
         if settings.student.hash_bits and starts_trained(settings):
-            _fit_codes(settings, workdir, student, pool)
+            fit_codes(settings, workdir, student, pool)
         ordered = learns_orders(settings)
         taught = learned.targets
         if ordered:
             taught = readable_lists(taught, looked)
-        if _all_looked_at(settings, photos):
+        if all_looked_at(settings, photos):
             # The unreadable are left out; of a larger pool others take their places when it comes to them.
             photos, taught = photos.subset(looked), taught if ordered else taught[looked]
         identity = training_identity(DISTILL.deciding(settings), student, photos.digest, taught)
-        watches = _watches(settings, workdir, data)
+        if space is not None:
+            identity["known"] = digest_of_rows(space.known)
+        watches = _watches(settings, workdir, data, space)
         if chief and workdir.checkpoints.exists() and not workdir.history.exists():
             logging.info("%s is gone; training starts anew, so that it is written again", workdir.history)
             shutil.rmtree(workdir.checkpoints)
@@ -154,7 +155,8 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             distiller = build_distiller(settings, student, dimension)
             if strategy:
                 distiller.build_joint_space(dimension)
-            distiller.compile(optimizer_of(training), loss=loss_of(settings, learned.assistant_dim))
+            loss = loss_of(settings, learned.assistant_dim, None if space is None else space.known)
+            distiller.compile(optimizer_of(training), loss=loss)
             checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
         pauses, best = pause_steps(training.steps, training.evaluations), None
         if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):
@@ -175,55 +177,19 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         step, value = best.put_back()
         logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
     # All workers copy, since reading a variable may need all of them.
-    return copy_of(student, synchronised=False) if strategy else student
+    student = copy_of(student, synchronised=False) if strategy else student
+    if space is not None:
+        turn_queries(student, query_turn(space.known, settings.space.query_turn))
+    return student
 
 
-def _all_looked_at(settings: Settings, photos: Photos) -> bool:
-    """Says whether all photos are decoded before the first step: a small pool, or lists, where none can stand in."""
-    return len(photos) <= LOOKED_AT or learns_orders(settings)
+def _watches(
+    settings: Settings, workdir: Workdir, data: RetrievalData, space: TeacherSpace | None
+) -> list[RetrievalEvaluation]:
+    """Returns the callbacks that evaluate on the validation images and by held-out answers, where there are any.
 
-
-def _first_look(settings: Settings, photos: Photos) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """Returns the student before its training, and the rows of the photos that were looked at and could be read.
-
-    What follows them are these photos at the student's own size, uint8 [m, S, S, 3], where it is to shrink.
+    In the teacher's space held-out answers are what the student's queries search, as they will.
     """
-    student, side = settings.student, settings.student.image_size
-    # A projection starts from photos at the student's own size, the way it will be searched with.
-    starts_from_photos, seed = starts_trained(settings), settings.run.small_seed
-    needed, trusted = starts_from_photos or shrinks(settings), trusted_packages(settings)
-    rows = np.arange(len(photos)) if _all_looked_at(settings, photos) else rows_looked_at(len(photos))
-    if not needed and len(rows) < len(photos):
-        return start_student(student, seed, trusted=trusted), np.empty(0, np.int64), np.empty(0, np.uint8)
-    look = photos.look(rows, side if needed else photos.size, "reading the pool")
-    blocks: Iterable[np.ndarray] = look.blocks()
-    if shrinks(settings):
-        blocks = list(blocks)
-    network = start_student(student, seed, blocks if starts_from_photos else None, trusted=trusted)
-    for _ in blocks:  # what the start did not take
-        pass
-    return network, look.rows, np.concatenate(blocks) if isinstance(blocks, list) else np.empty(0, np.uint8)
-
-
-def _fit_codes(settings: Settings, workdir: Workdir, student: keras.Model, pool: ImageSet) -> None:
-    """Fits the hash head to images of the pool, asked about or not."""
-    side, seed = settings.student.image_size, settings.run.seed
-    chosen = np.random.default_rng(seed).permutation(len(pool))[:MOST_FITTED]
-    pool = pool.subset(np.sort(chosen).tolist())
-    size = round(side * SOURCE_MARGIN) if settings.training.augment else side
-    # Not kept in the work folder, where those of the training are written at this time.
-    photos = open_photos(settings, workdir, pool, size, used=len(pool), keep=False)
-    with reading(photos):
-        look = photos.look(np.arange(len(pool)), side, "reading the whole pool")
-        plain = np.concatenate(list(look.blocks()))
-        views: Iterable[np.ndarray] = [plain]
-        if settings.training.augment:
-            views = changed_views(photos.subset(look.rows), side, VIEWS, seed=seed)
-        fit_hash_head(student, plain, views, seed=seed)
-
-
-def _watches(settings: Settings, workdir: Workdir, data: RetrievalData) -> list[RetrievalEvaluation]:
-    """Returns the callbacks that evaluate on the validation images and by held-out answers, where there are any."""
     side, strict = settings.student.image_size, settings.run.strict
     found = []
     if data.validation is not None:
@@ -237,5 +203,10 @@ def _watches(settings: Settings, workdir: Workdir, data: RetrievalData) -> list[
     if held_out is not None:
         ids, answers = held_out
         seen = read_images(named(data.gallery, ids), side, strict=strict, description="reading what judges")
-        found.append(RetrievalEvaluation(seen.pixels, teacher=answers[seen.indices]))
+        answers = answers[seen.indices]
+        if space is None:
+            found.append(RetrievalEvaluation(seen.pixels, teacher=answers))
+        else:
+            searched, turn = space.projection.transform(answers), query_turn(space.known, settings.space.query_turn)
+            found.append(RetrievalEvaluation(seen.pixels, teacher=answers, searched=searched, turn=turn))
     return found

@@ -3,15 +3,17 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from kdistill import losses, students
 from kdistill.errors import ArgumentError
 from kdistill.hashing.distiller import HashDistiller
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
+from kdistill.losses.across_spaces import AcrossSpaces
 from kdistill.losses.two_spaces import TwoSpaces
 from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.settings import Settings
-from kdistill.settings.effects import learns_orders
+from kdistill.settings.effects import in_teacher_space, learns_orders
 from kdistill.settings.groups.training import TrainingSettings
 from kdistill.settings.loss_options import parse_loss_options
 from kdistill.training import optimizers
@@ -47,6 +49,8 @@ def build_distiller(
             "seed": settings.run.small_seed,
         }
     takes_past_rows = ranks_jointly or getattr(loss, "banks", False)
+    if in_teacher_space(settings) and ranks_jointly and not settings.space.own_weight:
+        takes_past_rows = False  # all known vectors are ranked, which a bank could only repeat
     unequal = getattr(loss, "needs_equal_dims", False) and teacher_dim != students.embedding_dim(student)
     return kind(
         student,
@@ -61,15 +65,18 @@ def build_distiller(
     )
 
 
-def loss_of(settings: Settings, assistant_dim: int | None = None) -> keras.losses.Loss:
+def loss_of(settings: Settings, assistant_dim: int | None = None, known: np.ndarray | None = None) -> keras.losses.Loss:
     """Returns the loss that --loss and --loss_options (`name=value,...`) name; ListMLE where orders are learned.
 
-    `assistant_dim` is that of the assistant's answers where the teacher's stand beside them in the targets.
+    `assistant_dim` is that of the assistant's answers where the teacher's stand beside them in the targets. `known` are
+    the vectors that a student in the teacher's space ranks, float [K, Ds]: a joint loss is taken across the two spaces.
     """
     options = parse_loss_options(settings.training.loss_options)
     if learns_orders(settings):
         return ListMLEOfOrders(**options)
     loss = losses.get(settings.training.loss, **options)
+    if known is not None and getattr(loss, "joint", False):
+        return AcrossSpaces(loss, known, settings.space.pointwise_weight, settings.space.own_weight)
     return loss if assistant_dim is None else TwoSpaces(loss, assistant_dim, settings.assistant.assistant_truth)
 
 

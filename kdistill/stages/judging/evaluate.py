@@ -12,22 +12,24 @@ from kdistill import students
 from kdistill.data import ImageSet, RetrievalData
 from kdistill.errors import KdistillError, first_line
 from kdistill.evaluation import Embedded, embed_images
-from kdistill.evaluation.held_out import HeldOutAgreement
-from kdistill.files.whole import write_arrays, write_whole
+from kdistill.files.whole import write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
 from kdistill.runtimes.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.backbone import trusted_packages
+from kdistill.stages.judging.across import Across, write_gallery
 from kdistill.stages.judging.held_out import HeldOutJudge
 from kdistill.stages.judging.judge import Judge, Vectors, drawn_queries
 from kdistill.stages.judging.likeness import described_likeness, likeness
 from kdistill.stages.judging.postprocess import postprocessed, row_name
 from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, teacher_vectors
 from kdistill.stages.judging.shown import shown_neighbours
+from kdistill.stages.judging.table import Table, as_text
 from kdistill.stages.judging.verdict import verdict_of
 from kdistill.stages.models import student_before
 from kdistill.stages.sources import data_of
+from kdistill.stages.space import read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 
@@ -46,10 +48,15 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     drawn = drawn_queries(data, settings.evaluation.most_queries, settings.run.seed)
     judge, held_out = Judge(data, settings.evaluation.max_memory_mb, drawn), HeldOutJudge.of(data, workdir)
     teacher, parameters = _teacher(settings, workdir, judge)
-    table = _Table(judge, held_out, teacher, workdir.figures.get("queries", 0), seed)
+    table = Table(judge, held_out, teacher, workdir.figures.get("queries", 0), seed)
     if teacher is not None:
         table.add("teacher", teacher, parameters, is_teacher=True, queries=None)
     agreement = table.add("student", searched, student.count_params())
+    space = read_space(settings, workdir)
+    across = None
+    if space is not None:
+        across = Across(settings, space, judge, held_out, teacher, searched)
+        agreement = across.add_rows(table, student) or agreement
     assistant = _assistant(workdir)
     if assistant is not None:
         answers = judge.embed(lambda images, role: _embed(assistant, images, f"assistant, {role}"))
@@ -69,7 +76,9 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     before = judge.embed(lambda images, role: _embed(untouched, images, f"untouched, {role}"))
     agreement_before = table.add("untouched", before, untouched.count_params(), queries=0)
 
-    write_arrays(workdir.gallery, ids=np.array(data.gallery.ids), embeddings=searched.gallery)
+    if across is not None and across.gallery is not None:
+        searched = across.searching
+    write_gallery(workdir, data.gallery.ids, searched.gallery, across)
     shown = shown_neighbours(judge, searched, teacher, held_out, settings.run.seed)
     write_whole(workdir.neighbours, json.dumps(shown))
     verdict = verdict_of(table.rows, agreement, agreement_before, seed)
@@ -84,6 +93,8 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
         "gallery": len(data.gallery),
         "searches": searches,
     }
+    if across is not None:
+        figures["searched"] = across.whose
     if drawn is not None:
         figures["searches_of"] = searching
         logging.info(
@@ -96,30 +107,6 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
             logging.warning("%s", described_likeness(alike))
     figures |= scoring_costs(settings, workdir)
     return Result(figures, [workdir.gallery, workdir.neighbours])
-
-
-class _Table:
-    """The rows of the table, each judged by labels and by held-out answers, as far as there are any."""
-
-    def __init__(
-        self, judge: Judge, held_out: HeldOutJudge | None, teacher: Vectors | None, queries: int, seed: int
-    ) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._judge, self._held_out, self._teacher = judge, held_out, teacher
-        self._queries, self._seed = queries, seed
-
-    def add(
-        self, name: str, vectors: Vectors, parameters: int | None, *, is_teacher: bool = False, **other: Any
-    ) -> HeldOutAgreement | None:
-        """Adds a row and returns its agreement with held-out answers, of which the teacher itself has none."""
-        row = {"name": name, **self._judge.figures(vectors, None if is_teacher else self._teacher)}
-        agreement = None
-        if self._held_out is not None and not is_teacher:
-            agreement = self._held_out.agreement(vectors)
-            row |= agreement.as_dict(self._seed)
-        about = {"queries": self._queries, "parameters": parameters, "dimension": int(vectors.gallery.shape[1])}
-        self.rows.append({**row, **about, **other})
-        return agreement
 
 
 def _teacher(settings: Settings, workdir: Workdir, judge: Judge) -> tuple[Vectors | None, int | None]:
@@ -154,21 +141,6 @@ def load_student(workdir: Workdir, settings: Settings) -> keras.Model:
     except Exception as error:
         reason = first_line(error)
         raise KdistillError(f"{path} is not a readable student: {reason}") from error
-
-
-def as_text(rows: list[dict[str, Any]]) -> str:
-    """Returns the rows as text for a terminal."""
-    columns = {"map": "mAP", "recall_at_1": "recall@1", "map_at_r": "mAP@R", "overlap_at_10": "overlap@10"}
-    columns = {name: title for name, title in columns.items() if any(name in row for row in rows)}
-    width = max(len(row["name"]) for row in rows) + 2
-    lines = [" " * width + "".join(f"{title:>12}" for title in (*columns.values(), "queries", "parameters"))]
-    for row in rows:
-        cells = [f"{row[name]:>12.3f}" if name in row else f"{'–':>12}" for name in columns]
-        cells += [
-            f"{'–' if row.get(name) is None else format(row[name], ',d'):>12}" for name in ("queries", "parameters")
-        ]
-        lines.append(f"{row['name']:<{width}}" + "".join(cells))
-    return "\n".join(lines)
 
 
 def _signs(rows: np.ndarray) -> np.ndarray:

@@ -31,6 +31,15 @@ class HeldOutJudge:
         found = held_out_answers(workdir)
         return None if found is None else cls(data, *found)
 
+    def across(self, gallery: np.ndarray, queries: np.ndarray) -> HeldOutAgreement:
+        """Returns how the photos' neighbours agree with the teacher's where others' vectors are searched.
+
+        Args:
+            gallery: float [n, D], what is searched, row by row of these photos.
+            queries: float [n, D], what they search by.
+        """
+        return held_out_agreement(gallery, self.answers, queries)
+
     def agreement(self, vectors: Vectors) -> HeldOutAgreement:
         """Returns how a model's neighbours agree with the teacher's."""
         queries = vectors.queries[self.positions] if self._leave_one_out and vectors.queries is not None else None

@@ -97,7 +97,7 @@ class Judge:
 
         Each has `query` (id), `label`, and `found`: objects with `id`, `score` and `right` (None for junk).
         """
-        leave_one_out = vectors.queries is None
+        leave_one_out = self.data.queries is None
         searching = vectors.gallery if vectors.queries is None else vectors.queries
         count = min(NEIGHBOURS_SHOWN, len(vectors.gallery) - leave_one_out)
         scores, indices = nearest_neighbours(

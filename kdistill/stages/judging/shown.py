@@ -117,8 +117,10 @@ def _compared(
     if held_out is None:
         return None
     ids = tuple(data.gallery.ids[position] for position in held_out.positions)
-    rows = student.gallery[held_out.positions]
-    return _Compared(ids, ids, (held_out.answers, held_out.answers), (rows, rows), np.arange(len(ids)))
+    rows = asking = student.gallery[held_out.positions]
+    if data.queries is None and student.queries is not None:
+        asking = student.queries[held_out.positions]
+    return _Compared(ids, ids, (held_out.answers, held_out.answers), (asking, rows), np.arange(len(ids)))
 
 
 def _random(count: int, seed: int) -> np.ndarray:

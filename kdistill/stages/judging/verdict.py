@@ -39,7 +39,7 @@ def verdict_of(
     untouched: HeldOutAgreement | None,
     seed: int,
 ) -> Verdict:
-    """Compares the rows `student` and `untouched`.
+    """Compares the rows `student` (`student_asymmetric` where there is one) and `untouched`.
 
     By held-out answers the student is better where the whole interval of its gain lies above 0. By labels it is where
     no level of mAP is below that of the untouched network. Where there are both, both have to say so.
@@ -51,7 +51,8 @@ def verdict_of(
         seed: of the bootstrap.
     """
     named = {row["name"]: row for row in rows}
-    after, before = named["student"], named["untouched"]
+    # In the teacher's space the student is what searches the teacher's vectors.
+    after, before = named.get("student_asymmetric", named["student"]), named["untouched"]
     sayings: list[tuple[bool, str]] = []
     interval: tuple[float, ...] = ()
     if student is not None and untouched is not None:

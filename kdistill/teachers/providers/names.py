@@ -1,6 +1,6 @@
 """Rows by name, in a few dozen bytes a name: a dictionary of a million texts would take 200 MB."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -30,6 +30,9 @@ class Names:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._encoded(row).decode() for row in range(len(self)))
 
     def row(self, name: str) -> int | None:
         """Returns the row of a name, the first where it stands twice; None where there is none."""

@@ -58,6 +58,20 @@ class TableTeacher:
         if ids.repeated is not None:
             raise KdistillError(f"the teacher's table {self.path} has the id {ids.repeated!r} more than once")
 
+    @property
+    def ids(self) -> Iterator[str]:
+        """The names of the rows, in their order."""
+        return iter(self._names)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The rows as they stand in the file, float or int [n, Dt]; those of a `.npy` file are memory-mapped."""
+        return self._embeddings
+
+    def rows_of(self, names: Iterable[str]) -> np.ndarray:
+        """Returns the row of each name, int64 [n]; -1 where there is none."""
+        return np.array([-1 if (row := self._names.row(name)) is None else row for name in names], np.int64)
+
     def embed(self, images: Sequence[Image]) -> np.ndarray:
         """Returns float32 [n, Dt].
 

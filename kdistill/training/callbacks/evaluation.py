@@ -31,6 +31,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         batch_size: int = 64,
         *,
         teacher: np.ndarray | None = None,
+        searched: np.ndarray | None = None,
+        turn: np.ndarray | None = None,
     ) -> None:
         """Keeps images uint8 [n, H, W, 3], resized to the student's input, and labels int [n].
 
@@ -42,6 +44,9 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             every: evaluate at every so many epochs, and at the last.
             batch_size: images a forward pass.
             teacher: float [G, Dt], the teacher's answers for the gallery.
+            searched: float [G, Ds], what the student's embeddings search where it is not themselves: the same answers,
+                in the space that it embeds into.
+            turn: float [Ds, Ds], what embeddings are multiplied by before they search these; None for nothing.
 
         Raises:
             KdistillError: neither labels nor answers, both, or queries without labels.
@@ -51,9 +56,11 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             raise KdistillError("RetrievalEvaluation judges by labels or by the teacher's answers: give one of them")
         if teacher is not None and queries is not None:
             raise KdistillError("by the teacher's answers RetrievalEvaluation judges a gallery leave-one-out")
+        if searched is not None and teacher is None:
+            raise KdistillError("what is searched is judged by the teacher's answers: give them, too")
         if (queries is None) != (query_labels is None):
             raise KdistillError("RetrievalEvaluation takes queries and query_labels together, or neither")
-        self.gallery, self.teacher = gallery, teacher
+        self.gallery, self.teacher, self.searched, self.turn = gallery, teacher, searched, turn
         self.gallery_labels = None if gallery_labels is None else np.asarray(gallery_labels)
         self.queries, self.query_labels = queries, query_labels
         self.every, self.batch_size = every, batch_size
@@ -67,7 +74,9 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         gallery = self._embed(student, self.gallery)
         if self.gallery_labels is None:
             assert self.teacher is not None
-            found = held_out_agreement(gallery, self.teacher).as_dict()
+            turned = gallery if self.turn is None else gallery @ self.turn
+            pair = (gallery, None) if self.searched is None else (self.searched, turned)
+            found = held_out_agreement(pair[0], self.teacher, pair[1]).as_dict()
             if logs is not None:
                 logs.update({f"val_{name}": found[name] for name in ("overlap_at_10", "first_in_10", "kendall_tau_10")})
             return

@@ -1,0 +1,1 @@
+"""A student in the teacher's own space, against what was published for it."""
