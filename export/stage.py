@@ -17,7 +17,7 @@ from kdistill.settings import Settings
 from kdistill.stages.backbone import named_backbone
 from kdistill.stages.judging.across import teachers_gallery
 from kdistill.stages.judging.evaluate import load_student
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 

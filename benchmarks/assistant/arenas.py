@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.methods.data import Problem, cached_pixels, grocery
 from kdistill.data import ImageSet
-from kdistill.data.lists import read_list
-from kdistill.stages.models import SOURCE_MARGIN
+from kdistill.data.layouts.lists import read_list
+from kdistill.stages.opening.models import SOURCE_MARGIN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import sha256_of, whole_file
 from kdistill.losses.two_spaces import joined_answers
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.opening.models import start_student
 from kdistill.teachers import select
 from kdistill.training.distiller import Distiller
 

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.assistant.arenas import Arena, arena
 from benchmarks.methods.data import Part, cached_pixels
 from kdistill import students
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.errors import KdistillError
 from kdistill.files.whole import whole_file
 from kdistill.space.projection import Projection, fit_projection

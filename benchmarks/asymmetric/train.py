@@ -27,7 +27,7 @@ from kdistill.space.projection import Projection, fit_projection
 from kdistill.space.ridge import fit_ridge
 from kdistill.space.turning import query_turn, turn_queries
 from kdistill.stages.distilling.trainer import build_distiller, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.opening.models import start_student
 from kdistill.teachers import select
 
 TURN = Settings.of().space.query_turn

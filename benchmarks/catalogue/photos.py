@@ -18,7 +18,7 @@ import PIL.Image
 
 from kdistill.console.progress import progress_bar
 from kdistill.data.decoding import photo_pixels
-from kdistill.data.folder import find_images
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import KdistillError
 from kdistill.files.whole import write_whole
 

@@ -16,7 +16,7 @@ from kdistill import losses, students
 from kdistill.data.disk.photos import Photos, key_of
 from kdistill.data.disk.stores import DiskStore, MemoryStore, Store
 from kdistill.data.identity import identities
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.data.pipeline import training_batches
 from kdistill.errors import run_command
 from kdistill.files.whole import write_json

@@ -17,8 +17,8 @@ from export.formats.onnx import export_onnx
 from kdistill import students
 from kdistill.cluster.embedding import BATCHES, OpenFile, ray_parts
 from kdistill.cluster.ray_engine import ray_cluster
-from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
+from kdistill.data.layouts.folder import find_images
 from kdistill.evaluation.embed.parts import Parts, local_parts
 from kdistill.runtimes.embedders import Embedder, open_embedder
 

@@ -41,11 +41,11 @@ from kdistill.console.progress import progress_bar
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import write_json, write_whole
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.distilling.shrinking import compaction_of, recipe_of, shrinks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.opening.models import start_student
 from kdistill.teachers import select
 from kdistill.training import fit as fitting
 

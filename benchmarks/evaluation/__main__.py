@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import drawing
-from kdistill.data.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
 from kdistill.evaluation.blockwise.similarity import map_blocks, plan
 from kdistill.evaluation.revisited import LEVELS, evaluate_revisited
 from kdistill.files.whole import write_json

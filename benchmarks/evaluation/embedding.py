@@ -26,8 +26,8 @@ import PIL.Image
 
 from export.formats.onnx import export_onnx
 from kdistill import students
-from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet, load_pixels, resize
+from kdistill.data.layouts.folder import find_images
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.files.whole import write_json
 from kdistill.runtimes.embedders import open_embedder

@@ -12,7 +12,7 @@ from kdistill.data.pipeline import changed_views
 from kdistill.files.whole import whole_file
 from kdistill.hashing.fitting import VIEWS, fit_hash_head
 from kdistill.layers.hash_head import HashHead
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 
 LEARNING_RATE = 2e-4
 """Of the float32 student: what `benchmarks.methods` chose on validation images."""

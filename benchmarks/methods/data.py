@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from kdistill.data import ImageSet, load_pixels
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
 from kdistill.settings import Settings
-from kdistill.stages.models import SOURCE_MARGIN
+from kdistill.stages.opening.models import SOURCE_MARGIN
 from kdistill.teachers import open_teacher
 
 _BATCH = 256

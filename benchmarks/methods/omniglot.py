@@ -14,7 +14,7 @@ from kdistill.console.progress import progress_bar
 from kdistill.data import Image, ImageSet, decode
 from kdistill.errors import KdistillError
 from kdistill.files.whole import sha256_of, whole_file
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 
 ALPHABETS = {

@@ -15,7 +15,7 @@ from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.opening.models import start_student
 from kdistill.teachers import select
 
 _MIXING = {"mixtures", "mixing", "mixing_alpha", "pairing", "renormalise"}

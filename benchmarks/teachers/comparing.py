@@ -15,7 +15,7 @@ from benchmarks.teachers.comparing_results import FIELDS, matches, read_rows, wr
 from kdistill import students
 from kdistill.console.progress import progress_bar
 from kdistill.data import load_pixels
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.data.pipeline import training_batches
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_leave_one_out
@@ -24,7 +24,7 @@ from kdistill.preferences.losses import ListMLEOfOrders
 from kdistill.preferences.order_batches import order_batches
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.models import start_student
+from kdistill.stages.opening.models import start_student
 
 
 @dataclasses.dataclass(frozen=True)

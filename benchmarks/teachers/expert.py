@@ -13,7 +13,7 @@ import numpy as np
 
 from kdistill import students
 from kdistill.data import ImageSet
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.errors import run_command
 from kdistill.evaluation import embed_images, evaluate_leave_one_out
 from kdistill.files.whole import whole_file, write_json

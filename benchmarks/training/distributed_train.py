@@ -12,7 +12,7 @@ import tensorflow as tf
 from kdistill import students
 from kdistill.data import load_pixels
 from kdistill.data.digits import digits_data
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import JointSpaceInterpolation
 from kdistill.training.distiller import Distiller

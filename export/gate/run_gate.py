@@ -27,14 +27,14 @@ from kdistill.data import RetrievalData
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.archives import map_arrays
 from kdistill.files.whole import write_json
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.settings.effects import in_teacher_space
 from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.entries import changing, check_read, settings_of
 from kdistill.stages.judging.across import teachers_gallery
-from kdistill.stages.models import read_images
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.models import read_images
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.workdir import Workdir
 
 FORMATS = ("tflite", "onnx")

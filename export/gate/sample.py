@@ -15,7 +15,7 @@ from kdistill.data import Image, ImageSet, RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.stages.judging.judge import Judge as RunJudge
 from kdistill.stages.judging.judge import Vectors
-from kdistill.stages.models import read_images
+from kdistill.stages.opening.models import read_images
 
 MAX_IMAGES = 3000
 """Images, queries included, that every file is run on; more would change no difference by much and take minutes."""

@@ -10,7 +10,7 @@ from kdistill.data import ImageSet, load_pixels
 from kdistill.runtimes.opening import open_image_model
 from kdistill.settings import Settings
 from kdistill.settings.groups.export import MeasuringSettings
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 

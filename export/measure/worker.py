@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdistill.console.quiet import quiet
-from kdistill.runtimes.keras_model import start_tensorflow
+from kdistill.runtimes.keras_models.keras_model import start_tensorflow
 from kdistill.runtimes.opening import open_image_model
 from kdistill.runtimes.tflite import open_tflite
 

@@ -9,7 +9,7 @@ from export.web.site import write_site
 from kdistill.errors import KdistillError
 from kdistill.stages.entries import check_read, settings_of
 from kdistill.stages.judging.evaluate import load_student
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.workdir import Workdir
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.facts.students import BACKBONES, is_known
-from kdistill.runtimes.keras_config import scales_itself
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_config import scales_itself
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 
 
 def build_assistant(

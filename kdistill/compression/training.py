@@ -21,7 +21,7 @@ from kdistill.compression.trainer import CapacityDistiller
 from kdistill.errors import ArgumentError
 from kdistill.files import made_from
 from kdistill.files.whole import whole_file
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.training.callbacks.checkpoint import OURS, ResumableCheckpoint
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import Batches, train

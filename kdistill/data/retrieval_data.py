@@ -6,7 +6,7 @@ import numpy as np
 
 from kdistill.data.images import ImageSet
 from kdistill.data.labels import numbered
-from kdistill.data.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.blockwise.memory import in_smaller_batches
 from kdistill.runtimes.image_model import Run
-from kdistill.runtimes.keras_model import as_function
+from kdistill.runtimes.keras_models.keras_model import as_function
 
 if TYPE_CHECKING:
     import keras

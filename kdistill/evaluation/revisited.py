@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdistill.data.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import agreement, measures
 from kdistill.evaluation.blockwise.ranks import ranks_of

@@ -2,20 +2,20 @@
 
 from kdistill.losses.addons import AddonsLoss
 from kdistill.losses.base import DistillationLoss
-from kdistill.losses.contrastive import Contrastive, contrastive
-from kdistill.losses.csd import CSD, csd
-from kdistill.losses.darkrank import DarkRank, darkrank
-from kdistill.losses.gram import RAML, Gram, gram, raml
 from kdistill.losses.list_mle import ListMLE, list_mle
 from kdistill.losses.pairwise_logistic import PairwiseLogistic, pairwise_logistic
-from kdistill.losses.pkt import PKT, pkt
+from kdistill.losses.published.contrastive import Contrastive, contrastive
+from kdistill.losses.published.csd import CSD, csd
+from kdistill.losses.published.darkrank import DarkRank, darkrank
+from kdistill.losses.published.gram import RAML, Gram, gram, raml
+from kdistill.losses.published.pkt import PKT, pkt
+from kdistill.losses.published.regression import Regression, regression
+from kdistill.losses.published.rkd import RKD, RKDDistance, rkd, rkd_angle, rkd_distance
+from kdistill.losses.published.seed import SEED, seed
+from kdistill.losses.published.similarity_preserving import SimilarityPreserving, similarity_preserving
+from kdistill.losses.published.triplet import TripletSemiHard, triplet_semihard
 from kdistill.losses.registry import get, names
-from kdistill.losses.regression import Regression, regression
-from kdistill.losses.rkd import RKD, RKDDistance, rkd, rkd_angle, rkd_distance
-from kdistill.losses.seed import SEED, seed
-from kdistill.losses.similarity_preserving import SimilarityPreserving, similarity_preserving
 from kdistill.losses.softmax_ranking import SoftmaxRanking, softmax_ranking
-from kdistill.losses.triplet import TripletSemiHard, triplet_semihard
 from kdistill.losses.two_spaces import TwoSpaces, joined_answers
 
 __all__ = [

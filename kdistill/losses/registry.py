@@ -8,19 +8,19 @@ from kdistill.errors import ArgumentError
 from kdistill.facts.losses import ADDONS_PREFIX, LOSSES, checked_options
 from kdistill.losses.addons import AddonsLoss
 from kdistill.losses.base import DistillationLoss
-from kdistill.losses.contrastive import Contrastive
-from kdistill.losses.csd import CSD
-from kdistill.losses.darkrank import DarkRank
-from kdistill.losses.gram import RAML, Gram
 from kdistill.losses.list_mle import ListMLE
 from kdistill.losses.pairwise_logistic import PairwiseLogistic
-from kdistill.losses.pkt import PKT
-from kdistill.losses.regression import Regression
-from kdistill.losses.rkd import RKD, RKDDistance
-from kdistill.losses.seed import SEED
-from kdistill.losses.similarity_preserving import SimilarityPreserving
+from kdistill.losses.published.contrastive import Contrastive
+from kdistill.losses.published.csd import CSD
+from kdistill.losses.published.darkrank import DarkRank
+from kdistill.losses.published.gram import RAML, Gram
+from kdistill.losses.published.pkt import PKT
+from kdistill.losses.published.regression import Regression
+from kdistill.losses.published.rkd import RKD, RKDDistance
+from kdistill.losses.published.seed import SEED
+from kdistill.losses.published.similarity_preserving import SimilarityPreserving
+from kdistill.losses.published.triplet import TripletSemiHard
 from kdistill.losses.softmax_ranking import SoftmaxRanking
-from kdistill.losses.triplet import TripletSemiHard
 
 _CLASSES: tuple[type[DistillationLoss], ...] = (
     SoftmaxRanking,

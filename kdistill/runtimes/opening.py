@@ -30,7 +30,7 @@ def open_image_model(
     """
     path = model_in(path, model)
     if path.is_dir():
-        from kdistill.runtimes.keras_model import open_saved_model
+        from kdistill.runtimes.keras_models.keras_model import open_saved_model
 
         return open_saved_model(path, model, choice)
     if path.suffix not in SUFFIXES:
@@ -39,7 +39,7 @@ def open_image_model(
         raise KdistillError(f"{model} does not exist")
     # Each runtime is imported for its own files only: TensorFlow alone takes seconds.
     if path.suffix == ".keras":
-        from kdistill.runtimes.keras_model import open_keras_file
+        from kdistill.runtimes.keras_models.keras_model import open_keras_file
 
         return open_keras_file(path, model, choice)
     if path.suffix == ".onnx":

@@ -19,7 +19,7 @@ from kdistill.files.whole import read_json_object, sha256_of, write_json, write_
 from kdistill.settings import Settings
 from kdistill.settings.flagfile import flag_lines
 from kdistill.stages.entries import FORMAT, about_file, change_of, merged, read_entries
-from kdistill.stages.inputs import Inputs
+from kdistill.stages.opening.inputs import Inputs
 from kdistill.stages.stage import Registry, Result, Stage
 from kdistill.version import __version__
 

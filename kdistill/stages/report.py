@@ -17,7 +17,7 @@ from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.stages.backbone import described_backbone
 from kdistill.stages.judging.likeness import described_likeness
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.tuning.tuned import told, tuned
 from kdistill.stages.workdir import Workdir

@@ -11,7 +11,7 @@ from kdistill.settings import Settings
 from kdistill.settings.checks import check, check_gallery, check_pool
 from kdistill.settings.held_out_checks import check_tuning, held_out_count
 from kdistill.stages.callbacks import check_callbacks, tell_run_end
-from kdistill.stages.inputs import Inputs
+from kdistill.stages.opening.inputs import Inputs
 from kdistill.stages.record import Record, refuse
 from kdistill.stages.stage import Registry, Stage
 from kdistill.stages.workdir import Workdir

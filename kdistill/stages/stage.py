@@ -35,7 +35,7 @@ class Stage:
         about: what it does, in a sentence.
         run: "package.module:function" of a function (Settings, Workdir) -> Result, imported when the stage runs.
         groups: the groups of settings that its result depends on, beside those of the stages that it follows.
-        inputs: names of what it reads from outside the work folder (`kdistill.stages.inputs.INPUTS`).
+        inputs: names of what it reads from outside the work folder (`kdistill.stages.opening.inputs.INPUTS`).
         reads: files of the work folder that it needs, each made by a stage that it follows.
         makes: files of the work folder that it makes; what is made besides stands in its Result.
         continues: those of its files that an interrupted stage goes on from; they stay when it runs again.

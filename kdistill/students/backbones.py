@@ -9,7 +9,7 @@ import numpy as np
 from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.facts.applications import CAFFE
 from kdistill.facts.students import IMAGENET, facts_of
-from kdistill.runtimes.keras_files import check_weights_file
+from kdistill.runtimes.keras_models.keras_files import check_weights_file
 from kdistill.students.pixels import turn_first_kernel
 
 

@@ -12,9 +12,9 @@ from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.facts.applications import CAFFE
 from kdistill.facts.brought import SCALINGS, kind_of, packages_of, preset_of
-from kdistill.runtimes.keras_config import scales_itself
-from kdistill.runtimes.keras_files import load_keras_file
-from kdistill.runtimes.keras_packages import refuse_code
+from kdistill.runtimes.keras_models.keras_config import scales_itself
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_packages import refuse_code
 from kdistill.students.pixels import Scale, scale_of, turn_first_kernel
 from kdistill.students.rebuilding import at_size, fixed_size
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kdistill.errors import KdistillError, first_line
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 
 
 def initialise_projection(student: keras.Model, features: np.ndarray) -> None:

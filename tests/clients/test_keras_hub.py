@@ -12,7 +12,7 @@ import pytest
 from kdistill import students
 from kdistill.data import Image
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.teachers import open_teacher
 
 SIDE = 32

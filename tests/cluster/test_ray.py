@@ -13,7 +13,7 @@ from kdistill.cluster.asking import ask_on_ray
 from kdistill.cluster.embedding import ray_parts
 from kdistill.cluster.ray_engine import MAX_RETRIES, map_on_actors, ray_cluster
 from kdistill.data import Image, ImageSet
-from kdistill.data.folder import find_images
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import KdistillError
 from kdistill.evaluation.embed import __main__ as embed
 from kdistill.evaluation.embed.job import embed_to_folder

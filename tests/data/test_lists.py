@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdistill.data import Image, ImageSet, RetrievalData
-from kdistill.data.csv_rows import csv_rows
 from kdistill.data.labels import numbered
-from kdistill.data.lists import list_data, read_list
-from kdistill.data.sources import open_data
+from kdistill.data.layouts.csv_rows import csv_rows
+from kdistill.data.layouts.lists import list_data, read_list
+from kdistill.data.layouts.sources import open_data
 from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_query_gallery
 

@@ -6,9 +6,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kdistill.data.revisited import revisited_data
-from kdistill.data.revisited_truth import RevisitedTruth
-from kdistill.data.sources import open_data
+from kdistill.data.layouts.revisited import revisited_data
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.sources import open_data
 from kdistill.errors import KdistillError
 
 CONTENT = {

@@ -6,8 +6,8 @@ import pytest
 
 from kdistill.data import Image, ImageSet, RetrievalData
 from kdistill.data.digits import STUDENT_CLASSES, digits_data, teacher_digits
-from kdistill.data.folder import find_images
-from kdistill.data.sources import open_data
+from kdistill.data.layouts.folder import find_images
+from kdistill.data.layouts.sources import open_data
 from kdistill.errors import ArgumentError, KdistillError
 
 

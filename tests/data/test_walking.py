@@ -8,9 +8,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kdistill.data.folder import find_images, folder_data
-from kdistill.data.sources import open_data
-from kdistill.data.walking import is_hidden
+from kdistill.data.layouts.folder import find_images, folder_data
+from kdistill.data.layouts.sources import open_data
+from kdistill.data.layouts.walking import is_hidden
 from kdistill.errors import ArgumentError, KdistillError
 
 

@@ -14,7 +14,7 @@ from shown_blocks import BLOCKS
 from kdistill import students
 from kdistill.assistant import Assistant
 from kdistill.data.digits import digits_data, teacher_digits
-from kdistill.data.revisited import revisited_data
+from kdistill.data.layouts.revisited import revisited_data
 from kdistill.evaluation import evaluate_revisited
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.layers import EmbeddingBank

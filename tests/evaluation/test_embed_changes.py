@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 from absl import logging
 
-from kdistill.data.folder import find_images
 from kdistill.data.images import Image, ImageSet
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import KdistillError
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.evaluation.embed.shards import Shard, merge_shards

@@ -17,7 +17,7 @@ from export.formats.onnx import export_onnx
 from export.formats.tflite import export_tflite
 from kdistill import students
 from kdistill.cluster.ray_engine import check_engine
-from kdistill.data.folder import find_images
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import embed_images
 from kdistill.evaluation.embed import __main__ as embed

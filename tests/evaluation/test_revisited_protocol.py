@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdistill.data.revisited_truth import GRADES, RevisitedTruth
+from kdistill.data.layouts.revisited_truth import GRADES, RevisitedTruth
 from kdistill.errors import KdistillError
 from kdistill.evaluation import StackedRows, evaluate_revisited, measures
 from kdistill.evaluation.blockwise.blocks import BlockReader, release_pages

@@ -137,9 +137,9 @@ def run(tmp_path_factory):
     """A finished run on the embedded digits, as short as a run can be."""
     from export.stage import export_run
     from kdistill.settings import Settings
-    from kdistill.stages.models import start_student
+    from kdistill.stages.opening.models import start_student
+    from kdistill.stages.opening.sources import data_of
     from kdistill.stages.record import Record
-    from kdistill.stages.sources import data_of
     from kdistill.stages.stage import Result
     from kdistill.stages.workdir import Workdir
     from main import STAGES

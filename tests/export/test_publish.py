@@ -18,7 +18,7 @@ from export.__main__ import main as command
 from export.publish import checksums
 from kdistill.data.images import decode
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]

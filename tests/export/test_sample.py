@@ -7,7 +7,7 @@ import pytest
 
 from export.gate.sample import draw, read_sample
 from kdistill.data import Image, ImageSet, RetrievalData
-from kdistill.data.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
 
 ONE = np.zeros((4, 4, 3), np.uint8)

@@ -22,8 +22,8 @@ from kdistill.data import Image, ImageSet, UnreadableImage
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
 from kdistill.stages.library import EVALUATE
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.record import Record
-from kdistill.stages.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from main import STAGES

@@ -19,7 +19,7 @@ from kdistill.settings import Settings
 from kdistill.stages.distilling.answered import answered
 from kdistill.stages.judging import judge
 from kdistill.stages.judging.judge import Judge, Vectors
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.workdir import Workdir
 from kdistill.training.distiller import Distiller
 

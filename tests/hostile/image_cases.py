@@ -13,7 +13,7 @@ from hostile_case import Cases, sparse
 
 from kdistill.data import Image, UnreadableImage
 from kdistill.data.decoding import photo_pixels
-from kdistill.data.folder import find_images, folder_data
+from kdistill.data.layouts.folder import find_images, folder_data
 
 CASES = Cases()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hostile_case import Cases, sparse
 
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.lists import read_list
 
 CASES = Cases()
 LISTS: dict[str, bytes] = {

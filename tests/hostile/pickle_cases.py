@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from hostile_case import MARKER, Cases, Payload
 
-from kdistill.data.revisited import revisited_data
+from kdistill.data.layouts.revisited import revisited_data
 from kdistill.files.restricted_pickle import load_plain
 
 CASES = Cases()

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from export.retriever.sidecar import Sidecar, read_sidecar, sidecar_path
 from kdistill.data.images import decode
-from kdistill.data.lists import read_list
-from kdistill.data.revisited import revisited_data
+from kdistill.data.layouts.lists import read_list
+from kdistill.data.layouts.revisited import revisited_data
 from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays
 from kdistill.files.restricted_pickle import load_plain

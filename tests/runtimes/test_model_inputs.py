@@ -12,7 +12,7 @@ from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError, first_line
 from kdistill.runtimes.image_model import ImageInput, in_batches
 from kdistill.runtimes.inputs import read_image_input
-from kdistill.runtimes.keras_model import open_keras_model
+from kdistill.runtimes.keras_models.keras_model import open_keras_model
 from kdistill.runtimes.opening import open_image_model
 from kdistill.runtimes.outputs import as_vectors, pick_output
 from kdistill.teachers import open_teacher

@@ -26,7 +26,7 @@ def calls(name: str) -> dict[str, list[int]]:
     [
         ("Interpreter", {"kdistill/runtimes/tflite.py"}),
         ("InferenceSession", {"kdistill/runtimes/onnx.py"}),
-        ("load_model", {"kdistill/runtimes/keras_files.py"}),
+        ("load_model", {"kdistill/runtimes/keras_models/keras_files.py"}),
     ],
 )
 def test_each_runtime_has_one_opener(name, homes):

@@ -8,7 +8,7 @@ from typing import Any
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
 from kdistill.settings.effects import has_assistant
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 

@@ -7,7 +7,7 @@ import pytest
 import main
 from kdistill.data.disk import photos as photos_module
 from kdistill.errors import KdistillError
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.distilling import distill as distill_module
 

@@ -5,7 +5,7 @@ import time
 import keras
 
 from kdistill.settings import Settings
-from kdistill.stages import models
+from kdistill.stages.opening import models
 from kdistill.teachers.providers import digits
 
 

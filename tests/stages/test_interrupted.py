@@ -11,7 +11,7 @@ import pytest
 
 import main
 from kdistill.errors import ArgumentError
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.workdir import Workdir
 from kdistill.training.callbacks import ResumableCheckpoint
@@ -179,7 +179,7 @@ def test_a_deleted_student_is_made_again_without_training(photos, tmp_path, capl
 
 
 def test_the_embedded_teacher_is_that_of_the_seed(tmp_path, monkeypatch):
-    from kdistill.stages import models
+    from kdistill.stages.opening import models
 
     trained = []
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 import main
-from kdistill.data.folder import folder_data
+from kdistill.data.layouts.folder import folder_data
 from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
 from kdistill.stages.asking.held_out import choose_held_out

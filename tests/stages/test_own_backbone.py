@@ -11,7 +11,7 @@ import main
 from export.publish.folder import publish
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
-from kdistill.stages.inputs import Inputs
+from kdistill.stages.opening.inputs import Inputs
 
 NETWORK = """
 import keras

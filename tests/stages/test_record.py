@@ -16,12 +16,13 @@ from export.gate import run_gate
 from export.stage import _made
 from export.web import stage as web_stage
 from kdistill.data import ImageSet
-from kdistill.data.revisited_truth import RevisitedTruth
+from kdistill.data.layouts.revisited_truth import RevisitedTruth
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
-from kdistill.stages import entries, inputs, record
+from kdistill.stages import entries, record
 from kdistill.stages.entries import settings_of
+from kdistill.stages.opening import inputs
 from kdistill.stages.record import Record
 from kdistill.stages.runner import run_stages
 from kdistill.stages.stage import Registry, Result, Stage

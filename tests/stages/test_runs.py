@@ -22,8 +22,8 @@ from light_stages import KILL, Killed
 import main
 from kdistill.errors import ArgumentError, KdistillError, NotBetter
 from kdistill.settings import Settings
-from kdistill.stages import inputs
 from kdistill.stages.entries import settings_of
+from kdistill.stages.opening import inputs
 from kdistill.stages.runner import run_stages
 from kdistill.stages.stage import Registry
 from kdistill.stages.workdir import Workdir

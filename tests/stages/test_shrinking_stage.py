@@ -9,7 +9,7 @@ import pytest
 
 import main
 from kdistill.compression import count_flops
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.training.callbacks import ResumableCheckpoint
 

@@ -16,7 +16,7 @@ from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.distilling.answered import answered
 from kdistill.stages.judging.evaluate import load_student
 from kdistill.stages.library import SPACE
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.space import read_space
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger

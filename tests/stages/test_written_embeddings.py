@@ -10,8 +10,8 @@ from kdistill.data import Image, ImageSet, load_pixels
 from kdistill.evaluation import embed_images
 from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
-from kdistill.stages import embedding
-from kdistill.stages.embedding import write_embeddings
+from kdistill.stages.opening import embedding
+from kdistill.stages.opening.embedding import write_embeddings
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from kdistill import students
 from kdistill.errors import ArgumentError
 from kdistill.facts.applications import APPLICATIONS
 from kdistill.facts.students import facts_of
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 
 MODULES = {
     "ResNet50": "resnet",

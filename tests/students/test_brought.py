@@ -9,7 +9,7 @@ import pytest
 from kdistill import students
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.facts.brought import SCALINGS
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.stages.backbone import backbone_digest, named_backbone
 
 SIZE = 21

@@ -16,7 +16,7 @@ import pytest
 from kdistill.data import Image
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings.groups.teacher import TeacherSettings
-from kdistill.stages.models import teacher_of
+from kdistill.stages.opening.models import teacher_of
 from kdistill.teachers import open_teacher
 from kdistill.teachers.__main__ import main
 

@@ -16,9 +16,9 @@ from kdistill.cluster.embedding import OpenFile, ray_parts
 from kdistill.cluster.ray_engine import check_engine
 from kdistill.console.keras_settings import check_keras_settings
 from kdistill.data.decoding import MAX_MEGAPIXELS
-from kdistill.data.folder import find_images
 from kdistill.data.images import ImageSet
-from kdistill.data.lists import read_list
+from kdistill.data.layouts.folder import find_images
+from kdistill.data.layouts.lists import read_list
 from kdistill.errors import ArgumentError, KdistillError, run_command
 from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.evaluation.embed.parts import Parts

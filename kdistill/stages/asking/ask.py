@@ -26,10 +26,10 @@ from kdistill.stages.asking.held_out import (
 from kdistill.stages.asking.known_before import add_known, beside_known, gallery_table
 from kdistill.stages.asking.pool_features import pool_features
 from kdistill.stages.asking.rehearsal import rehearse
-from kdistill.stages.inputs import identity_cache
 from kdistill.stages.judging.scoring import print_scoring_plans
-from kdistill.stages.models import teacher_of
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.inputs import identity_cache
+from kdistill.stages.opening.models import teacher_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, Teacher, ask, check_budget, plan, select

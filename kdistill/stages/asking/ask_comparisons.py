@@ -22,8 +22,8 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import has_assistant
 from kdistill.stages.asking.first_request import print_first_request
 from kdistill.stages.asking.pool_features import pool_features
-from kdistill.stages.models import teacher_of
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.models import teacher_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, check_budget, plan, select

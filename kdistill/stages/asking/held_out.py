@@ -13,7 +13,7 @@ from kdistill.files.archives import load_arrays
 from kdistill.files.whole import write_arrays
 from kdistill.settings import Settings
 from kdistill.settings.held_out_checks import FEWEST_JUDGES, held_out_count
-from kdistill.stages.inputs import identity_cache
+from kdistill.stages.opening.inputs import identity_cache
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, Plan, Teacher, ask, plan
 from kdistill.teachers.choosing.planning import question_contents

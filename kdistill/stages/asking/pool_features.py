@@ -15,9 +15,9 @@ from kdistill.files.archives import map_arrays
 from kdistill.settings import Settings
 from kdistill.settings.effects import without_effect
 from kdistill.stages.backbone import backbone_digest
-from kdistill.stages.embedding import write_embeddings
-from kdistill.stages.inputs import content_of, identity_cache
-from kdistill.stages.models import assistant_network, student_before
+from kdistill.stages.opening.embedding import write_embeddings
+from kdistill.stages.opening.inputs import content_of, identity_cache
+from kdistill.stages.opening.models import assistant_network, student_before
 from kdistill.stages.workdir import Workdir
 from kdistill.version import __version__
 

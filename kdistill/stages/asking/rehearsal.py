@@ -4,7 +4,7 @@ import keras
 
 from kdistill.settings import Settings
 from kdistill.stages.distilling.trainer import loss_of, optimizer_of
-from kdistill.stages.models import student_before
+from kdistill.stages.opening.models import student_before
 
 
 def rehearse(settings: Settings) -> None:

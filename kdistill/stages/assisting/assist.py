@@ -29,13 +29,13 @@ from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.asking.pool_features import assistant_network, pool_features
 from kdistill.stages.callbacks import RunContext, make_callbacks
 from kdistill.stages.distilling.trainer import build_distiller, loss_of
-from kdistill.stages.embedding import write_embeddings
-from kdistill.stages.identity import digest_of_rows, training_identity
-from kdistill.stages.inputs import identity_cache
 from kdistill.stages.library import ASSIST
-from kdistill.stages.models import SOURCE_MARGIN, student_before
-from kdistill.stages.photos import open_photos, reading
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.embedding import write_embeddings
+from kdistill.stages.opening.identity import digest_of_rows, training_identity
+from kdistill.stages.opening.inputs import identity_cache
+from kdistill.stages.opening.models import SOURCE_MARGIN, student_before
+from kdistill.stages.opening.photos import open_photos, reading
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.space import read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

@@ -26,11 +26,11 @@ from kdistill.stages.distilling.answered import answered, readable_lists
 from kdistill.stages.distilling.shrinking import shrink, shrinks
 from kdistill.stages.distilling.starting import all_looked_at, first_look, fit_codes
 from kdistill.stages.distilling.trainer import build_distiller, loss_of, optimizer_of
-from kdistill.stages.identity import digest_of_rows, training_identity
 from kdistill.stages.library import DISTILL
-from kdistill.stages.models import SOURCE_MARGIN, read_images
-from kdistill.stages.photos import open_photos, reading
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.identity import digest_of_rows, training_identity
+from kdistill.stages.opening.models import SOURCE_MARGIN, read_images
+from kdistill.stages.opening.photos import open_photos, reading
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.space import TeacherSpace, in_space, read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.tuning.tuned import tuned

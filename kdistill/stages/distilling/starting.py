@@ -13,8 +13,8 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import learns_orders, starts_trained
 from kdistill.stages.backbone import trusted_packages
 from kdistill.stages.distilling.shrinking import shrinks
-from kdistill.stages.models import SOURCE_MARGIN, start_at_targets, start_student
-from kdistill.stages.photos import open_photos, reading
+from kdistill.stages.opening.models import SOURCE_MARGIN, start_at_targets, start_student
+from kdistill.stages.opening.photos import open_photos, reading
 from kdistill.stages.workdir import Workdir
 
 MOST_FITTED = 8192

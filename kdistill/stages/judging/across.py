@@ -17,7 +17,7 @@ from kdistill.stages.asking.known_before import gallery_table
 from kdistill.stages.judging.held_out import HeldOutJudge
 from kdistill.stages.judging.judge import Judge, Vectors
 from kdistill.stages.judging.table import Table
-from kdistill.stages.models import student_before
+from kdistill.stages.opening.models import student_before
 from kdistill.stages.space import TeacherSpace, in_space
 from kdistill.stages.workdir import Workdir
 

@@ -14,7 +14,7 @@ from kdistill.errors import KdistillError, first_line
 from kdistill.evaluation import Embedded, embed_images
 from kdistill.files.whole import write_whole
 from kdistill.hashing.codes import pack_codes, unpack_codes
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.stages.asking.held_out import learning_pool
 from kdistill.stages.backbone import trusted_packages
@@ -27,8 +27,8 @@ from kdistill.stages.judging.scoring import scoring_costs, teacher_to_score, tea
 from kdistill.stages.judging.shown import shown_neighbours
 from kdistill.stages.judging.table import Table, as_text
 from kdistill.stages.judging.verdict import verdict_of
-from kdistill.stages.models import student_before
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.models import student_before
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.space import read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.data.folder import find_images
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.evaluation.whitening import Whitening, fit_learned_whitening, fit_whitening, matching_pairs

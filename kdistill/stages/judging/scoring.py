@@ -13,7 +13,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
 from kdistill.settings.effects import compares, teacher_kind
 from kdistill.stages.judging.judge import Judge, Vectors
-from kdistill.stages.models import teacher_of
+from kdistill.stages.opening.models import teacher_of
 from kdistill.stages.workdir import Workdir
 from kdistill.teachers import Ledger, Plan, Teacher, ask, plan
 from kdistill.teachers.ledger.database import NoLedger

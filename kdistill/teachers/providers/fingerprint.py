@@ -23,7 +23,7 @@ def model_name(model: Any) -> str:
 
     The same layers with the same weights have the same digest whatever Keras called them.
     """
-    from kdistill.runtimes.keras_config import fingerprint_text
+    from kdistill.runtimes.keras_models.keras_config import fingerprint_text
 
     digest = hashlib.sha256(fingerprint_text(model).encode())
     for array in model.get_weights():

@@ -159,7 +159,7 @@ def keras_teacher(
     Raises:
         ArgumentError, KdistillError: as `open_model_teacher`, where the arguments are explained too.
     """
-    from kdistill.runtimes.keras_model import open_keras_model
+    from kdistill.runtimes.keras_models.keras_model import open_keras_model
 
     label = f"the teacher model {model.name!r}"
     stated = stated_recipe(scaling, None)

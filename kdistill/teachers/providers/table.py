@@ -8,7 +8,7 @@ import numpy as np
 
 from kdistill.console.optional import optional
 from kdistill.data.images import Image, text_of
-from kdistill.data.lists import MAX_LIST_BYTES
+from kdistill.data.layouts.lists import MAX_LIST_BYTES
 from kdistill.errors import KdistillError
 from kdistill.files.archives import load_arrays, texts
 from kdistill.files.whole import read_bounded

@@ -9,7 +9,7 @@ from kdistill.errors import KdistillError
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
 from kdistill.evaluation.held_out import held_out_agreement
 from kdistill.runtimes.image_model import Run
-from kdistill.runtimes.keras_model import as_function
+from kdistill.runtimes.keras_models.keras_model import as_function
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):

@@ -13,7 +13,7 @@ from mock_services import KEY, MOCKS, send, teacher_of, truth
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.settings import Settings
 from kdistill.stages.asking.first_request import print_first_request
-from kdistill.stages.inputs import Inputs
+from kdistill.stages.opening.inputs import Inputs
 from kdistill.teachers import BadAnswer, Ledger, NotAsked, ask, open_teacher, plan
 from kdistill.teachers.services.forms.fields import CHECKS
 from kdistill.teachers.services.forms.form import read_form, shipped

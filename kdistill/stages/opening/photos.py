@@ -11,7 +11,7 @@ from kdistill.data.disk.photos import Photos, key_of
 from kdistill.data.disk.stores import DiskStore, MemoryStore, Store
 from kdistill.data.identity import identities
 from kdistill.settings import Settings
-from kdistill.stages.inputs import identity_cache
+from kdistill.stages.opening.inputs import identity_cache
 from kdistill.stages.workdir import Workdir
 
 

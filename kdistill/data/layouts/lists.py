@@ -3,10 +3,10 @@
 import os
 from pathlib import Path, PureWindowsPath
 
-from kdistill.data.csv_rows import csv_rows
 from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.images import Image, ImageSet
 from kdistill.data.labels import read_label
+from kdistill.data.layouts.csv_rows import csv_rows
 from kdistill.data.retrieval_data import RetrievalData
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded

@@ -1,7 +1,7 @@
 """The images of a run, as its settings name them; nothing is read yet and TensorFlow is not needed."""
 
 from kdistill.data import RetrievalData
-from kdistill.data.sources import open_data
+from kdistill.data.layouts.sources import open_data
 from kdistill.settings import Settings
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kdistill.data.decoding import MAX_MEGAPIXELS
-from kdistill.data.folder import find_images
 from kdistill.data.images import Image, ImageSet
+from kdistill.data.layouts.folder import find_images
+from kdistill.data.layouts.revisited_truth import GRADES, RevisitedTruth, _integers
 from kdistill.data.retrieval_data import RetrievalData
-from kdistill.data.revisited_truth import GRADES, RevisitedTruth, _integers
 from kdistill.errors import KdistillError
 from kdistill.files.restricted_pickle import load_plain
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from kdistill.data.decoding import MAX_MEGAPIXELS
 from kdistill.data.images import Image, ImageSet
+from kdistill.data.layouts.walking import SUFFIXES, image_paths
 from kdistill.data.retrieval_data import RetrievalData
-from kdistill.data.walking import SUFFIXES, image_paths
 from kdistill.errors import KdistillError
 from kdistill.facts.data import ROLES
 
@@ -16,7 +16,8 @@ from kdistill.facts.data import ROLES
 def find_images(folder: str | Path, *, labelled: bool = False, max_megapixels: float = MAX_MEGAPIXELS) -> ImageSet:
     """Returns all images below a folder, sorted by path; ids are relative paths with forward slashes.
 
-    Hidden and system files and folders are left out, and links to folders are followed: see `kdistill.data.walking`.
+    Hidden and system files and folders are left out, and links to folders are followed: see
+    `kdistill.data.layouts.walking`.
 
     Args:
         folder: where to look, at any depth.

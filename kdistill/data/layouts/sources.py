@@ -51,11 +51,11 @@ def open_data(
     if data_dir is None:
         raise ArgumentError(f"--dataset={dataset} needs --data_dir, the folder of its images")
     if dataset == "folder":
-        from kdistill.data.folder import folder_data
+        from kdistill.data.layouts.folder import folder_data
 
         return folder_data(data_dir, max_megapixels=max_megapixels)
     if dataset == "lists":
-        from kdistill.data.lists import list_data
+        from kdistill.data.layouts.lists import list_data
 
         return list_data(
             data_dir,
@@ -65,7 +65,7 @@ def open_data(
             val_file=val_file,
             max_megapixels=max_megapixels,
         )
-    from kdistill.data.revisited import revisited_data
+    from kdistill.data.layouts.revisited import revisited_data
 
     return revisited_data(
         data_dir,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kdistill.data import ImageSet, RetrievalData
-from kdistill.data.folder import find_images
 from kdistill.data.identity import changes, identities
+from kdistill.data.layouts.folder import find_images
 from kdistill.errors import KdistillError
 from kdistill.files.whole import read_json_object, sha256_of, write_json
 from kdistill.runtimes.digest import model_digest
@@ -18,7 +18,7 @@ from kdistill.settings import Settings
 from kdistill.settings.effects import chooses, is_compared, teacher_kind, without_effect
 from kdistill.settings.held_out_checks import held_out_count
 from kdistill.stages.backbone import backbone_digest
-from kdistill.stages.sources import data_of
+from kdistill.stages.opening.sources import data_of
 from kdistill.teachers.providers.beside import configurations
 
 _FOLDER = "record"  # in the work folder

@@ -17,8 +17,8 @@ from kdistill.evaluation.embed.job import embed_to_folder
 from kdistill.files import made_from
 from kdistill.files.whole import write_arrays
 from kdistill.runtimes.embedders import Embedder
-from kdistill.runtimes.keras_files import load_keras_file
-from kdistill.runtimes.keras_model import as_function
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_model import as_function
 from kdistill.settings import Settings
 from kdistill.stages.backbone import trusted_packages
 

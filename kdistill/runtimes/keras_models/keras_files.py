@@ -12,7 +12,7 @@ import h5py
 from kdistill.errors import KdistillError, first_line
 from kdistill.files.archives import ALWAYS_ACCEPTED_BYTES, MAX_RATIO, check_archive
 from kdistill.files.whole import read_bounded
-from kdistill.runtimes.keras_packages import check_packages, refuse_code, trusted_classes
+from kdistill.runtimes.keras_models.keras_packages import check_packages, refuse_code, trusted_classes
 
 _MAX_CONFIG_BYTES = 16 << 20
 

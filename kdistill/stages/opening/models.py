@@ -18,7 +18,7 @@ from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.facts.teachers import DEFAULT_SIDE
 from kdistill.files import made_from
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings

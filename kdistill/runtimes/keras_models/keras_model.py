@@ -18,8 +18,8 @@ from kdistill.runtimes.image_model import (
     in_batches,
 )
 from kdistill.runtimes.inputs import Tensor, further_inputs, image_tensor, read_image_input, says_all
-from kdistill.runtimes.keras_config import scales_itself
-from kdistill.runtimes.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_config import scales_itself
+from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.runtimes.outputs import is_told, pick_output
 from kdistill.runtimes.signatures import choose_signature
 

@@ -1,0 +1,1 @@
+"""How photos lie on the disk: folders, lists, the revisited landmarks."""

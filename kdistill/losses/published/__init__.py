@@ -1,0 +1,1 @@
+"""Losses of other publications, in the same joint space and trainer."""

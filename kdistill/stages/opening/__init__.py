@@ -1,0 +1,1 @@
+"""What stages open: data, photos, networks, and what they were made from."""
