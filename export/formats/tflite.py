@@ -4,6 +4,7 @@ Why so: MediaPipe loads a uint8 model without metadata, the browser's runtime re
 preprocessing inside the file leaves nothing for two runtimes to do differently (except the resize).
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from kdistill.errors import ArgumentError, KdistillError, first_line
 CALIBRATED = ("int8", "int8_float_head")
 PRECISIONS = ("float32", "float16", "dynamic_int8", *CALIBRATED)
 MIN_CALIBRATION = 8
+_SCOPE = r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*"
+"""Names that TensorFlow lets a variable of a SavedModel have; Keras lets layers have others, `_stem` for one."""
 
 
 def export_tflite(
@@ -83,7 +86,7 @@ def convert_student(student: Any, *, precision: str = "float32", calibration: np
 
 def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None) -> Any:
     """Returns a Keras model with a fixed batch as a `ModelT`; with calibration images its activations are int8."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(fixed)
+    converter = _converter_of(fixed)
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -101,6 +104,21 @@ def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None
     if calibration is not None:
         shorten_names(model)
     return model
+
+
+def _converter_of(fixed: Any) -> Any:
+    """Returns the converter of a Keras model; one with layers that no SavedModel may hold goes as a function."""
+    names = [str(getattr(weight, "path", weight.name)).removesuffix(":0") for weight in fixed.weights]
+    if all(re.fullmatch(_SCOPE, name) for name in names):
+        return tf.lite.TFLiteConverter.from_keras_model(fixed)
+    pixels = tf.TensorSpec(fixed.input_shape, fixed.inputs[0].dtype, name="image")
+
+    @tf.function(input_signature=[pixels])
+    def called(image: tf.Tensor) -> tf.Tensor:
+        with tf.name_scope("student"):  # within a scope any name will do
+            return fixed(image, training=False)
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([called.get_concrete_function()], fixed)
 
 
 def _before_normalisation(model: Any, images: np.ndarray) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from kdistill.runtimes.keras_models.keras_packages import refuse_code
 from kdistill.students.pixels import Scale, scale_of, turn_first_kernel
 from kdistill.students.rebuilding import at_size, fixed_size
 
+_LAYER = r"[A-Za-z0-9_.\\/>-]+"
 _NAME = "backbone"
 
 
@@ -130,6 +132,11 @@ def _plain(network: keras.Model, what: str, image_size: int, *, rebuilds: bool) 
         raise KdistillError(
             f"{what} gives {list(outputs[0].shape)}; a vector [batch, C], tokens [batch, T, C] or a map [batch, h, w, "
             "C] is expected"
+        )
+    odd = [layer.name for layer in network.layers if not re.fullmatch(_LAYER, layer.name)]
+    if odd:
+        raise KdistillError(
+            f"{what} has a layer {odd[0]!r}; TensorFlow's graphs take names of letters, digits and _ . \\ / > - alone"
         )
     if getattr(network.layers[-1], "activation", None) is keras.activations.softmax:
         raise KdistillError(f"{what} ends in a softmax over classes; save or return the network without its head")

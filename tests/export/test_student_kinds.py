@@ -276,3 +276,21 @@ def test_a_network_of_keras_applications_becomes_onnx(pixels, tmp_path):
     images = pixels[::9].repeat(2, axis=1).repeat(2, axis=2)
     export_onnx(model, tmp_path / "net.onnx")
     np.testing.assert_allclose(embed_pixels(tmp_path / "net.onnx", images), model(images), atol=1e-4)
+
+
+@pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 gives no layer such a name")
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_layers_may_have_names_that_no_saved_model_takes(precision, tmp_path):
+    """Keras 3 names layers as they come; variables of a SavedModel may not begin with _."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3), name="pixels")
+    features = keras.layers.Conv2D(8, 3, name="_stem")(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, keras.layers.BatchNormalization(name="_norm")(features)).save(tmp_path / "network.keras")
+    student = students.build(str(tmp_path / "network.keras"), image_size=32, embedding_dim=6)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8)
+    given = pixels if precision == "int8" else None
+    export_tflite(student, tmp_path / "s.tflite", precision=precision, calibration=given)
+    embedded = embed_pixels(tmp_path / "s.tflite", pixels)
+    least = np.sum(embedded * student.predict(pixels, verbose=0), axis=1).min()
+    assert least > (0.98 if precision == "int8" else 1 - 1e-5)
+    build_retriever(student, np.eye(6, dtype=np.float32), list("abcdef"), tmp_path / "r.tflite", k=2)

@@ -28,6 +28,7 @@ def network(size): return _ending(size, lambda map: map)
 def tokens(size): return _ending(size, keras.layers.Reshape((-1, 5)))
 def vector(size): return _ending(size, keras.layers.GlobalMaxPooling2D())
 def head(size): return _ending(size, lambda map: keras.layers.Dense(4, activation="softmax")(vector_of(map)))
+def spaced(size): return _ending(size, keras.layers.ReLU(name="relu (1)"))
 def volume(size): return _ending(size, keras.layers.Reshape((11, 11, 5, 1)))
 def two(size):
     made = network(size)
@@ -161,6 +162,7 @@ def test_what_a_function_returns_is_pooled_as_its_output_is(own_module):
     ("name", "message"),
     [
         ("head", "ends in a softmax over classes"),
+        ("spaced", r"has a layer 'relu \(1\)'|is not a valid root scope name"),  # Keras 2 says so itself
         ("volume", "a vector .*, tokens .* or a map .* is expected"),
         ("two", "has 1 inputs and 2 outputs"),
         ("other_size", f"takes images of {SIZE + 1} pixels a side, not of --image_size={SIZE}"),
