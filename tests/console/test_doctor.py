@@ -66,6 +66,7 @@ def test_the_base_installs_what_the_package_imports_and_nothing_else():
     not_named_alike = {
         "cv2": "mediapipe",  # which brings it
         "faiss": "faiss-cpu",
+        "keras_hub": "keras-hub",
         "milvus_lite": "milvus-lite",
         "tensorflow_addons": "tensorflow-addons",
     }

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from kdistill.errors import ArgumentError
-from kdistill.losses import raml, rkd_angle, rkd_distance
-from kdistill.losses.published import csd, darkrank, pkt, regression, rkd, similarity_preserving
+from kdistill.losses import csd, darkrank, pkt, raml, regression, rkd, rkd_angle, rkd_distance, similarity_preserving
 from kdistill.losses.published.rkd import huber
 
 RNG = np.random.default_rng(1)

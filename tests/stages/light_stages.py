@@ -7,7 +7,7 @@ from typing import Any
 
 from kdistill.files.whole import write_whole
 from kdistill.settings import Settings
-from kdistill.settings.effects import has_assistant
+from kdistill.settings.effects import has_assistant, in_teacher_space
 from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
 from kdistill.stages.workdir import Workdir
@@ -54,8 +54,18 @@ def judging(workdir: Workdir) -> str:
     return workdir.judging.read_text() if workdir.judging.exists() else ""
 
 
-def assist(settings: Settings, workdir: Workdir) -> Result:
+def space(settings: Settings, workdir: Workdir) -> Result:
     answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
+    text = digest("space", answers, settings.student.embedding_dim)
+    return Result({"space": text}, make(workdir, "space", {"space.npz": text}))
+
+
+def space_of(settings: Settings, workdir: Workdir) -> str:
+    return (workdir.path / "space.npz").read_text() if in_teacher_space(settings) else ""
+
+
+def assist(settings: Settings, workdir: Workdir) -> Result:
+    answers = (workdir.path / "answers.npz").read_text() + judging(workdir) + space_of(settings, workdir)
     text = digest("assistant", answers, settings.assistant.assistant_steps, settings.run.seed)
     return Result({"assistant": text}, make(workdir, "assist", {"assistant.npz": text}))
 
@@ -67,7 +77,7 @@ def tune(settings: Settings, workdir: Workdir) -> Result:
 
 
 def distill(settings: Settings, workdir: Workdir) -> Result:
-    answers = (workdir.path / "answers.npz").read_text() + judging(workdir)
+    answers = (workdir.path / "answers.npz").read_text() + judging(workdir) + space_of(settings, workdir)
     if has_assistant(settings):
         answers += (workdir.path / "assistant.npz").read_text()
     if settings.training.tune:
@@ -77,7 +87,7 @@ def distill(settings: Settings, workdir: Workdir) -> Result:
 
 
 def evaluate(settings: Settings, workdir: Workdir) -> Result:
-    student = (workdir.path / "student.keras").read_text()
+    student = (workdir.path / "student.keras").read_text() + space_of(settings, workdir)
     row = digest("row", student, contents(data_of(settings).gallery), settings.evaluation.scales, judging(workdir))
     made = make(workdir, "evaluate", {"gallery.npz": digest("gallery", student), "neighbours.json": row})
     verdict = {"better": settings.training.loss != "gram", "sentence": f"so says {row}"}

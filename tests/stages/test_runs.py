@@ -79,6 +79,7 @@ CHANGES = [
     ("assistant_backbone", "small_cnn"), ("assistant_backbone", None), ("assistant_steps", 7),
     ("query_budget", 3), ("top_k", 2), ("benchmark_runs", 3), ("scales", (1.0, 0.5)),
     ("judge_queries", 8), ("judge_queries", 9), ("judge_queries", 0), ("export_if_not_better", True),
+    ("space", "teacher"), ("space", "own"),
 ]  # fmt: skip
 ACTIONS = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(CHANGES)),

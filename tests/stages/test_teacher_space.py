@@ -128,7 +128,7 @@ def test_what_is_searched_are_the_teachers_vectors_in_the_dimensions_that_are_ke
     with np.load(folder / "gallery.npz") as gallery:
         assert str(gallery["searched"]) == "teacher"
         np.testing.assert_allclose(gallery["embeddings"], wanted, atol=1e-5)
-    student = load_student(Workdir(folder))
+    student = load_student(Workdir(folder), Settings())
     pixels = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     queries = student.predict(pixels, verbose=0)
     expected = np.argsort(-(queries @ wanted.T), axis=1, kind="stable")[:, :3]

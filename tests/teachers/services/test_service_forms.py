@@ -227,7 +227,7 @@ def test_a_refusal_costs_nothing_and_shows_no_key(status, serve, images, tmp_pat
 
 def documented_form() -> dict:
     page = PAGE.read_text(encoding="utf-8")
-    block = page[page.index("the form is\n") :].partition("\n\n")[2].partition("\n\n| field")[0]
+    block = page[page.index("the form is\n") :].partition("```json\n")[2].partition("```")[0]
     return json.loads(block)
 
 
