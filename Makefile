@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
-SPREAD ?= -n 2 --dist=loadfile
+SPREAD ?= -n 2 --dist=loadfile --durations=25 --durations-min=5
 
 .PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
+# pip compiles what it installs (no --no-compile): where processes may write no bytecode, each would compile TensorFlow.
 environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed \
   .venv-docs/installed
 
@@ -35,7 +36,7 @@ test-clients: .venv-extras/installed
 # What the optional parts want beside each other, in one environment.
 .venv-extras/installed: setup.cfg
 	$(PYTHON) -m venv .venv-extras
-	.venv-extras/bin/pip install --quiet --no-compile -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
+	.venv-extras/bin/pip install --quiet -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
@@ -55,7 +56,7 @@ test-servers: $(VENV)/installed-test .venv-servers/installed
 
 .venv-servers/installed: tests/servers/requirements.txt
 	$(PYTHON) -m venv .venv-servers
-	.venv-servers/bin/pip install --quiet --no-compile -r $<
+	.venv-servers/bin/pip install --quiet -r $<
 	touch $@
 
 # MLflow and Weights & Biases, without a network.
@@ -75,7 +76,7 @@ build/start.ipynb: docs/start.ipynb | $(VENV)/installed-test
 .venv-docs/installed: setup.cfg
 	$(PYTHON) -m venv .venv-docs
 	$(PYTHON) docs/hooks/requirements.py setup.cfg docs >.venv-docs/requirements.txt
-	.venv-docs/bin/pip install --quiet --no-compile -r .venv-docs/requirements.txt
+	.venv-docs/bin/pip install --quiet -r .venv-docs/requirements.txt
 	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
@@ -98,16 +99,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile -e .
+	$(BIN)/pip install --quiet -e .
 	touch $@
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --no-compile -e '.[notebook,test]'
+	$(BIN)/pip install --quiet -e '.[notebook,test]'
 	touch $@ $(VENV)/installed
 
 .venv-addons/installed: setup.cfg
 	$(ADDONS_PYTHON) -m venv .venv-addons
-	.venv-addons/bin/pip install --quiet --no-compile -e '.[addons,test]'
+	.venv-addons/bin/pip install --quiet -e '.[addons,test]'
 	touch $@
 
 clean:
