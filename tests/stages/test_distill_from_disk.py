@@ -9,7 +9,7 @@ from kdistill.data.disk import photos as photos_module
 from kdistill.errors import KdistillError
 from kdistill.runtimes.keras_models.keras_files import load_keras_file
 from kdistill.settings import Settings
-from kdistill.stages.distilling import distill as distill_module
+from kdistill.stages.distilling import starting as starting_module
 
 PHOTOS = 40
 
@@ -66,7 +66,7 @@ def test_where_photos_are_kept_changes_nothing(settings, tmp_path):
 @pytest.mark.long
 def test_of_a_large_pool_only_a_part_is_decoded_before_the_first_step(settings, tmp_path, monkeypatch, caplog):
     """What cannot be read is then met in the training, and the next photo takes its place; under --strict it ends."""
-    for module in (photos_module, distill_module):
+    for module in (photos_module, starting_module):
         monkeypatch.setattr(module, "LOOKED_AT", 16)
     run = settings.changed(workdir=str(tmp_path / "run"), steps=6)
     with caplog.at_level("WARNING", logger="absl"):
