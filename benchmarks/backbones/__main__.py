@@ -99,7 +99,7 @@ def row_of(network: Network, size: int, weights_dir: Path | None, limit: int, ru
                 write(student, path, pixels)
                 (check,) = verify_files(student, [path], pixels, labels)
             except KdistillError as error:
-                cells[name] = {"refused": str(error)}
+                cells[name] = {"refused": str(error).replace(f"{folder}/", "")}
                 continue
             cells[name] = {"passed": check.passed, "reason": check.reason, "bytes": check.bytes,
                            "cosine_mean": check.cosine_mean, "map_drop": check.map_drop}  # fmt: skip
