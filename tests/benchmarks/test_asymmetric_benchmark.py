@@ -91,9 +91,11 @@ def test_ssp_is_zero_where_student_and_teacher_agree_and_against_a_loop():
 @pytest.mark.long
 def test_smoke(tmp_path):
     file = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.asymmetric", "--smoke", f"--json={file}", "--parts=projected"]
+    command = [sys.executable, "-m", "benchmarks.asymmetric", "--smoke", f"--json={file}", "--parts=compared,projected"]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": "."})
     report = json.loads(file.read_text())
     assert report["complete"]
-    assert {"projected_loss", "projected_share"} <= report["figures"].keys()
+    # Rivals stand at the budgets that are compared alone.
+    figures = {"asymmetric_map_4", "gain_over_best_rival_4", "projected_loss", "projected_share"}
+    assert figures <= report["figures"].keys()
     assert len(SEARCHES) == 3
