@@ -83,6 +83,8 @@ class ImageModel:
         choice: what was chosen among its outputs and how it is pooled, such as "last_hidden_state/mean"; "" for a model
             that has one output or an `embedding`, and one vector an image.
         scales_itself: whether its own first layers bring pixels 0..255 to the scale that it was trained with.
+        together: how many images a call may hold so that each is answered alike, to the last bit, at any place in it,
+            where the batch is open.
     """
 
     input: ImageInput
@@ -92,6 +94,7 @@ class ImageModel:
     names: tuple[str, str] | None = None
     choice: str = ""
     scales_itself: bool = False
+    together: int = 8
 
 
 def calls_at_once(num_threads: int) -> int:
@@ -132,6 +135,7 @@ def finished(
     parameters: int | None = None,
     names: tuple[str, str] | None = None,
     scales_itself: bool = False,
+    together: int = 8,
 ) -> ImageModel:
     """Makes an `ImageModel` of a runtime's own call; where the file does not tell all, one blank image is tried.
 
@@ -144,7 +148,7 @@ def finished(
         told: whether it is one of several, so that its name belongs to the identity of the answers.
         rank: of that output, or None where the file does not say.
         certain: whether the file said all of the input; a trial shows at once what does not fit.
-        callers, parameters, names, scales_itself: see `ImageModel`.
+        callers, parameters, names, scales_itself, together: see `ImageModel`.
 
     Raises:
         KdistillError: the output is nothing that can be pooled to one vector an image, or the trial failed.
@@ -181,7 +185,7 @@ def finished(
 
     chosen = [*([output] if told else []), *([pooling.kind] if pooling else [])]
     run = in_batches(whole, source.batch)
-    return ImageModel(source, run, callers, parameters, names, "/".join(chosen), scales_itself)
+    return ImageModel(source, run, callers, parameters, names, "/".join(chosen), scales_itself, together)
 
 
 def _blank_files(count: int) -> np.ndarray:

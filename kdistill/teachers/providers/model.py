@@ -20,10 +20,6 @@ from kdistill.teachers.providers.preprocessing import choose_view, stated_recipe
 from kdistill.teachers.providers.processor_config import read_recipe
 from kdistill.teachers.providers.recipe import Recipe
 
-_TOGETHER = 8
-"""Images of one call where the model leaves that open. Kernels add up in another order for other batches, and an answer
-must not depend, not even in its last bit, on how many others it was asked with."""
-
 _FEW, _ENOUGH = 4, 16
 """Different images after which answers are compared for the first time, and with which it is done."""
 
@@ -61,7 +57,9 @@ class ModelTeacher:
         """
         self.name, self.parameters = name, model.parameters
         self._label = label
-        self._run = in_batches(model.run, _TOGETHER if model.input.batch is None else None)
+        # Kernels add up in another order for other batches, and an answer must not depend, not even in its last bit, on
+        # the others that it was asked with.
+        self._run = in_batches(model.run, model.together if model.input.batch is None else None)
         self._shown = choose_view(model, scaling, label, stated)
         self.view = "/".join([self._shown.name, *([model.choice] if model.choice else [])])
         self._compared: dict[bytes, np.ndarray] | None = {}
