@@ -8,9 +8,17 @@ SPREAD ?= -n 2 --dist=loadfile --durations=25 --durations-min=5
 .PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
-# pip compiles what it installs (no --no-compile): where processes may write no bytecode, each would compile TensorFlow.
+# uv downloads and unpacks what five environments share once. It compiles what it installs: where processes may write no
+# bytecode, each would compile TensorFlow anew.
+UV = .venv-uv/bin/uv
+INSTALL = $(UV) pip install --quiet --compile-bytecode --python
+
 environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed \
   .venv-docs/installed
+
+$(UV):
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet uv
 
 quickstart: $(VENV)/installed
 	$(BIN)/python main.py --flagfile=configs/quickstart.flags
@@ -34,9 +42,9 @@ test-clients: .venv-extras/installed
 	.venv-extras/bin/python -m pytest $(SPREAD) tests/clients
 
 # What the optional parts want beside each other, in one environment.
-.venv-extras/installed: setup.cfg
+.venv-extras/installed: setup.cfg | $(UV)
 	$(PYTHON) -m venv .venv-extras
-	.venv-extras/bin/pip install --quiet -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
+	$(INSTALL) .venv-extras/bin/python -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
@@ -54,9 +62,9 @@ test-cluster: .venv-extras/installed
 test-servers: $(VENV)/installed-test .venv-servers/installed
 	$(BIN)/python -m pytest tests/servers
 
-.venv-servers/installed: tests/servers/requirements.txt
+.venv-servers/installed: tests/servers/requirements.txt | $(UV)
 	$(PYTHON) -m venv .venv-servers
-	.venv-servers/bin/pip install --quiet -r $<
+	$(INSTALL) .venv-servers/bin/python -r $<
 	touch $@
 
 # MLflow and Weights & Biases, without a network.
@@ -73,10 +81,10 @@ build/start.ipynb: docs/start.ipynb | $(VENV)/installed-test
 	$(BIN)/python docs/hooks/execute.py $< $@
 
 # The extra alone, without the package and its TensorFlow.
-.venv-docs/installed: setup.cfg
+.venv-docs/installed: setup.cfg | $(UV)
 	$(PYTHON) -m venv .venv-docs
 	$(PYTHON) docs/hooks/requirements.py setup.cfg docs >.venv-docs/requirements.txt
-	.venv-docs/bin/pip install --quiet -r .venv-docs/requirements.txt
+	$(INSTALL) .venv-docs/bin/python -r .venv-docs/requirements.txt
 	touch $@
 
 # The search page in a real browser: needs node, npm and chromium.
@@ -98,19 +106,19 @@ test-addons: .venv-addons/installed
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e .
+$(VENV)/installed: setup.cfg | $(VENV)/bin/python $(UV)
+	$(INSTALL) $(BIN)/python -e .
 	touch $@
 
-$(VENV)/installed-test: setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[notebook,test]'
+$(VENV)/installed-test: setup.cfg | $(VENV)/bin/python $(UV)
+	$(INSTALL) $(BIN)/python -e '.[notebook,test]'
 	touch $@ $(VENV)/installed
 
-.venv-addons/installed: setup.cfg
+.venv-addons/installed: setup.cfg | $(UV)
 	$(ADDONS_PYTHON) -m venv .venv-addons
-	.venv-addons/bin/pip install --quiet -e '.[addons,test]'
+	$(INSTALL) .venv-addons/bin/python -e '.[addons,test]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-addons .venv-extras .venv-servers .venv-docs build dist *.egg-info \
+	rm -rf $(VENV) .venv-addons .venv-extras .venv-servers .venv-docs .venv-uv build dist *.egg-info \
 	  .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,6 @@
 """Quiet TensorFlow and a fixed number of threads, before anything imports it; in which engine ledgers are kept."""
 
+import gc
 import os
 
 import pytest
@@ -10,7 +11,16 @@ _THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", _THREADS)
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", _THREADS)
 
+# TensorFlow leaves hundreds of thousands of objects; looking through them again and again takes a tenth of the suite.
+gc.set_threshold(100_000, 50, 50)
+
 pytest_plugins = ["fresh_process", "ledger_engines"]
+
+
+def pytest_collection_finish() -> None:
+    """What collecting made stays until the end, so the collector need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

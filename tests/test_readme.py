@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import main
 from kdistill.settings import FIELDS
 from kdistill.settings.__main__ import page
@@ -16,6 +18,7 @@ def _blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.long
 def test_the_library_example_runs_as_it_is(tmp_path, monkeypatch):
     (code,) = _blocks("python")
     monkeypatch.chdir(tmp_path)

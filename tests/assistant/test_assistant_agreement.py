@@ -1,6 +1,7 @@
 """Agreement with held-out answers tells features that know what the teacher means from features that do not."""
 
 import numpy as np
+import pytest
 
 from kdistill.assistant.agreement import cross_validated_overlap
 
@@ -9,6 +10,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.mark.long
 def test_features_of_the_teacher_beat_noisy_ones_and_those_beat_chance():
     random = np.random.default_rng(0)
     answers = unit(random.normal(size=(60, 8)))

@@ -58,7 +58,7 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, RevisitedTruth]:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=300)
 def test_random_ground_truths_equal_a_naive_loop(seed):
     queries, gallery, truth = random_case(seed)
     expected: dict[str, list[float]] = {}

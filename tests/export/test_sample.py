@@ -89,13 +89,13 @@ def test_a_query_of_more_positives_than_fit_is_cut_to_the_limit():
 
 
 def test_drawing_takes_no_quadratic_time():
-    count = 200_000
+    count = 50_000
     gallery = ImageSet([Image(str(row), array=ONE) for row in range(count)], np.arange(count) % 3)
     queries = ImageSet([Image(str(row), array=ONE) for row in range(count)], np.arange(count) % 3)
     data = RetrievalData("x", ImageSet([]), gallery, queries)
     began = time.process_time()
     sample = draw(data, 3000, seed=0)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 3
     assert len(sample.gallery) + len(sample.queries) <= 3000
 
 

@@ -8,6 +8,7 @@ from benchmarks.training.soundness import DIM, losses_of, random_batch
 from kdistill import losses
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", losses.names())
 def test_losses_and_gradients_are_finite_on_any_batch(name):
     values, finite = losses_of(name, 100, seed=0)

@@ -1,6 +1,7 @@
 """Model files are opened in one room, and files are replaced in one: whoever does so elsewhere misses its rules."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,20 @@ EXEMPT = ("export/examples/python/search.py",)
 """A script to copy, which shows the search without this library."""
 
 
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Returns file -> its syntax tree, of the library, `export` and `benchmarks`."""
+    files = (file for room in ("kdistill", "export", "benchmarks") for file in (ROOT / room).rglob("*.py"))
+    return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+
 def calls(name: str) -> dict[str, list[int]]:
     """Returns file -> lines in which something of that name is called, in the library, `export` and `benchmarks`."""
     found: dict[str, list[int]] = {}
-    for path in (file for room in ("kdistill", "export", "benchmarks") for file in (ROOT / room).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == name:
-                found.setdefault(path.relative_to(ROOT).as_posix(), []).append(node.lineno)
+                found.setdefault(path, []).append(node.lineno)
     return {file: lines for file, lines in found.items() if not file.startswith(EXEMPT)}
 
 

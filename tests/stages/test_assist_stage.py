@@ -122,6 +122,7 @@ def test_a_head_learns_vectors_too(photos, tmp_path):
         np.testing.assert_allclose(network.predict(first[None], verbose=0)[0], answers["embeddings"][0], atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

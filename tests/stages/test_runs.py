@@ -92,6 +92,7 @@ ACTIONS = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(st.lists(ACTIONS, max_size=10))
 def test_any_sequence_ends_in_a_report_of_what_it_states(tmp_path_factory, actions):
