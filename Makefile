@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Tests in two processes, up to 2 GB each; files stay whole, since their tests share what they set up.
-SPREAD ?= -n 2 --dist=loadfile --durations=25 --durations-min=5
+SPREAD ?= -n 2 --dist=loadfile --no-loadscope-reorder --durations=25 --durations-min=5
 
 .PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean

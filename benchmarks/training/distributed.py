@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write the result to")
     parser.add_argument("--smoke", action="store_true", help="digits and a tiny student instead of photos")
     parser.add_argument("--explain", action="store_true", help="with --smoke: also what rounding alone does")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the runs, such as sgd or smooth_adam")
     parser.add_argument("--frozen", action="store_true", help="with --smoke: keep the batch normalisation as it starts")
     parser.add_argument("--seed", type=int, default=0, help="of the start and the mixtures")
     parser.add_argument("--data_dir", type=Path, help="folder of the photos")
@@ -137,6 +138,10 @@ def main() -> None:
             "sgd": ("sgd", (), every if arguments.explain else every[2:]),
             "adam": ("adam", (), every if arguments.explain else every[2:]),
         }
+    if arguments.only:
+        if unknown := set(arguments.only) - comparisons.keys():
+            parser.error(f"there is no run {', '.join(sorted(unknown))}; there are {', '.join(comparisons)}")
+        comparisons = {name: comparisons[name] for name in arguments.only}
     for name, (optimizer, options, kinds) in comparisons.items():
         runs = compare(optimizer, *options, kinds=kinds)
         for kind, run in runs.items():
@@ -150,7 +155,8 @@ def main() -> None:
         if "same_weights" in runs:
             figures[f"{name}_update_difference"] = float(np.median(runs["same_weights"]["update_differences"]))
     timed = "smooth_sgd" if arguments.smoke else "sgd"
-    figures["time_ratio"] = seconds[f"{timed}_two"] / seconds[f"{timed}_one"]
+    if f"{timed}_two" in seconds:
+        figures["time_ratio"] = seconds[f"{timed}_two"] / seconds[f"{timed}_one"]
     result = {
         "figures": figures,
         "steps": arguments.steps,
