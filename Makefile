@@ -96,10 +96,13 @@ test-web: $(VENV)/installed-test
 
 # tensorflow-addons needs TensorFlow 2.15, so Python 3.11 and an environment of its own.
 ADDONS_PYTHON ?= python3.11
-# Where Keras or TensorFlow decides the answer; what holds neither answers alike under both.
-KERAS_TESTS = $(addprefix tests/,assistant compression export hashing layers losses preferences runtimes stages students \
-  training evaluation/test_embedding.py evaluation/test_embed_job.py) $(addprefix tests/teachers/test_,\
-  exported_tensorflow.py listed_signatures.py model_answers.py providers.py scaling.py trusted_packages.py)
+# Where Keras, TensorFlow or their converters decide the answer; what holds none of them answers alike under both.
+KERAS_TESTS = $(addprefix tests/,assistant compression hashing layers losses preferences students training \
+  evaluation/test_embedding.py) $(addprefix tests/export/test_,commands.py float_head.py formats.py \
+  hamming_retriever.py onnx_retriever.py retriever.py student_kinds.py verify.py) $(addprefix tests/runtimes/test_model_,\
+  inputs.py outputs.py) $(addprefix tests/stages/test_,assist_stage.py interrupted.py main.py own_backbone.py \
+  own_callbacks.py shrinking_stage.py) $(addprefix tests/teachers/test_,exported_tensorflow.py listed_signatures.py \
+  model_answers.py scaling.py trusted_packages.py)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest $(SPREAD) tests/addons $(KERAS_TESTS) -m "not long or both_stacks"
 

@@ -42,8 +42,7 @@ def found_at(answer: Any, path: str) -> Any:
         if segment[2] == "":
             if not isinstance(value, list):
                 raise BadAnswer(f"the teacher's answer has no list {_quoted(walked)}")
-            rest = path[segment.end() :].removeprefix(".")
-            return [_or_none(entry, rest) for entry in value]
+            return _in_each(value, segments[place + 1 :])
         value = _step(value, segment)
         walked += segment[0]
         if value is None:
@@ -66,11 +65,12 @@ def optional_at(answer: Any, path: str | None) -> Any:
         return None
 
 
-def _or_none(entry: Any, path: str) -> Any:
-    try:
-        return found_at(entry, path)
-    except BadAnswer:
-        return None
+def _in_each(entries: list[Any], segments: list[re.Match[str]]) -> list[Any]:
+    """Returns what stands in each entry behind the only `[]` of a path; segment by segment, as there may be millions."""
+    found = list(entries)
+    for segment in segments:
+        found = [None if entry is None else _step(entry, segment) for entry in found]
+    return found
 
 
 def _step(value: Any, segment: re.Match[str]) -> Any:
