@@ -4,15 +4,17 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from export.gate.bundle import export_student
-from export.gate.sample import described, read_sample
+from export.gate.sample import Sample, described, read_sample
 from export.retriever.sidecar import sidecar_path
 from kdistill import students
 from kdistill.data import RetrievalData
 from kdistill.facts.brought import is_brought
 from kdistill.files.archives import map_arrays
+from kdistill.runtimes.keras_models.keras_model import as_function
 from kdistill.settings import Settings
 from kdistill.stages.backbone import named_backbone
 from kdistill.stages.judging.across import teachers_gallery
@@ -47,6 +49,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
         images_pixels=sample.pixels,
         judge=sample.judge,
         searched=sample.searched,
+        queries=outside_rows(student, sample),
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         gallery_precision=settings.export.gallery_precision,
@@ -72,6 +75,14 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
             figures += f"  mAP {-row['map_drop']:+.2f} points"
         logging.info("%-28s %s  %s", row["name"], figures, verdict)
     return Result({"files": rows, "files_sample": sample.facts}, _made(workdir.path, rows))
+
+
+def outside_rows(student: Any, sample: Sample) -> np.ndarray | None:
+    """Returns the student's embeddings float32 [n, D] of what is no row of the gallery, None where all of it is."""
+    if sample.searched is not None:
+        return as_function(student)(sample.pixels)
+    searching = sample.facts["queries"]
+    return as_function(student)(sample.pixels[:searching]) if searching else None
 
 
 def _quality(rows: list[dict[str, Any]], across: bool) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ def export_student(
     calibration: np.ndarray | None = None,
     limits: Limits | None = None,
     searched: np.ndarray | None = None,
+    queries: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Writes and checks student.onnx, the .tflite files, both retrievers with their sidecars, and card.json.
 
@@ -53,6 +54,7 @@ def export_student(
         calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
         limits: of the quality gate.
         searched: what is searched in the gate instead of the student's own embeddings (see `verify_files`).
+        queries: float32 [n, D], the student's embeddings of images that are not in the gallery; see `build_retriever`.
 
     Returns:
         One row a file (see `export.gate.verify.FileCheck`); a file that failed stands as NAME.failed. Of a retriever
@@ -82,7 +84,9 @@ def export_student(
         # The ONNX student stands there already, and converting a Keras model is slow.
         source = folder / "student.onnx" if path.suffix == ".onnx" else student
         files.append(
-            build_files(source, gallery_embeddings, gallery_ids, path, k=k, precision=stored, shards=shards)[0]
+            build_files(
+                source, gallery_embeddings, gallery_ids, path, k=k, precision=stored, shards=shards, queries=queries
+            )[0]
         )
     checks = verify_files(student, files, images_pixels, judge, limits=limits, searched=searched)
     write_card(folder / "card.json", student, checks, card)

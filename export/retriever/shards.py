@@ -30,11 +30,12 @@ def build_shards(
     rows_per_shard: int,
     k: int = 10,
     precision: str = "float32",
+    queries: np.ndarray | None = None,
 ) -> list[Path]:
     """Writes NAME-0.tflite, NAME-1.tflite, ... for a `path` NAME.tflite; the first one holds the student too.
 
     Args:
-        student, embeddings, ids, k, precision: as in `build_retriever`; embeddings may be memory-mapped.
+        student, embeddings, ids, k, precision, queries: as in `build_retriever`; embeddings may be memory-mapped.
         path: gives folder and name.
         rows_per_shard: rows that a file holds at most; the rows are shared out evenly.
 
@@ -60,9 +61,9 @@ def build_shards(
         file = path.with_name(f"{path.stem}-{number}{path.suffix}")
         rows, own = embeddings[start:stop], names[start:stop]
         if number == 0:
-            build_retriever(student, rows, own, file, k=k, precision=precision)
+            build_retriever(student, rows, own, file, k=k, precision=precision, queries=queries)
         else:
-            build_search(rows, own, file, k=k, precision=precision)
+            build_search(rows, own, file, k=k, precision=precision, queries=queries)
         files.append(file)
     return files
 
@@ -76,11 +77,12 @@ def build_files(
     k: int = 10,
     precision: str = "float32",
     shards: int | str = "auto",
+    queries: np.ndarray | None = None,
 ) -> list[Path]:
     """Writes a retriever as one file, or as shards NAME-0, NAME-1, ...; older files of the other kind are removed.
 
     Args:
-        student, embeddings, ids, path, k, precision: as in `build_retriever`.
+        student, embeddings, ids, path, k, precision, queries: as in `build_retriever`.
         shards: how many files; "auto" for as few as hold the gallery within SHARD_BYTES each.
 
     Returns:
@@ -100,7 +102,7 @@ def build_files(
     else:
         raise ArgumentError(f"{shards!r} shards were asked for; it takes a whole number of at least 1, or auto")
     if number == 1:
-        build_retriever(student, embeddings, ids, path, k=k, precision=precision)
+        build_retriever(student, embeddings, ids, path, k=k, precision=precision, queries=queries)
         files = [path]
     else:
         rows = -(-count // number)
@@ -108,7 +110,9 @@ def build_files(
             raise ArgumentError(
                 f"k={k} neighbours were asked of {number} shards of {count} rows; each holds {count // number} of them"
             )
-        files = build_shards(student, embeddings, ids, path, rows_per_shard=rows, k=k, precision=precision)
+        files = build_shards(
+            student, embeddings, ids, path, rows_per_shard=rows, k=k, precision=precision, queries=queries
+        )
     for old in {path, *_shards_there(path)} - set(files):
         for stale in (old, sidecar_path(old)):
             stale.unlink(missing_ok=True)

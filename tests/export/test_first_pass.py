@@ -13,6 +13,7 @@ from export.retriever.sidecar import read_sidecar
 from export.retriever.update import read_retriever, update_retriever
 from export.search import first_pass, outside_queries
 from export.search.layout import layout
+from kdistill import students
 from kdistill.errors import KdistillError
 
 ROWS, DIMENSION = 9001, 32
@@ -139,3 +140,15 @@ def test_maxima_of_maxima_are_exact(tmp_path):
         build_search(gallery, names(rows), tmp_path / f"r.{suffix}", k=k)
         found = Retriever(tmp_path / f"r.{suffix}").search_embeddings(gallery[::2000])[1]
         assert recall(found, gallery, gallery[::2000]) == 1.0
+
+
+def test_every_shard_is_judged_by_the_queries_that_are_given(data, tmp_path):
+    gallery, _ = data
+    given = gallery[np.random.default_rng(2).permutation(ROWS)[: outside_queries.MIN_GIVEN]] + 0.05
+    given /= np.linalg.norm(given, axis=1, keepdims=True)
+    student = students.build("small_cnn", image_size=16, embedding_dim=DIMENSION)
+    files = build_shards(
+        student, gallery, names(ROWS), tmp_path / "r.tflite", rows_per_shard=5000, k=5, precision="int8", queries=given
+    )
+    for file in files:
+        assert "given" in read_sidecar(file).measured.kinds

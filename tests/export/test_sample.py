@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from export.gate.sample import draw, read_sample
+from export.gate.sample import Sample, draw, read_sample
+from export.stage import outside_rows
 from kdistill.data import Image, ImageSet, RetrievalData
 from kdistill.data.layouts.revisited_truth import RevisitedTruth
 from kdistill.evaluation import evaluate_leave_one_out, evaluate_query_gallery
@@ -123,3 +124,13 @@ def test_the_judge_scores_the_sample_by_the_runs_rules_and_leaves_out_what_canno
     own = [np.delete(labels[:20], 7), np.delete(labels, 7)]
     expected = evaluate_query_gallery(vectors[:19], vectors[19:], *own).map
     assert sample.judge(vectors) == pytest.approx(expected)
+
+
+def test_what_is_no_row_of_the_gallery_judges_an_int8_search(student, pixels, embeddings):
+    def sample(searched, queries):
+        return Sample(RetrievalData("x", ImageSet([]), ImageSet([])), pixels, None, searched, {"queries": queries})
+
+    assert outside_rows(student, sample(None, None)) is None
+    np.testing.assert_allclose(outside_rows(student, sample(None, 7)), embeddings[:7], atol=1e-5)
+    # The rows of the teacher's gallery are none of the student's embeddings.
+    np.testing.assert_allclose(outside_rows(student, sample(embeddings, None)), embeddings, atol=1e-5)

@@ -66,7 +66,7 @@ def optional_at(answer: Any, path: str | None) -> Any:
 
 
 def _in_each(entries: list[Any], segments: list[re.Match[str]]) -> list[Any]:
-    """Returns what stands in each entry behind the only `[]` of a path; segment by segment, as there may be millions."""
+    """Returns what stands in each entry behind the only `[]` of a path; there may be millions of entries."""
     found = list(entries)
     for segment in segments:
         found = [None if entry is None else _step(entry, segment) for entry in found]
