@@ -98,8 +98,8 @@ test-web: $(VENV)/installed-test
 ADDONS_PYTHON ?= python3.11
 # Where Keras, TensorFlow or their converters decide the answer; what holds none of them answers alike under both.
 KERAS_TESTS = $(addprefix tests/,assistant compression hashing layers losses preferences students training \
-  evaluation/test_embedding.py) $(addprefix tests/export/test_,commands.py float_head.py formats.py \
-  hamming_retriever.py onnx_retriever.py retriever.py student_kinds.py verify.py) $(addprefix tests/runtimes/test_model_,\
+  evaluation/test_embedding.py) $(addprefix tests/export/test_,float_head.py formats.py hamming_retriever.py \
+  onnx_retriever.py retriever.py student_kinds.py) $(addprefix tests/runtimes/test_model_,\
   inputs.py outputs.py) $(addprefix tests/stages/test_,assist_stage.py interrupted.py main.py own_backbone.py \
   own_callbacks.py shrinking_stage.py) $(addprefix tests/teachers/test_,exported_tensorflow.py listed_signatures.py \
   model_answers.py scaling.py trusted_packages.py)

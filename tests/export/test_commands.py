@@ -21,7 +21,7 @@ from kdistill.data import Image, ImageSet, resize
 from kdistill.errors import ArgumentError
 from kdistill.evaluation import evaluate_query_gallery
 
-pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

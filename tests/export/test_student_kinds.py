@@ -21,7 +21,7 @@ from kdistill.evaluation import embed_images
 from kdistill.evaluation.multiscale import embed_multiscale
 from kdistill.runtimes.embedders import embed_pixels, open_embedder
 
-pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+pytestmark = pytest.mark.long
 
 EYE = np.eye(4, dtype=np.float32)
 NAMES = list("abcd")
@@ -66,6 +66,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_refuses_what_is_no_square_of_rgb(entry, shape, tmp_path):
@@ -75,12 +76,14 @@ def test_every_entry_refuses_what_is_no_square_of_rgb(entry, shape, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.both_stacks
 def test_a_saved_rectangle_is_not_embedded_with(tmp_path):
     taking(32, 16, 3).save(tmp_path / "net.keras")
     with pytest.raises(KdistillError, match="32 x 16"):
         open_embedder(tmp_path / "net.keras")
 
 
+@pytest.mark.both_stacks
 @pytest.mark.parametrize("export", [export_tflite, export_onnx])
 def test_pixels_of_another_type_and_several_inputs_are_refused(export, tmp_path):
     with pytest.raises(KdistillError, match="takes float32 pixels"):
@@ -107,7 +110,7 @@ def other_policy(policy: str) -> keras.Model:
 @pytest.mark.parametrize(
     ("policy", "error"),
     [
-        ("mixed_float16", 4e-3),
+        pytest.param("mixed_float16", 4e-3, marks=pytest.mark.both_stacks),
         ("bfloat16", 3e-2),
         pytest.param("mixed_bfloat16", 3e-2, marks=pytest.mark.long),
         pytest.param("float64", 1e-5, marks=pytest.mark.long),
@@ -134,6 +137,7 @@ def test_students_of_any_policy_become_float32_files(policy, error, student, pix
         assert Retriever(path).search(images[4])[0].score == pytest.approx(1, abs=error)
 
 
+@pytest.mark.both_stacks
 def test_a_float32_student_is_its_own(student):
     assert students.in_float32(student) is student
 
@@ -156,6 +160,7 @@ def nested() -> keras.Model:
     return layered()
 
 
+@pytest.mark.both_stacks
 @pytest.mark.parametrize(("precision", "error"), [("float32", 1e-5), ("float16", 5e-3)])
 def test_constants_groups_and_gelus_are_converted(precision, error, nested, pixels, tmp_path):
     expected = np.asarray(nested(pixels))
@@ -167,6 +172,7 @@ def test_constants_groups_and_gelus_are_converted(precision, error, nested, pixe
     assert operators.isdisjoint({"Erfc", "StatefulPartitionedCall"})
 
 
+@pytest.mark.both_stacks
 def test_a_network_in_a_network_is_rebuilt_for_other_batches_and_sizes(nested, pixels):
     fixed = students.at_batch(nested, 2)
     assert fixed.input_shape == (2, 16, 16, 3)
@@ -177,6 +183,7 @@ def test_a_network_in_a_network_is_rebuilt_for_other_batches_and_sizes(nested, p
     assert np.asarray(larger(np.full((1, 24, 24, 3), 200, np.uint8))).shape == (1, 8)
 
 
+@pytest.mark.both_stacks
 def test_a_sequential_student_is_rebuilt_and_exported(pixels, tmp_path):
     model = keras.Sequential(
         [
@@ -193,6 +200,7 @@ def test_a_sequential_student_is_rebuilt_and_exported(pixels, tmp_path):
         np.testing.assert_allclose(embed_pixels(tmp_path / f"net{suffix}", pixels[:3]), model(pixels[:3]), atol=1e-5)
 
 
+@pytest.mark.both_stacks
 def test_a_size_that_the_network_cannot_take_is_told():
     image = keras.Input((16, 16, 3), dtype="uint8")
     flat = keras.layers.Dense(4)(keras.layers.Flatten()(keras.layers.Rescaling(1.0)(image)))
@@ -241,6 +249,7 @@ def doubled(graph) -> None:
     graph.node.append(onnx.helper.make_node("Add", ["half", "half"], ["embedding"]))
 
 
+@pytest.mark.both_stacks
 @pytest.mark.parametrize(
     ("module", "spoil", "export", "words"),
     [
@@ -258,6 +267,7 @@ def test_a_file_that_came_out_wrong_gets_no_name(module, spoil, export, words, s
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.both_stacks
 def test_a_student_of_values_that_are_not_finite_is_told(tmp_path):
     model = taking(16, 16, 3)
     model.set_weights([np.full(weight.shape, np.nan) for weight in model.get_weights()])
@@ -278,6 +288,7 @@ def test_a_network_of_keras_applications_becomes_onnx(pixels, tmp_path):
     np.testing.assert_allclose(embed_pixels(tmp_path / "net.onnx", images), model(images), atol=1e-4)
 
 
+@pytest.mark.both_stacks
 @pytest.mark.skipif(keras.__version__.startswith("2."), reason="Keras 2 gives no layer such a name")
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_layers_may_have_names_that_no_saved_model_takes(precision, tmp_path):

@@ -15,7 +15,7 @@ from export.retriever import Retriever
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation import evaluate_leave_one_out
 
-pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+pytestmark = pytest.mark.long
 
 
 def spoil(path) -> None:

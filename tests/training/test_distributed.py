@@ -106,7 +106,6 @@ def processes(tmp_path_factory):
     return result
 
 
-@pytest.mark.both_stacks
 @pytest.mark.long
 def test_two_processes_give_the_curve_of_one(processes):
     # Swish in place of ReLU: next to a jump of the gradient, rounding alone decides on the curve (docs/distributed.md).
@@ -116,7 +115,6 @@ def test_two_processes_give_the_curve_of_one(processes):
     assert processes["figures"]["smooth_sgd_max_abs_difference"] < 1e-4
 
 
-@pytest.mark.both_stacks
 @pytest.mark.long
 def test_with_relu_each_step_of_two_processes_is_that_of_one(processes):
     losses = processes["loss"]["adam_one"]

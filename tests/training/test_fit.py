@@ -17,16 +17,17 @@ from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, StopOn
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
 
-pytestmark = [pytest.mark.long, pytest.mark.both_stacks]
+pytestmark = pytest.mark.long
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (20, 16, 16, 3), np.uint8)
 TEACHER = RANDOM.normal(size=(20, 6)).astype(np.float32)
 
 
-def mostly_long(quick, *others):
-    """Parameters of which one is tried at once and the others by `make test-long`."""
-    return [quick, *(pytest.param(*other, marks=pytest.mark.long) for other in others)]
+def first_on_both(first, *others):
+    """Parameters of which one is tried on both stacks."""
+    values = first if isinstance(first, tuple) else (first,)
+    return [pytest.param(*values, marks=pytest.mark.both_stacks), *others]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -114,7 +115,7 @@ def uninterrupted():
     return state_of(distiller)
 
 
-@pytest.mark.parametrize("evaluations", mostly_long(3, [1], [4], [6]))
+@pytest.mark.parametrize("evaluations", first_on_both(3, 1, 4, 6))
 def test_pauses_change_nothing_and_the_steps_are_exact(uninterrupted, evaluations):
     distiller = distiller_of()
     history = train(distiller, batches, steps=10, pauses=pause_steps(10, evaluations), verbose=0)
@@ -124,11 +125,9 @@ def test_pauses_change_nothing_and_the_steps_are_exact(uninterrupted, evaluation
     same_bits([uninterrupted, state_of(distiller)])
 
 
-@pytest.mark.long
-@pytest.mark.both_stacks
 @pytest.mark.parametrize(
     ("before", "after"),
-    mostly_long(((4, 4), (10, 3)), ((5, 2), (10, 1)), ((3, 3), (10, 6))),
+    first_on_both(((4, 4), (10, 3)), ((5, 2), (10, 1)), ((3, 3), (10, 6))),
 )
 def test_a_training_goes_on_at_any_step_with_any_pauses(uninterrupted, tmp_path, before, after):
     for steps, evaluations in (before, after):
@@ -169,9 +168,7 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-@pytest.mark.long
-@pytest.mark.both_stacks
-@pytest.mark.parametrize("killed_after", mostly_long(4, [1], [9]))
+@pytest.mark.parametrize("killed_after", first_on_both(4, 1, 9))
 def test_a_training_that_is_killed_ends_as_the_uninterrupted(uninterrupted, tmp_path, killed_after):
     for evaluations, callbacks in ((4, [Stop(killed_after, raises=True)]), (3, [])):
         distiller = distiller_of()
@@ -184,6 +181,7 @@ def test_a_training_that_is_killed_ends_as_the_uninterrupted(uninterrupted, tmp_
     same_bits([uninterrupted, state_of(distiller)])
 
 
+@pytest.mark.both_stacks
 def test_a_damaged_checkpoint_falls_back_on_the_one_before(uninterrupted, tmp_path, caplog):
     distiller = distiller_of()
     train(distiller, batches, steps=8, pauses=(3, 8), checkpoint=ResumableCheckpoint(distiller, tmp_path), verbose=0)
@@ -197,6 +195,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(uninterrupted, tmp_pa
     same_bits([uninterrupted, state_of(distiller)])
 
 
+@pytest.mark.both_stacks
 def test_stop_training_is_honoured_between_and_within_calls_of_fit():
     # Lengths 3, 3, 2, 2: two calls of fit.
     for after in (3, 7):
@@ -209,6 +208,7 @@ def test_stop_training_is_honoured_between_and_within_calls_of_fit():
         assert (stop.began, stop.ended) == (1, 1)
 
 
+@pytest.mark.both_stacks
 def test_callbacks_of_keras_and_own_ones_see_one_training(tmp_path):
     class Told(keras.callbacks.Callback):
         def __init__(self):
@@ -261,7 +261,7 @@ def test_patience_goes_on_over_epochs_of_another_length():
     assert int(distiller.optimizer.iterations) == 8
 
 
-@pytest.mark.parametrize("steps_per_execution", mostly_long(3, [2]))
+@pytest.mark.parametrize("steps_per_execution", first_on_both(3, 2))
 def test_several_steps_in_one_execution_are_as_exact(uninterrupted, tmp_path, steps_per_execution):
     distiller = distiller_of(steps_per_execution=steps_per_execution)
     history = HistoryFile(tmp_path / "history.jsonl")
@@ -275,6 +275,7 @@ def test_several_steps_in_one_execution_are_as_exact(uninterrupted, tmp_path, st
         )
 
 
+@pytest.mark.both_stacks
 def test_running_eagerly_comes_to_the_same(uninterrupted):
     distiller = distiller_of(run_eagerly=True)
     assert distiller.run_eagerly
@@ -299,6 +300,7 @@ def test_a_moving_average_of_the_weights_is_put_in_place_at_the_end_alone(evalua
     same_bits([state_of(whole), state_of(paused), state_of(resumed)])
 
 
+@pytest.mark.both_stacks
 def test_the_learning_rate_reaches_its_end_at_the_last_step():
     rates = []
 
@@ -447,7 +449,7 @@ def test_the_record_loses_lines_beyond_the_step_that_was_restored(tmp_path):
     assert again == lines
 
 
-@pytest.mark.parametrize(("evaluations", "bad"), mostly_long((3, 9), (4, 5), (10, 7), (1, 1)))
+@pytest.mark.parametrize(("evaluations", "bad"), first_on_both((3, 9), (4, 5), (10, 7), (1, 1)))
 def test_a_loss_that_is_not_finite_is_told_with_its_step(evaluations, bad):
     def broken(first, last):
         def spoil(step, batch):
