@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from export.formats.input_twins import INPUTS, write_twin
 from export.handover import files as handover
 from export.handover import milvus
 from export.publish.folder import publish
+from export.retriever.apart import take_apart
 from export.retriever.gallery import PRECISIONS, joined
 from export.retriever.shards import INT8_ROWS, shards_of
 from export.retriever.update import read_retriever, update_retriever
@@ -88,6 +90,20 @@ def _publish(arguments: argparse.Namespace) -> int:
     for file in files:
         print(f"{file.stat().st_size:12,d}  {file.name}")
     print(f"{len(files)} files are in {arguments.to}; what they are says its README.md")
+    return 0
+
+
+def _twin(arguments: argparse.Namespace) -> int:
+    source = arguments.file
+    out = arguments.out or source.with_name(f"{source.stem}_{arguments.input}_input.tflite")
+    write_twin(source, out, arguments.input)
+    print(f"{out} takes {arguments.input} pixels of 0..255 and answers as {source}")
+    return 0
+
+
+def _apart(arguments: argparse.Namespace) -> int:
+    embed, search = take_apart(_one_file(arguments.retriever), arguments.to)
+    print(f"{embed} embeds, {search} searches")
     return 0
 
 
@@ -189,6 +205,15 @@ def _parser() -> argparse.ArgumentParser:
     published = command("publish", _publish, "Gather what an app team needs: files, card, notes, code, checksums.")
     published.add_argument("--run", type=Path, required=True, help="work folder of a run, reported")
     published.add_argument("--to", type=Path, required=True, help="the folder; an older published one is replaced")
+
+    twin = command("twin", _twin, "Write a .tflite file that takes float32 or int8 pixels instead of uint8.")
+    twin.add_argument("--file", type=Path, required=True, help="a student or a retriever, exported by this program")
+    twin.add_argument("--input", choices=INPUTS[1:], required=True, help="type of the pixels; of 0..255 as before")
+    twin.add_argument("--out", type=Path, help="where to write; default: NAME_INPUT_input.tflite beside it")
+
+    apart = command("apart", _apart, "Write a retriever as two files, one that embeds and one that searches.")
+    apart.add_argument("--retriever", type=Path, required=True, help="the .tflite or .onnx file")
+    apart.add_argument("--to", type=Path, required=True, help="folder for embed and search")
 
     web.add_arguments(command("web", web.run, web.DESCRIPTION))
 

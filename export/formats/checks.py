@@ -22,8 +22,9 @@ from export.formats.tensor_facts import (
 from export.retriever.gallery import Gallery
 from kdistill.console.quiet import quiet
 from kdistill.errors import KdistillError, first_line
+from kdistill.runtimes.inputs import quantised
 from kdistill.runtimes.onnx import open_onnx
-from kdistill.runtimes.tflite import open_tflite
+from kdistill.runtimes.tflite import open_tflite, tensor_input
 
 LEAST_COSINE = {"float32": 0.99, "float16": 0.99}
 """Least cosine to the Keras student for a few images; one byte a weight may cost more, which the gate measures."""
@@ -105,7 +106,7 @@ def check_onnx_student(path: Path, name: str, reference: Reference, precision: s
 
 
 def check_tflite_retriever(
-    path: Path, name: str, gallery: Gallery, k: int, side: int | None, reference: Reference | None
+    path: Path, name: str, gallery: Gallery, k: int, side: int | None, reference: Reference | None, kind: str = "uint8"
 ) -> None:
     """Checks a retriever's .tflite file: its signatures, and its answers against all scores computed here.
 
@@ -116,6 +117,7 @@ def check_tflite_retriever(
         k: neighbours in an answer.
         side: S of the images that it takes; None for a file without a student.
         reference: of the Keras student; None where it came as a file, which was compared before.
+        kind: of the image's values.
 
     Raises:
         KdistillError: other signatures, or answers that are not the nearest rows.
@@ -128,8 +130,8 @@ def check_tflite_retriever(
     if side is not None:
         flat = {key: (dtype, [k]) for key, (dtype, _) in answers.items()}
         expected |= {
-            "embed": (image_facts(1, side), embedding_facts(1, gallery.dimension)),
-            "search": (image_facts(1, side), flat),
+            "embed": (image_facts(1, side, kind), embedding_facts(1, gallery.dimension)),
+            "search": (image_facts(1, side, kind), flat),
         }
     found_keys = sorted(interpreter.get_signature_list())
     if found_keys != sorted(expected):
@@ -144,6 +146,7 @@ def check_tflite_retriever(
     _compare_answer(name, answer["scores"][0], answer["ids"][0], query[0], gallery)
     if side is not None:
         images = probe_images(side) if reference is None else reference[0]
+        images = quantised(images, tensor_input(runners["embed"].get_input_details()["image"], name))
         found = [_run(lambda image=image: runners["embed"](image=image[None])["embedding"], name) for image in images]
         if reference is not None:
             _compare_embeddings(name, np.concatenate(found), reference[1], "float32")

@@ -28,6 +28,17 @@ def store(model: Any, array: np.ndarray) -> int:
     return len(model.buffers) - 1
 
 
+def operator_code(model: Any, number: int, version: int) -> int:
+    """Returns the place of an operator of this version among a model's codes; it is added where it is not there."""
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == version:
+            return index
+    # Old readers look at the one-byte field only; numbers above 127 are marked there by 127.
+    code = schema.OperatorCodeT(deprecatedBuiltinCode=min(number, 127), builtinCode=number, version=version)
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
 class GraphBuilder:
     """A subgraph under construction; tensors are spoken of by their index in it."""
 
@@ -88,7 +99,7 @@ class GraphBuilder:
     ) -> None:
         """Appends an operator, such as `operator("GATHER", [x, rows], [y], "GatherOptions", axis=1)`."""
         operator = schema.OperatorT(
-            opcodeIndex=self._code(getattr(schema.BuiltinOperator, name), version),
+            opcodeIndex=operator_code(self.model, getattr(schema.BuiltinOperator, name), version),
             inputs=list(inputs),
             outputs=list(outputs),
         )
@@ -204,13 +215,3 @@ class GraphBuilder:
         signature.inputs = tensor_map(self.graph, input_names, self.graph.inputs)
         signature.outputs = tensor_map(self.graph, output_names, self.graph.outputs)
         self.model.signatureDefs = [*(self.model.signatureDefs or []), signature]
-
-    def _code(self, number: int, version: int) -> int:
-        for index, code in enumerate(self.model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == number and code.version == version:
-                return index
-        self.model.operatorCodes.append(
-            # Old readers look at the one-byte field only; numbers above 127 are marked there by 127.
-            schema.OperatorCodeT(deprecatedBuiltinCode=min(number, 127), builtinCode=number, version=version)
-        )
-        return len(self.model.operatorCodes) - 1

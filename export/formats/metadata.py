@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from export.formats.flatbuffer import read_metadata, read_model
-from kdistill import students
 from kdistill.version import __version__
 
 METADATA_KEY = "kdistill"
@@ -13,6 +12,8 @@ METADATA_KEY = "kdistill"
 
 def file_metadata(student: Any, precision: str) -> dict[str, str]:
     """Returns the metadata of an exported student: version, backbone, sizes, precision, resize."""
+    from kdistill import students  # TensorFlow, which the commands on files alone do without
+
     facts = {
         "version": __version__,
         "model": student.name,

@@ -11,8 +11,8 @@ Facts = Mapping[str, tuple[str, list[int]]]
 """Names of inputs or outputs with their type and shape; an open axis is -1."""
 
 
-def image_facts(batch: int, side: int) -> dict[str, tuple[str, list[int]]]:
-    return {"image": ("uint8", [batch, side, side, 3])}
+def image_facts(batch: int, side: int, dtype: str = "uint8") -> dict[str, tuple[str, list[int]]]:
+    return {"image": (dtype, [batch, side, side, 3])}
 
 
 def embedding_facts(batch: int, dimension: int) -> dict[str, tuple[str, list[int]]]:

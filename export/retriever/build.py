@@ -17,7 +17,7 @@ from export.formats.flatbuffer import (
     signatures,
     write_model,
 )
-from export.formats.graph import GraphBuilder
+from export.formats.graph import TYPES, GraphBuilder
 from export.retriever.gallery import Gallery, build_gallery
 from export.retriever.sidecar import RETRIEVER_KEY, Sidecar
 from export.search.hamming_tflite import HammingGraph
@@ -93,10 +93,14 @@ def build_search(
 
         write_onnx_retriever(None, gallery, path, k=k)
         return
-    model = schema.ModelT(
+    write_retriever(empty_model(), gallery, path, k=k)
+
+
+def empty_model() -> Any:
+    """Returns a `ModelT` without a graph, to which `write_retriever` adds a search alone."""
+    return schema.ModelT(
         version=3, description="kdistill", operatorCodes=[], subgraphs=[], buffers=[AlignedBuffer(data=None)]
     )
-    write_retriever(model, gallery, path, k=k)
 
 
 def write_retriever(
@@ -109,7 +113,7 @@ def write_retriever(
     """
     gallery.check_k(k)
     dimension = gallery.dimension
-    side = None
+    side, kind = None, "uint8"
     graph = (HammingGraph if gallery.holds_codes else SearchGraph)(model, gallery, k)
     if model.subgraphs:
         embed = model.subgraphs[0]
@@ -118,6 +122,7 @@ def write_retriever(
         if height != width:
             raise KdistillError(f"the student takes images {height} pixels high and {width} wide; it must take squares")
         side = height
+        kind = next(str(dtype) for dtype, number in TYPES.items() if number == embed.tensors[int(embed.inputs[0])].type)
         if own != dimension:
             raise KdistillError(f"the gallery has {dimension} dimensions, the student's embedding has {own}")
         signatures(model)["serving_default"].signatureKey = "embed"
@@ -132,7 +137,9 @@ def write_retriever(
 
     add_metadata(model, {RETRIEVER_KEY: json.dumps(gallery.description(k))})
     refuse_unportable(model, str(path))
-    write_model(model, path, check=lambda file: check_tflite_retriever(file, str(path), gallery, k, side, reference))
+    write_model(
+        model, path, check=lambda file: check_tflite_retriever(file, str(path), gallery, k, side, reference, kind)
+    )
     facts = (gallery.ids, k, dimension, gallery.precision, graph.buffers, sha256_of(path), gallery.scanned)
     probes = None if gallery.lists is None else gallery.lists.probes
     Sidecar(*facts, batches=True, measured=gallery.measured, probes=probes).write(path)

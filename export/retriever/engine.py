@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from kdistill.errors import KdistillError
-from kdistill.runtimes.inputs import read_image_input
+from kdistill.runtimes.image_model import ImageInput
+from kdistill.runtimes.inputs import quantised, read_image_input
 from kdistill.runtimes.onnx import open_onnx
 
 Answer = tuple[np.ndarray, np.ndarray]
@@ -50,24 +51,29 @@ class TFLiteEngine:
         self._batch = batch
         self._pool = tflite_pool(path, _runners, num_threads=num_threads)
         self.image_size: int | None = None
+        self._source: ImageInput | None = None
         with self._pool.borrow() as runners:
             if "search_embedding" not in runners:
                 raise KdistillError(f"{path} is not a retriever: it lacks the signature search_embedding")
             if "search" in runners:
-                self.image_size = tensor_input(
-                    runners["search"].get_input_details()["image"], f"the retriever {path}"
-                ).side
+                details = runners["search"].get_input_details()["image"]
+                self._source = tensor_input(details, f"the retriever {path}")
+                self.image_size = self._source.side
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """See `Engine`."""
         with self._pool.borrow() as runners:
-            return runners["embed"](image=image)["embedding"]
+            return runners["embed"](image=self._taken(image))["embedding"]
 
     def search(self, image: np.ndarray) -> Answer:
         """See `Engine`."""
         with self._pool.borrow() as runners:
-            answer = runners["search"](image=image)
+            answer = runners["search"](image=self._taken(image))
         return answer["scores"][None], answer["ids"][None]
+
+    def _taken(self, image: np.ndarray) -> np.ndarray:
+        """Returns pixels as the file takes them; a twin takes float32 or int8."""
+        return image if self._source is None or self._source.takes_bytes else quantised(image, self._source)
 
     def search_embeddings(self, queries: np.ndarray) -> Answer:
         """See `Engine`."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from kdistill.errors import KdistillError
 from kdistill.runtimes.image_model import Run
+from kdistill.runtimes.inputs import quantised
 from kdistill.runtimes.opening import open_image_model
 
 
@@ -27,7 +28,9 @@ class Embedder:
 
 
 def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
-    """Opens a file that this library wrote: input `image` uint8 [batch, S, S, 3], output `embedding` [batch, D].
+    """Opens a file that this library wrote: input `image` [batch, S, S, 3], output `embedding` [batch, D].
+
+    The input takes pixels 0..255, as uint8, or as float32 or int8 in the twins of `export/formats/input_twins.py`.
 
     ONNX and TFLite run one thread a call and many calls at a time: threads then never wait for each other within a
     batch, which matters when other cores are decoding. Large files run one call on all cores instead. Of a retriever
@@ -44,13 +47,16 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
     label = f"the model {str(path)!r}"
     model = open_image_model(path, label, callers=threads)
     source = model.input
-    if source.dtype != np.uint8 or not source.takes_bytes or source.channels_first:
+    own = model.names == ("image", "embedding")
+    twin = own and Path(path).suffix == ".tflite" and source.dtype in (np.float32, np.int8)
+    if not (twin or (source.dtype == np.uint8 and source.takes_bytes)) or source.channels_first:
         raise KdistillError(
             f"{label} takes {source.dtype} of side {source.side}, expected pixels uint8 [batch, S, S, 3]"
         )
-    if model.names not in (None, ("image", "embedding")):
+    if model.names is not None and not own:
         raise KdistillError(f"{label} has the input and output {model.names}, expected 'image' and 'embedding'")
-    return Embedder(model.run, source.side, model.callers)
+    run = model.run
+    return Embedder((lambda pixels: run(quantised(pixels, source))) if twin else run, source.side, model.callers)
 
 
 def embed_pixels(path: Path | str, pixels: np.ndarray) -> np.ndarray:

@@ -111,6 +111,15 @@ def read_image_input(
     return ImageInput(height, kind, lengths[0], first, (float(quantization[0]), int(quantization[1])))
 
 
+def quantised(real: np.ndarray, source: ImageInput) -> np.ndarray:
+    """Returns real values in the type of an input, by its own scale where it is quantised."""
+    scale, zero_point = source.quantization
+    if scale == 0:
+        return real.astype(source.dtype)
+    limits = np.iinfo(source.dtype)
+    return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(source.dtype)
+
+
 def says_all(tensor: Tensor) -> bool:
     """Whether the file itself fixes height, width and colours."""
     return len(tensor.shape) == 4 and all(_length(axis) is not None for axis in tensor.shape[1:])

@@ -26,6 +26,7 @@ GIVEN = (
     "weights/efficientnet_lite0_imagenet_pooled.keras",
     *("catalogue.parquet", "old.parquet", "new.npz", "runs/across/retriever.tflite", "runs/across/space.npz"),
     "runs/grocery/student.keras",
+    *(f"runs/mine/{name}.tflite" for name in ("retriever", "student_float16", "student_int8")),
 )
 """Files that commands name and that a reader is told to have."""
 FOLDERS = ("photos", "PHOTOS", "DIR", "weights")

@@ -11,6 +11,7 @@ import PIL.Image
 from kdistill.data.images import Image, resize
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.runtimes.image_model import ImageInput, ImageModel
+from kdistill.runtimes.inputs import quantised
 from kdistill.teachers.providers.processor_config import read_recipe
 from kdistill.teachers.providers.recipe import Recipe, clip_recipe
 
@@ -195,11 +196,7 @@ class ModelView:
             if self.source.takes_bytes:
                 return pixels.astype(self.source.dtype)
             real = SCALINGS[self.scaling](pixels)
-        scale, zero_point = self.source.quantization
-        if scale == 0:
-            return real.astype(self.source.dtype)
-        limits = np.iinfo(self.source.dtype)
-        return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(self.source.dtype)
+        return quantised(real, self.source)
 
 
 def _png(pixels: np.ndarray) -> bytes:
