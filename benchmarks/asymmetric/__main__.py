@@ -21,9 +21,7 @@ percent); `lite2_asymmetric_map_66`, ...
 """
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,28 +29,21 @@ from typing import TYPE_CHECKING
 
 from benchmarks.asymmetric.plan import PARTS, SMOKE, Run, Sizes, wanted
 from benchmarks.asymmetric.report import figures_of, tables_of, with_search
+from benchmarks.long_runs import RESULTS, Pace, chosen_parts, parser_of, write_figures
 from benchmarks.methods.results import Results
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
-from kdistill.files.whole import write_json, write_whole
 
 if TYPE_CHECKING:
     from benchmarks.asymmetric.arenas import Scene
-
-RESULTS = Path("benchmarks/results")
-RUNS_A_PROCESS = 20
-"""TensorFlow keeps the graphs of every training, so the command starts itself anew."""
 
 
 def main() -> None:
     """Parses the command line, runs what is left, writes."""
     arguments = _parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    parts = arguments.parts.split(",")
-    unknown = next((part for part in parts if part not in PARTS), None)
-    if unknown is not None:
-        raise ArgumentError(f"there is no part {unknown!r}; choose of {', '.join(PARTS)}")
+    parts = chosen_parts(arguments.parts, PARTS)
     if arguments.smoke:
         with tempfile.TemporaryDirectory() as folder:
             _benchmark(arguments, parts, arguments.results or Path(folder), Path(folder), smoke=True)
@@ -98,50 +89,33 @@ def _benchmark(arguments: argparse.Namespace, parts: list[str], results: Path, w
             figures["projected_share"] = round(100 * evaluate_leave_one_out(cut, test.labels).map / whole, 3)
     done = Results(results / "asymmetric.csv", Run, lambda run: marks.get(run.teacher, ""))
     complete = True
-    started, count = time.monotonic(), 0
+    pace = Pace(arguments.max_minutes)
     with progress_bar(total=None, description="runs", unit="run") as bar:
         for part in parts:
             for group in wanted(part, done.maps, sizes):
                 for run in group:
                     if run in done.maps:
                         continue
-                    elapsed = time.monotonic() - started
-                    if arguments.max_minutes is not None and elapsed > 60 * arguments.max_minutes:
+                    # A smoke run keeps what is finished in a folder of its own process.
+                    if not smoke and not pace.goes_on():
                         complete = False
                         break
-                    if count == RUNS_A_PROCESS and not smoke:
-                        minutes = None if arguments.max_minutes is None else arguments.max_minutes - elapsed / 60
-                        limit = [] if minutes is None else [f"--max_minutes={max(0.0, minutes):.3f}"]
-                        sys.stderr.flush()
-                        os.execv(sys.executable, [*sys.orig_argv, *limit])
                     bar.set_postfix_str(f"{run.teacher} {run.method} {run.budget} seed {run.seed}")
                     begun = time.monotonic()
                     for search, scores in execute(scene_of(run.teacher), run, workdir, sizes).items():
                         done.add(with_search(run, search), scores, time.monotonic() - begun)
-                    count += 1
                     bar.update()
     figures |= figures_of(done.maps, sizes)
-    write_whole(results / "asymmetric.md", tables_of(done.maps, sizes))
-    print((results / "asymmetric.md").read_text())
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        write_json(arguments.json, {"figures": figures, "complete": complete, "setups": marks})
-    if not complete:
-        print("not all runs are done; start the same command again to continue", file=sys.stderr)
+    content = {"figures": figures, "complete": complete, "setups": marks}
+    table = tables_of(done.maps, sizes)
+    write_figures(results / "asymmetric.md", table, content, arguments.json, complete=complete)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "runs/asymmetric")
     parser.add_argument("--data_dir", type=Path, help="folder of the grocery photos")
     parser.add_argument("--weights_dir", type=Path, help="folder of the published weights")
     parser.add_argument("--parts", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
-    parser.add_argument("--max_minutes", type=float, help="start no run later than this")
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("runs/asymmetric"), help="images and answers are kept here"
-    )
-    parser.add_argument("--results", type=Path, help=f"folder of the files; {RESULTS}")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
-    parser.add_argument("--smoke", action="store_true", help="generated images, a few steps: shows that it runs")
     return parser
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.judging.cases import Case, cases_of
+from benchmarks.long_runs import RESULTS, Pace, parser_of
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
@@ -30,10 +31,6 @@ from kdistill.files.whole import write_json
 
 if TYPE_CHECKING:
     from benchmarks.methods.data import Problem
-
-RESULTS = Path("benchmarks/results")
-RUNS_A_PROCESS = 15
-"""TensorFlow keeps the graphs of every training, so the command starts itself anew."""
 
 
 def main() -> None:
@@ -56,20 +53,15 @@ def main() -> None:
 
 def _train(arguments: argparse.Namespace, problems: list[str], results: Path) -> bool:
     """Trains what is left; returns whether that was all."""
-    started, trained = time.monotonic(), 0
+    pace = Pace(arguments.max_minutes, runs_a_process=15)
     for name in problems:
         file = results / f"judging_{name}.jsonl"
         done = {row["case"] for row in _rows(file)}
         left = [case for case in cases_of(name) if _name(case) not in done]
         opened: tuple[int, Problem] | None = None
         for case in progress_bar(left, total=len(left), description=f"students of {name}", unit="student"):
-            minutes = (time.monotonic() - started) / 60
-            if arguments.max_minutes is not None and minutes > arguments.max_minutes:
+            if not pace.goes_on():
                 return False
-            if trained == RUNS_A_PROCESS:
-                rest = [] if arguments.max_minutes is None else [f"--max_minutes={arguments.max_minutes - minutes:.2f}"]
-                sys.stderr.flush()
-                os.execv(sys.executable, [*sys.orig_argv, *rest])
             if opened is None or opened[0] != case.image_size:
                 opened = case.image_size, _problem(arguments, name, case.image_size)
             from benchmarks.judging.judge import judged
@@ -79,7 +71,6 @@ def _train(arguments: argparse.Namespace, problems: list[str], results: Path) ->
             file.parent.mkdir(parents=True, exist_ok=True)
             with open(file, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(row) + "\n")
-            trained += 1
     return True
 
 
@@ -125,15 +116,10 @@ def _problem(arguments: argparse.Namespace, name: str, size: int) -> "Problem":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "runs/methods")
     parser.add_argument("--grocery_dir", type=Path, help="folder of the grocery photos")
     parser.add_argument("--student_weights", default="imagenet", help="grocery: a .weights.h5 file, or imagenet")
     parser.add_argument("--omniglot_dir", type=Path, help="folder of the zips of Omniglot")
-    parser.add_argument("--max_minutes", type=float, help="train no student later than this")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/methods"), help="decoded images are kept here")
-    parser.add_argument("--results", type=Path, help=f"folder of the files; {RESULTS}")
-    parser.add_argument("--json", type=Path, help="file to write the figures to")
-    parser.add_argument("--smoke", action="store_true", help="generated images, a few steps: shows that it runs")
     return parser
 
 

@@ -15,7 +15,6 @@ Figures: see `figures_of` in benchmarks/methods/report.py, and docs/methods.md.
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.long_runs import RESULTS, parser_of, restart_command, write_figures
 from benchmarks.methods.plan import (
     FURTHER_TRIALS,
     METHODS,
@@ -38,14 +38,13 @@ from benchmarks.methods.results import Results
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
-from kdistill.files.whole import write_json, write_whole
+from kdistill.files.whole import write_whole
 
 if TYPE_CHECKING:
     from benchmarks.methods.data import Problem
 
 PROBLEMS = ("grocery", "omniglot")
 BUDGETS = "66,165,330,1320"
-RESULTS = Path("benchmarks/results")
 RUNS_A_PROCESS = 25
 """TensorFlow keeps the graphs of every training (80 MB each for MobileNetV2), so the command starts itself anew."""
 
@@ -169,18 +168,8 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     shown = Plan(tuple(METHODS), budgets, seeds, choice_seeds, rates, pool, further)
     facts = {"seeds": seeds, "settings": problem.training_settings(), "complete": complete}
     content = write_results(shown, results, stem, problem.name, facts)
-    print(stem.with_suffix(".md").read_text())
-    print(json.dumps(content["figures"], indent=2))
-    if arguments.json:
-        write_json(arguments.json, content)
-    if not complete:
-        print("not all runs are done; start the same command again to continue", file=sys.stderr)
-
-
-def restart_command(command: list[str], max_minutes: float | None, seconds: float) -> list[str]:
-    """Returns the command line that goes on after so many seconds, with the rest of the time that it was given."""
-    left = [] if max_minutes is None else [f"--max_minutes={max(0.0, max_minutes - seconds / 60):.3f}"]
-    return [*command, *left]
+    table = stem.with_suffix(".md")
+    write_figures(table, table.read_text(), content, arguments.json, complete=complete)
 
 
 def _problem(arguments: argparse.Namespace) -> "Problem":
@@ -207,7 +196,7 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "runs/methods")
     parser.add_argument("--problem", choices=PROBLEMS, default="grocery")
     parser.add_argument("--data_dir", type=Path, help="folder of the grocery photos, or of the zips of Omniglot")
     parser.add_argument("--student_weights", default="imagenet", help="grocery: a .weights.h5 file, or imagenet")
@@ -221,11 +210,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--steps", type=int, help="of each training; grocery 300, omniglot 600")
     parser.add_argument("--image_size", type=int, help="side of the student's input; grocery 96, omniglot 32")
-    parser.add_argument("--max_minutes", type=float, help="start no run later than this")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/methods"), help="decoded images are kept here")
-    parser.add_argument("--results", type=Path, help=f"folder of the files; {RESULTS}")
-    parser.add_argument("--json", type=Path, help="file to write figures and chosen settings to")
-    parser.add_argument("--smoke", action="store_true", help="generated images, two steps: shows that it runs")
     return parser
 
 
