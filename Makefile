@@ -44,7 +44,7 @@ test-clients: .venv-extras/installed
 # What the optional parts want beside each other, in one environment.
 .venv-extras/installed: setup.cfg | $(UV)
 	$(PYTHON) -m venv .venv-extras
-	$(INSTALL) .venv-extras/bin/python -e '.[clients,kerashub,search,milvus,postgres,ray,mlflow,wandb,test]'
+	$(INSTALL) .venv-extras/bin/python -e '.[clients,kerashub,litert,search,milvus,postgres,ray,mlflow,wandb,test]'
 	touch $@
 
 # Tests whose ledgers may lie in any engine.

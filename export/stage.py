@@ -50,6 +50,7 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
         judge=sample.judge,
         searched=sample.searched,
         queries=outside_rows(student, sample),
+        converter=settings.export.converter,
         gallery_embeddings=embeddings,
         gallery_ids=ids,
         gallery_precision=settings.export.gallery_precision,

@@ -104,7 +104,7 @@ def read_model(source: Path | str | bytes) -> Any:
     # A damaged flatbuffer fails in many ways inside the generated code.
     except Exception as error:
         raise KdistillError(f"{name} is damaged or truncated: {error or type(error).__name__}") from error
-    model.buffers = [AlignedBuffer(data=buffer.data) for buffer in model.buffers]
+    model.buffers = [AlignedBuffer(data=_data_of(buffer, content)) for buffer in model.buffers]
     return model
 
 
@@ -229,6 +229,13 @@ def append_model(model: Any, other: Any) -> None:
 def signatures(model: Any) -> dict[str, Any]:
     """Returns the signatures by their key."""
     return {as_text(signature.signatureKey): signature for signature in model.signatureDefs or []}
+
+
+def _data_of(buffer: Any, content: bytes) -> Any:
+    """Returns a buffer's data, which may stand behind the flatbuffer in the file: then `offset` is above 1."""
+    if not buffer.offset or buffer.offset <= 1:
+        return buffer.data
+    return np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
 
 
 def _check(model: Any) -> None:

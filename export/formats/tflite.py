@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.formats import checks, float_head
+from export.formats import checks, float_head, litert
 from export.formats.flatbuffer import (
     add_metadata,
     name_signature,
@@ -28,6 +28,7 @@ from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, KdistillError, first_line
 
 CALIBRATED = ("int8", "int8_float_head")
+CONVERTERS = ("tf", "litert")
 PRECISIONS = ("float32", "float16", "dynamic_int8", *CALIBRATED)
 MIN_CALIBRATION = 8
 _SCOPE = r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*"
@@ -41,6 +42,7 @@ def export_tflite(
     precision: str = "float32",
     calibration: np.ndarray | None = None,
     metadata: dict[str, str] | None = None,
+    converter: str = "tf",
 ) -> None:
     """Writes the student as one .tflite file, whole or not at all.
 
@@ -52,39 +54,45 @@ def export_tflite(
             (the same up to the feature map; pooling and projection in float32 too, for GeM heads).
         calibration: uint8 [n, H, W, 3], real images whose activations set the ranges of both kinds of "int8".
         metadata: texts to store in the file.
+        converter: "tf" for TensorFlow's own, "litert" for the one that needs no `tf.lite` (see `litert.py`).
 
     Raises:
-        ArgumentError: an unknown precision, or int8 without calibration images of the right shape.
+        ArgumentError: an unknown precision or converter, or int8 without calibration images of the right shape.
         KdistillError: no student (see `checked_student`), the model needs operators that plain runtimes lack, the file
             does not give the student's embeddings, or the disk is full.
     """
-    model = convert_student(student, precision=precision, calibration=calibration)
+    model = convert_student(student, precision=precision, calibration=calibration, converter=converter)
     refuse_unportable(model, str(path))
     add_metadata(model, metadata or {})
     reference = checks.reference_of(student, None if calibration is None else calibration[:MIN_CALIBRATION])
     write_model(model, path, check=lambda file: checks.check_tflite_student(file, str(path), reference, precision))
 
 
-def convert_student(student: Any, *, precision: str = "float32", calibration: np.ndarray | None = None) -> Any:
+def convert_student(
+    student: Any, *, precision: str = "float32", calibration: np.ndarray | None = None, converter: str = "tf"
+) -> Any:
     """Returns the student as a `ModelT` with the signature `serving_default`; arguments as in `export_tflite`."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
+    if converter not in CONVERTERS:
+        raise ArgumentError(f"converter {converter!r} is not known; choose one of {', '.join(CONVERTERS)}")
+    convert = litert.converted if converter == "litert" else _converted
     fixed = students.at_batch(students.in_float32(checked_student(student)), 1)
     if precision == "int8":
         images = checked_calibration(calibration, fixed.input_shape)
-        model = _converted(_before_normalisation(fixed, images), precision, images)
+        model = convert(_before_normalisation(fixed, images), precision, images)
         _normalise_output(model)
     elif precision == "int8_float_head":
         images = checked_calibration(calibration, fixed.input_shape)
         backbone, head = float_head.split(fixed, images)
-        model = float_head.join(_converted(backbone, precision, images), _converted(head, "float32"))
+        model = float_head.join(convert(backbone, precision, images), convert(head, "float32", None))
     else:
-        model = _converted(fixed, precision)
+        model = convert(fixed, precision, None)
     name_signature(model, inputs=["image"], outputs=["embedding"])
     return model
 
 
-def _converted(fixed: Any, precision: str, calibration: np.ndarray | None = None) -> Any:
+def _converted(fixed: Any, precision: str, calibration: np.ndarray | None) -> Any:
     """Returns a Keras model with a fixed batch as a `ModelT`; with calibration images its activations are int8."""
     converter = _converter_of(fixed)
     if precision != "float32":

@@ -35,6 +35,7 @@ def export_student(
     limits: Limits | None = None,
     searched: np.ndarray | None = None,
     queries: np.ndarray | None = None,
+    converter: str = "tf",
 ) -> list[dict[str, Any]]:
     """Writes and checks student.onnx, the .tflite files, both retrievers with their sidecars, and card.json.
 
@@ -54,6 +55,7 @@ def export_student(
         calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
         limits: of the quality gate.
         searched: what is searched in the gate instead of the student's own embeddings (see `verify_files`).
+        converter: of the .tflite files, see `export_tflite`.
         queries: float32 [n, D], the student's embeddings of images that are not in the gallery; see `build_retriever`.
 
     Returns:
@@ -70,7 +72,7 @@ def export_student(
         "student.onnx": lambda path: export_onnx(student, path, metadata=file_metadata(student, "float32"))
     }
     for precision in precisions:
-        jobs[student_file(precision)] = _tflite_job(student, precision, calibration)
+        jobs[student_file(precision)] = _tflite_job(student, precision, calibration, converter)
     k = min(k, len(gallery_ids))
     stored = choose_precision(student, len(gallery_ids)) if gallery_precision == "auto" else gallery_precision
     files = []
@@ -81,8 +83,10 @@ def export_student(
             jobs[name](path)
             files.append(path)
             continue
-        # The ONNX student stands there already, and converting a Keras model is slow.
-        source = folder / "student.onnx" if path.suffix == ".onnx" else student
+        # The student stands there already, and converting a Keras model is slow.
+        source = folder / f"student{path.suffix}"
+        if source not in files:
+            source = student
         files.append(
             build_files(
                 source, gallery_embeddings, gallery_ids, path, k=k, precision=stored, shards=shards, queries=queries
@@ -98,8 +102,13 @@ def student_file(precision: str, file_format: str = "tflite") -> str:
     return f"student.{file_format}" if precision == "float32" else f"student_{precision}.{file_format}"
 
 
-def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None) -> Callable[[Path], None]:
+def _tflite_job(student: Any, precision: str, calibration: np.ndarray | None, converter: str) -> Callable[[Path], None]:
     images = calibration if precision in CALIBRATED else None
     return lambda path: export_tflite(
-        student, path, precision=precision, calibration=images, metadata=file_metadata(student, precision)
+        student,
+        path,
+        precision=precision,
+        calibration=images,
+        metadata=file_metadata(student, precision),
+        converter=converter,
     )

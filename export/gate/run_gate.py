@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
             data.pool.subset(chosen), size, strict=settings.run.strict, description="reading for calibration"
         ).pixels
     path = run / student_file(precision, file_format)
-    export = export_onnx if file_format == "onnx" else export_tflite
+    export = export_onnx
+    if file_format == "tflite":
+        export = functools.partial(export_tflite, converter=settings.export.converter)
     export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
     return _check_written(run, data, settings, student, [path])
 
@@ -167,7 +170,13 @@ def build_run_retriever(
     if precision == "auto":
         precision = choose_precision(student, len(ids))
     k = min(settings.export.top_k, len(ids)) if k is None else k
-    files = build_files(student, embeddings, ids, path, k=k, precision=precision, shards=shards)
+    with tempfile.TemporaryDirectory() as folder:
+        source = student
+        if file_format == "tflite" and settings.export.converter != "tf":
+            source = Path(folder) / "student.tflite"
+            metadata = file_metadata(student, "float32")
+            export_tflite(student, source, metadata=metadata, converter=settings.export.converter)
+        files = build_files(source, embeddings, ids, path, k=k, precision=precision, shards=shards)
     size = sum(file.stat().st_size for file in files)
     print(f"{len(ids)} rows as {precision}, {size:,} bytes: {', '.join(str(file) for file in files)}")
     return _check_written(run, data_of(settings), settings, student, files[:1])

@@ -30,6 +30,8 @@ WHITEN = ["--whiten=pca"]
 _HAS_ADDONS = importlib.util.find_spec("tensorflow_addons") is not None
 ADDONS_LOSS, ADDONS_OPTIMIZER = ([], []) if _HAS_ADDONS else (["Addons>triplet"], ["Addons>LAMB"])
 
+CONVERTER = [] if importlib.util.find_spec("litert_converter") else ["litert"]
+
 # setting -> (the other flags, wrong values)
 WRONG: dict[str, tuple[list[str], list[str]]] = {
     "workdir": ([], ["", " ", "{data}/teacher.npz"]),
@@ -141,6 +143,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "max_memory_mb": ([], ["0", "-1", "x"]),
     "score_teacher": ([], ["perhaps"]),
     "scoring_budget": (["--teacher=os:getcwd", "--score_teacher=yes"], ["-1", "x"]),
+    "converter": ([], ["toco", "", *CONVERTER]),
     "gallery_precision": ([], ["int4", ""]),
     "shards": ([], ["-1", "x", "auto"]),
     "export_if_not_better": ([], ["perhaps"]),

@@ -15,6 +15,11 @@ class ExportSettings:
         "How the retriever stores its gallery: float32, float16, int8, codes (binary, asymmetric), or auto (codes of a "
         "student that makes them, else int8 from 50,000 rows on, else float32).",
     )
+    converter: Literal["tf", "litert"] = setting(
+        "tf",
+        "What makes the .tflite files of a network: tf, the converter inside TensorFlow, or litert, which needs no "
+        "tf.lite (extra litert; Keras 3).",
+    )
     shards: int = setting(
         0, "Files that the retriever is spread over; 0 for as few as hold its gallery.", low=0, high=10_000
     )

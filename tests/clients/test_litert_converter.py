@@ -1,0 +1,97 @@
+"""Files of the converter that needs no `tf.lite` are the student too, and find what its own converter's files find."""
+
+import keras
+import numpy as np
+import pytest
+
+from export.formats.flatbuffer import operator_names, read_model
+from export.formats.input_twins import write_twin
+from export.formats.tflite import PRECISIONS, export_tflite
+from export.gate.bundle import export_student
+from export.retriever.client import Retriever
+from kdistill import students
+from kdistill.errors import ArgumentError
+from kdistill.runtimes.embedders import embed_pixels
+from kdistill.runtimes.tflite import open_tflite
+
+LEAST = {"float32": 0.999999, "float16": 0.9999, "dynamic_int8": 0.95, "int8": 0.9, "int8_float_head": 0.9}
+"""Mean cosine to the student."""
+
+
+@pytest.fixture(scope="module")
+def photos():
+    """uint8 [60, 64, 64, 3]: smooth colours of many kinds."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (60, 4, 4, 3))
+    noise = rng.integers(-9, 10, (60, 64, 64, 3))
+    return np.clip(small.repeat(16, axis=1).repeat(16, axis=2) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", params=["small_cnn", "mobilenet_v2", "mobilenet_v3_small"])
+def network(request, photos):
+    """A student whose statistics and projection know the photos; ranges of an unfitted one are nearly all 0."""
+    keras.utils.set_random_seed(0)
+    options = {"alpha": 0.35} if request.param == "mobilenet_v2" else {}
+    model = students.build(request.param, image_size=64, embedding_dim=16, **options)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(photos, training=True)
+    students.initialise_projection(model, students.pooled_features(model).predict(photos, verbose=0))
+    return model
+
+
+def ten_nearest(rows: np.ndarray) -> np.ndarray:
+    scores = rows @ rows.T
+    np.fill_diagonal(scores, -2)
+    return np.argsort(-scores, axis=1, kind="stable")[:, :10]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_each_precision_gives_the_students_embeddings(precision, network, photos, tmp_path):
+    given = photos if precision in ("int8", "int8_float_head") else None
+    path = tmp_path / "s.tflite"
+    export_tflite(network, path, precision=precision, calibration=given, converter="litert")
+    found, expected = embed_pixels(path, photos), network.predict(photos, verbose=0)
+    assert np.sum(found * expected, axis=1).mean() > LEAST[precision]
+    (image,) = open_tflite(path).get_input_details()
+    assert image["dtype"] is np.uint8
+    if precision == "float32":
+        export_tflite(network, tmp_path / "tf.tflite")
+        both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.tflite", photos))
+        shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
+        assert shared >= 0.999
+    if precision == "float16":
+        assert path.stat().st_size < 2.4 * network.count_params() + 20_000
+    if "int8" in precision:
+        assert path.stat().st_size < 2 * network.count_params() + 60_000
+
+
+def test_a_bundle_passes_its_gate_and_its_files_have_twins(student, pixels, labels, embeddings, tmp_path):
+    rows = export_student(
+        student,
+        tmp_path,
+        images_pixels=pixels,
+        judge=labels,
+        gallery_embeddings=embeddings,
+        gallery_ids=[str(row) for row in range(len(embeddings))],
+        k=3,
+        card={},
+        precisions=("float32", "float16", "dynamic_int8", "int8"),
+        calibration=pixels,
+        converter="litert",
+    )
+    failed = {row["name"]: row["reason"] for row in rows if not row["passed"]}
+    assert failed.keys() <= {"student_int8.tflite"}, failed
+    assert Retriever(tmp_path / "retriever.tflite").search(pixels[4])[0].id == "4"
+    write_twin(tmp_path / "student.tflite", tmp_path / "twin.tflite", "int8")
+    np.testing.assert_allclose(embed_pixels(tmp_path / "twin.tflite", pixels[:3]), embeddings[:3], atol=1e-4)
+    # TensorFlow's converter squares and multiplies where this one does so in other operators.
+    assert operator_names(read_model(tmp_path / "student.tflite")) <= {
+        *("ADD", "CAST", "CONV_2D", "FULLY_CONNECTED", "MEAN", "MINIMUM", "MUL", "RSQRT", "SUM", "RESHAPE"),
+    }
+
+
+def test_another_name_is_refused(student, tmp_path):
+    with pytest.raises(ArgumentError, match="choose one of tf, litert"):
+        export_tflite(student, tmp_path / "s.tflite", converter="toco")
