@@ -25,6 +25,7 @@ def test_features_of_the_teacher_beat_noisy_ones_and_those_beat_chance():
     assert found[2] < 0.35
 
 
+@pytest.mark.long
 def test_it_repeats_itself_and_takes_very_few_answers():
     random = np.random.default_rng(1)
     features, answers = unit(random.normal(size=(6, 5))), unit(random.normal(size=(6, 3)))

@@ -51,6 +51,7 @@ def test_nothing_to_rank_costs_nothing_and_moves_nothing(name):
     np.testing.assert_array_equal(tape.gradient(total, student), np.zeros((4, DIM)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", losses.names())
 def test_losses_compile(name):
     loss = losses.get(name)

@@ -90,7 +90,9 @@ SILENT = {
 }
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "EfficientNet" else name for name in KNOWN]
+)
 def test_a_keras_model_that_rescales_itself(name, tmp_path):
     network = KNOWN[name]()
     assert open_teacher(network).view.endswith("/none")
