@@ -14,14 +14,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from export.formats.checks import probe_images
-from export.formats.flatbuffer import as_text, read_metadata, read_model, signatures, write_model
+from export.formats.flatbuffer import add_metadata, as_text, read_metadata, read_model, signatures, write_model
 from export.formats.graph import operator_code
 from export.formats.metadata import METADATA_KEY
 from export.retriever.sidecar import RETRIEVER_KEY, read_sidecar
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.whole import sha256_of
 from kdistill.runtimes.inputs import quantised
-from kdistill.runtimes.tflite import open_tflite, tensor_input
+from kdistill.runtimes.tflite import PIXELS_KEY, open_tflite, tensor_input
 
 INPUTS = ("uint8", "float32", "int8")
 _TYPES = {"uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8}
@@ -51,6 +51,7 @@ def write_twin(source: Path | str, target: Path | str, kind: str) -> None:
         sidecar = read_sidecar(source)
         sidecar.check_file(source)
     _change_inputs(model, kind, source)
+    add_metadata(model, {PIXELS_KEY: kind})
     write_model(model, target, check=lambda file: _check_same(source, file, target))
     if sidecar is not None:
         dataclasses.replace(sidecar, sha256=sha256_of(target)).write(target)

@@ -49,7 +49,8 @@ def converted(fixed: Any, precision: str, calibration: np.ndarray | None) -> Any
 def _stablehlo(fixed: Any) -> str:
     """Returns the model as text of StableHLO, its weights as constants."""
     spec = tf.TensorSpec(fixed.input_shape, fixed.inputs[0].dtype, name="image")
-    trained, other = ([np.asarray(value) for value in part] for part in (_values(fixed, True), _values(fixed, False)))
+    trained = [np.asarray(value) for value in fixed.trainable_variables]
+    other = [np.asarray(value) for value in fixed.non_trainable_variables]
 
     @tf.function(jit_compile=True, input_signature=[spec])
     def called(image: tf.Tensor) -> tf.Tensor:
@@ -58,10 +59,6 @@ def _stablehlo(fixed: Any) -> str:
         return fixed.stateless_call(*constants, image, training=False)[0]
 
     return str(called.experimental_get_compiler_ir(tf.zeros(spec.shape, spec.dtype))(stage="stablehlo"))
-
-
-def _values(fixed: Any, trainable: bool) -> list[Any]:
-    return list(fixed.trainable_variables if trainable else fixed.non_trainable_variables)
 
 
 def _flatbuffer(text: str) -> bytes:

@@ -48,7 +48,7 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
     model = open_image_model(path, label, callers=threads)
     source = model.input
     own = model.names == ("image", "embedding")
-    twin = own and Path(path).suffix == ".tflite" and source.dtype in (np.float32, np.int8)
+    twin = own and Path(path).suffix == ".tflite" and source.dtype.name == _stated_pixels(path)
     if not (twin or (source.dtype == np.uint8 and source.takes_bytes)) or source.channels_first:
         raise KdistillError(
             f"{label} takes {source.dtype} of side {source.side}, expected pixels uint8 [batch, S, S, 3]"
@@ -57,6 +57,12 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
         raise KdistillError(f"{label} has the input and output {model.names}, expected 'image' and 'embedding'")
     run = model.run
     return Embedder((lambda pixels: run(quantised(pixels, source))) if twin else run, source.side, model.callers)
+
+
+def _stated_pixels(path: str | Path) -> str:
+    from kdistill.runtimes.tflite import stated_pixels  # LiteRT, which other formats do not need
+
+    return stated_pixels(path)
 
 
 def embed_pixels(path: Path | str, pixels: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from kdistill.console.quiet import quiet
@@ -30,6 +31,9 @@ from kdistill.runtimes.signatures import choose_signature
 
 MAX_FILE_BYTES = 2**31
 """What a flatbuffer can hold."""
+
+PIXELS_KEY = "kdistill_pixels"
+"""Metadata of a file whose image takes pixels 0..255 in another type than uint8: that type."""
 
 Call = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -149,6 +153,15 @@ def open_tflite_model(
         callers=pool.most,
         names=(tensor.name, chosen),
     )
+
+
+def stated_pixels(path: Path | str) -> str:
+    """Returns the type in which a `.tflite` file says that it takes pixels 0..255; "" where it says nothing."""
+    model = schema.Model.GetRootAs(read_bounded(path, MAX_FILE_BYTES), 0)
+    for entry in (model.Metadata(number) for number in range(model.MetadataLength())):
+        if entry.Name() == PIXELS_KEY.encode():
+            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
+    return ""
 
 
 def tensor_input(tensor: Mapping[str, Any], model: str) -> ImageInput:

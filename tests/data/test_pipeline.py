@@ -87,7 +87,9 @@ def test_a_batch_that_the_replicas_cannot_share_is_refused():
         )
 
 
-@pytest.mark.parametrize("seed", [2**31, 10**30])
+@pytest.mark.parametrize(
+    "seed", [2**31, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2**32, 2**63, 2**64)), 10**30]
+)
 def test_seeds_of_any_size_give_views_of_their_own(seed):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 3), np.uint8)
 

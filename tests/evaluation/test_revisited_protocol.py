@@ -57,8 +57,9 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, RevisitedTruth]:
     return random.integers(-2, 3, (queries, 3)), random.integers(-2, 3, (rows, 3)), RevisitedTruth(*lists)
 
 
+@pytest.mark.long
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=1000)
 def test_random_ground_truths_equal_a_naive_loop(seed):
     queries, gallery, truth = random_case(seed)
     expected: dict[str, list[float]] = {}

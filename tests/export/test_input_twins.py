@@ -5,6 +5,7 @@ import pytest
 from ai_edge_litert.compiled_model import CompiledModel
 
 from export.__main__ import main
+from export.formats.flatbuffer import read_model, write_model
 from export.formats.input_twins import write_twin
 from export.formats.tflite import export_tflite
 from export.retriever.apart import take_apart
@@ -12,7 +13,7 @@ from export.retriever.build import build_retriever, build_search
 from export.retriever.client import Retriever
 from export.retriever.update import update_retriever
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.runtimes.embedders import embed_pixels
+from kdistill.runtimes.embedders import embed_pixels, open_embedder
 from kdistill.runtimes.tflite import open_tflite
 
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int8_float_head")
@@ -82,6 +83,16 @@ def test_what_is_no_file_of_uint8_pixels_is_refused(files, retriever, embeddings
     with pytest.raises(ArgumentError, match="float32 or int8"):
         write_twin(retriever, again, "uint8")
     assert not again.exists()
+
+
+def test_a_foreign_file_of_floats_is_no_twin(files, tmp_path):
+    """Its names are ours, and what its floats mean is not known: 0..255 would be a guess."""
+    write_twin(files / "float32.tflite", tmp_path / "twin.tflite", "float32")
+    model = read_model(tmp_path / "twin.tflite")
+    model.metadata = []
+    write_model(model, tmp_path / "foreign.tflite")
+    with pytest.raises(KdistillError, match="expected pixels uint8"):
+        open_embedder(tmp_path / "foreign.tflite")
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])

@@ -28,7 +28,7 @@ _USUAL = ("serving_default", "default", "image_feature_vector")
 
 _TOGETHER = 1
 """TensorFlow's matrix products give the last rows of a batch to other kernels, how many depends on the processor; a
-batch of one costs 20 to 40 % more on two cores (ResNet50, EfficientNet-Lite0)."""
+batch of one costs a quarter more for ResNet50 and EfficientNet-Lite0 on two cores, small networks up to three times."""
 
 
 def start_tensorflow(num_threads: int) -> None:
