@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ from kdistill.teachers import select
 from kdistill.training.distiller import Distiller
 
 
-def setup_of(arena: Arena, assistant_steps: int) -> str:
-    """Returns 12 hex digits that change with whatever the runs of an arena depend on, beside the run."""
+def setup_of(arena: Arena, assistant_steps: int, ignored: Collection[str] = ("steps",)) -> str:
+    """Returns 12 hex digits that change with whatever the runs of an arena depend on, beside the run.
+
+    Args:
+        arena: of the runs.
+        assistant_steps: of an assistant.
+        ignored: settings that do not matter.
+    """
     files = [Path(name) for name in (arena.network, arena.weights) if name and Path(name).is_file()]
     return arena.problem.setup(
-        ignored=("steps",),
+        ignored=ignored,
         network=[sha256_of(file) for file in files] or arena.network,
         size=arena.image_size,
         assistant_steps=assistant_steps,
@@ -60,7 +67,8 @@ def execute(arena: Arena, run: Run, folder: Path, assistant_steps: int) -> dict[
 def assistant_answers(arena: Arena, run: Run, folder: Path, assistant_steps: int) -> dict[str, np.ndarray]:
     """Returns role -> float32 [n, Da], what the assistant of a run says of each image; kept in `folder`."""
     seed = 0 if run.assistant == "untaught" else run.seed
-    named = [setup_of(arena, assistant_steps), run.assistant, run.assistant_rate, run.budget, seed]
+    # Students of every size stand behind the same assistant.
+    named = [setup_of(arena, assistant_steps, ("steps", "image_size")), run.assistant, run.assistant_rate, run.budget, seed]
     digits = zlib.crc32(json.dumps(named).encode())
     file = folder / f"assistant-{run.assistant}-{run.budget}-{seed}-{digits:08x}.npz"
     if not file.exists():
