@@ -8,10 +8,11 @@ SPREAD ?= -n 2 --dist=loadfile --no-loadscope-reorder --durations=25 --durations
 .PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
-# uv downloads and unpacks what five environments share once. It compiles what it installs: where processes may write no
-# bytecode, each would compile TensorFlow anew.
+# uv downloads and unpacks what five environments share once. What is used of it is compiled on first use: all of it takes
+# a minute for each environment, and where processes may write no bytecode, each would compile TensorFlow anew.
 UV = .venv-uv/bin/uv
-INSTALL = $(UV) pip install --quiet --compile-bytecode --python
+INSTALL = $(UV) pip install --quiet --python
+export PYTHONDONTWRITEBYTECODE =
 
 environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed \
   .venv-docs/installed
@@ -27,9 +28,9 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(SPREAD) -m "not long"
 
-# Whole runs that are killed, several processes, smoke runs of benchmarks.
+# Whole runs that are killed, several processes, smoke runs of benchmarks: of the files that hold any.
 test-long: $(VENV)/installed-test
-	$(BIN)/python -m pytest $(SPREAD) -m long
+	$(BIN)/python -m pytest $(SPREAD) -m long $(sort $(shell grep -rlE --include='*.py' 'mark\.long' tests))
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ import dataclasses
 import difflib
 import importlib.util
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -119,7 +118,6 @@ def cli() -> None:
     logging.set_verbosity(logging.INFO)
     # TensorFlow tells its inner news through the same logger; a user waits for ours.
     logging.get_absl_handler().addFilter(lambda record: "tensorflow" not in Path(record.pathname).parts)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     app.run(main, _with_shipped(sys.argv), flags_parser=_parse)
 
 

@@ -1,7 +1,6 @@
 """`python -m export COMMAND`: exported files checked, made and changed, without running the pipeline again."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -243,5 +242,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     run_command(main)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from kdistill.console.keras_alone import import_keras_alone
+from kdistill.console.frameworks import prepare_frameworks
 
 MAX_SENTENCE = 2000
 """Characters of an error that are shown: a file's name or a library's message can have any length."""
@@ -55,7 +55,7 @@ def run_command(main: Callable[[], object], *, tracebacks: bool = False) -> None
         tracebacks: let the exception through, for debugging.
     """
     _prepare_streams()
-    import_keras_alone()
+    prepare_frameworks()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

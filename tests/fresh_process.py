@@ -37,6 +37,13 @@ def fresh() -> Iterator[Fresh]:
         process.kill()  # it holds nothing, and frameworks take seconds to go by themselves
 
 
+@pytest.fixture
+def fresh_module(fresh: Fresh) -> Callable[..., str]:
+    """fresh_module(name, *arguments): as `python -m name arguments`, without the seconds that frameworks take."""
+    code = "import runpy, sys; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    return lambda name, *arguments: fresh(code, name, *arguments)
+
+
 def _serve() -> None:
     """Answers each line of [code, arguments, folder] with the exit status of a child that ran the code."""
     import keras  # noqa: F401

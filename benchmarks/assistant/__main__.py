@@ -22,7 +22,6 @@ seeds with `..._std` beside: `assistant_map_66`, `_165`, `_330` (the student beh
 """
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 def main() -> None:
     """Parses the command line, runs what is left, writes."""
     arguments = _parser().parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parts = chosen_parts(arguments.parts, PARTS)
     if arguments.smoke:
         with tempfile.TemporaryDirectory() as folder:

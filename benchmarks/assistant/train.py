@@ -68,7 +68,13 @@ def assistant_answers(arena: Arena, run: Run, folder: Path, assistant_steps: int
     """Returns role -> float32 [n, Da], what the assistant of a run says of each image; kept in `folder`."""
     seed = 0 if run.assistant == "untaught" else run.seed
     # Students of every size stand behind the same assistant.
-    named = [setup_of(arena, assistant_steps, ("steps", "image_size")), run.assistant, run.assistant_rate, run.budget, seed]
+    named = [
+        setup_of(arena, assistant_steps, ("steps", "image_size")),
+        run.assistant,
+        run.assistant_rate,
+        run.budget,
+        seed,
+    ]
     digits = zlib.crc32(json.dumps(named).encode())
     file = folder / f"assistant-{run.assistant}-{run.budget}-{seed}-{digits:08x}.npz"
     if not file.exists():

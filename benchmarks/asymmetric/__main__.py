@@ -21,7 +21,6 @@ percent); `lite2_asymmetric_map_66`, ...
 """
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 def main() -> None:
     """Parses the command line, runs what is left, writes."""
     arguments = _parser().parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parts = chosen_parts(arguments.parts, PARTS)
     if arguments.smoke:
         with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,6 @@ the largest catalogue where there are several:
 import argparse
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -58,7 +57,6 @@ TINY_FLAGS = (
 def main() -> None:
     """Parses the command line, runs what is left, writes."""
     given = _parser().parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if given.smoke:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

@@ -14,7 +14,6 @@ threads, fastest of several calls in turns.
 
 import argparse
 import functools
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -182,7 +181,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true", help="generated images, few steps: shows that it runs")
     arguments = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.smoke and arguments.data_dir is None:
         raise ArgumentError("--data_dir is needed: the folder of the images")
     with tempfile.TemporaryDirectory() as folder, quiet():

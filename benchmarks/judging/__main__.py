@@ -15,7 +15,6 @@ docs/evaluation.md.
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import tempfile
 import time
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 def main() -> None:
     """Parses the command line, trains what is left, writes."""
     arguments = _parser().parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     given = {"grocery": arguments.grocery_dir, "omniglot": arguments.omniglot_dir}
     problems = [name for name, folder in given.items() if folder is not None]
     if arguments.smoke:

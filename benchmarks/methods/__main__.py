@@ -123,7 +123,6 @@ def write_results(plan: Plan, results: Results[Run], stem: Path, problem: str, f
 def main() -> None:
     """Parses the command line, runs what is left, writes."""
     arguments = _parser().parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not arguments.smoke:
         _benchmark(arguments)
         return

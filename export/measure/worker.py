@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdistill.console.keras_alone import import_keras_alone
+from kdistill.console.frameworks import prepare_frameworks
 from kdistill.console.quiet import quiet
 from kdistill.runtimes.keras_models.keras_model import start_tensorflow
 from kdistill.runtimes.opening import open_image_model
@@ -66,5 +66,5 @@ def peak_memory_mib() -> float:
 
 
 if __name__ == "__main__":
-    import_keras_alone()
+    prepare_frameworks()
     main(sys.argv[1], sys.argv[2], *(int(value) for value in sys.argv[3:6]))

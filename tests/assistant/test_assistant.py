@@ -131,7 +131,6 @@ def test_an_answer_is_the_mean_over_four_views():
 
 
 @pytest.mark.long
-@pytest.mark.both_stacks
 def test_a_student_learns_from_both(photos):
     pixels, answers = photos
     asked = np.arange(0, 48, 3)

@@ -1,9 +1,6 @@
 """The benchmark of assistants: its plan, its figures by formula, and a run of everything on generated images."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -74,18 +71,14 @@ def test_all_label_free_rivals_take_part():
 
 
 @pytest.mark.long
-def test_the_smoke_form_does_all_parts_and_then_nothing_more(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.assistant", "--smoke", f"--results={tmp_path}"]
-    command.append(f"--json={tmp_path / 'figures.json'}")
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+def test_the_smoke_form_does_its_parts(fresh_module, tmp_path):
+    # `large` and `lite2` are headlines of other problems.
+    parts = [part for part in PARTS if part not in ("large", "lite2")]
+    options = ["--smoke", f"--parts={','.join(parts)}", f"--results={tmp_path}"]
+    fresh_module("benchmarks.assistant", *options, f"--json={tmp_path / 'figures.json'}")
     content = json.loads((tmp_path / "figures.json").read_text())
     assert content["complete"]
-    assert {"assistant_map_8", "untaught_map", "mixing_gain_8", "lite2_share"} <= set(content["figures"])
+    assert {"assistant_map_8", "untaught_map", "mixing_gain_8"} <= set(content["figures"])
     rows = (tmp_path / "methods_assistant.csv").read_text()
-    planned = {run for part in PARTS for group in wanted(part, dict.fromkeys([], 0.0), SMOKE) for run in group}
+    planned = {run for part in parts for group in wanted(part, dict.fromkeys([], 0.0), SMOKE) for run in group}
     assert rows.count("\n") - 1 >= len(planned)
-    again = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert again.returncode == 0, again.stderr
-    assert (tmp_path / "methods_assistant.csv").read_text() == rows

@@ -1,9 +1,6 @@
 """The benchmark of the teacher's space: its plan, its figures by formula, its rivals, and a run on generated images."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -89,10 +86,9 @@ def test_ssp_is_zero_where_student_and_teacher_agree_and_against_a_loop():
 
 
 @pytest.mark.long
-def test_smoke(tmp_path):
+def test_smoke(fresh_module, tmp_path):
     file = tmp_path / "result.json"
-    command = [sys.executable, "-m", "benchmarks.asymmetric", "--smoke", f"--json={file}", "--parts=compared,projected"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": "."})
+    fresh_module("benchmarks.asymmetric", "--smoke", f"--json={file}", "--parts=compared,projected")
     report = json.loads(file.read_text())
     assert report["complete"]
     # Rivals stand at the budgets that are compared alone.

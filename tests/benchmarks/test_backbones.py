@@ -1,9 +1,6 @@
 """The benchmark of backbones: a row with a cell for each format, refusals in words, and going on where it stopped."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +11,6 @@ from benchmarks.backbones.counting import multiply_adds
 from benchmarks.backbones.networks import SMOKE, Network, student_of
 from kdistill.compression import count_flops
 
-REPOSITORY = Path(__file__).parents[2]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), np.uint8)
 
 
@@ -56,13 +52,12 @@ def test_refusals_and_failures_stand_under_the_table():
 
 
 @pytest.mark.long
-def test_the_smoke_form_passes_in_every_format_and_is_not_done_twice(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.backbones", "--smoke", f"--json={tmp_path / 'backbones.json'}"]
-    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+def test_the_smoke_form_passes_in_every_format_and_is_not_done_twice(fresh_module, tmp_path):
+    command = ["benchmarks.backbones", "--smoke", f"--json={tmp_path / 'backbones.json'}"]
+    fresh_module(*command)
     first = (tmp_path / "backbones.json").read_bytes()
     (row,) = json.loads(first)["rows"]
     assert all(row["cells"][name]["passed"] for name in FORMATS), row
     assert "small_cnn" in (tmp_path / "backbones.md").read_text()
-    ended = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
-    assert "small_cnn" in ended.stdout
+    assert "small_cnn" in fresh_module(*command)
     assert (tmp_path / "backbones.json").read_bytes() == first

@@ -1,9 +1,6 @@
 """The capacity benchmark's short form runs, gives every figure, and repeats nothing."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -30,18 +27,9 @@ def test_figures_by_formula():
 
 
 @pytest.mark.long
-def test_the_smoke_form_writes_figures_and_table(tmp_path):
+def test_the_smoke_form_writes_figures_and_table(fresh_module, tmp_path):
     output, table = tmp_path / "capacity.json", tmp_path / "capacity.md"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.compression.capacity",
-        "--smoke",
-        f"--json={output}",
-        f"--table={table}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    assert done.returncode == 0, done.stderr
+    fresh_module("benchmarks.compression.capacity", "--smoke", f"--json={output}", f"--table={table}")
     figures = json.loads(output.read_text())["figures"]
     assert figures["share_flops"] <= 0.348
     assert figures["max_merge_error"] < 1e-4

@@ -2,15 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.teachers.comparing_results import figures_of
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def test_figures_are_points_and_gains_are_by_seed():
@@ -22,19 +19,17 @@ def test_figures_are_points_and_gains_are_by_seed():
     assert "gain_vectors" not in figures
 
 
-def smoke(name: str, arms: list[str], folder: Path) -> tuple[dict, list[dict]]:
+def smoke(fresh_module: Callable[..., str], name: str, arms: list[str], folder: Path) -> tuple[dict, list[dict]]:
     """Returns the result of a smoke run of these arms, and the lines of its CSV file."""
     options = ["--smoke", "--seeds=1", f"--arms={','.join(arms)}", f"--csv={folder / 'runs.csv'}"]
-    command = [sys.executable, "-m", f"benchmarks.teachers.{name}", *options, f"--json={folder / 'result.json'}"]
-    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    fresh_module(f"benchmarks.teachers.{name}", *options, f"--json={folder / 'result.json'}")
     with open(folder / "runs.csv", newline="") as opened:
         return json.loads((folder / "result.json").read_text()), list(csv.DictReader(opened))
 
 
 @pytest.mark.long
-def test_a_smoke_run_of_orders(tmp_path):
-    result, rows = smoke("orders", ["vectors", "ranker", "direct"], tmp_path)
+def test_a_smoke_run_of_orders(fresh_module, tmp_path):
+    result, rows = smoke(fresh_module, "orders", ["vectors", "ranker", "direct"], tmp_path)
     assert [(row["arm"], row["judged_on"]) for row in rows] == [
         ("vectors", "test"),
         ("ranker", "test"),
@@ -46,9 +41,9 @@ def test_a_smoke_run_of_orders(tmp_path):
 
 
 @pytest.mark.long
-def test_a_smoke_run_of_pairs_resumes(tmp_path):
-    first, (line,) = smoke("pairs", ["all"], tmp_path)
-    whole, rows = smoke("pairs", ["all", "rr_diff"], tmp_path)
+def test_a_smoke_run_of_pairs_resumes(fresh_module, tmp_path):
+    first, (line,) = smoke(fresh_module, "pairs", ["all"], tmp_path)
+    whole, rows = smoke(fresh_module, "pairs", ["all", "rr_diff"], tmp_path)
     assert rows[0] == line
     assert [row["arm"] for row in rows] == ["all", "rr_diff"]
     assert whole["maps"]["all"] == [pytest.approx(first["maps"]["all"][0], abs=1e-6)]

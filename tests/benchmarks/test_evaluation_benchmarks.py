@@ -1,8 +1,6 @@
 """The benchmarks of this package run and give figures; nothing is said about time."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -16,10 +14,9 @@ pytestmark = pytest.mark.long
         ("evaluation.embedding", {"rate_ratio", "rate_ratio_student"}),
     ],
 )
-def test_smoke(name, figures, tmp_path):
+def test_smoke(fresh_module, name, figures, tmp_path):
     result = tmp_path / "result.json"
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--smoke", f"--json={result}"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    fresh_module(f"benchmarks.{name}", "--smoke", f"--json={result}")
     content = json.loads(result.read_text())
     assert set(content["figures"]) == figures
     if name == "evaluation":

@@ -4,9 +4,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import PIL.Image
@@ -48,11 +45,8 @@ def generated():
 
 
 @pytest.mark.long
-def test_the_smoke_form_writes_csv_table_picture_and_figures(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.methods", "--smoke", f"--results={tmp_path}"]
-    command.append(f"--json={tmp_path / 'methods.json'}")
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    assert done.returncode == 0, done.stderr
+def test_the_smoke_form_writes_csv_table_picture_and_figures(fresh_module, tmp_path):
+    fresh_module("benchmarks.methods", "--smoke", f"--results={tmp_path}", f"--json={tmp_path / 'methods.json'}")
     content = json.loads((tmp_path / "methods.json").read_text())
     assert content["complete"]
     figures = content["figures"]

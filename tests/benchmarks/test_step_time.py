@@ -2,20 +2,15 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 
 pytestmark = pytest.mark.long
 
 
-def test_the_smoke_form_writes_every_figure(tmp_path):
+def test_the_smoke_form_writes_every_figure(fresh_module, tmp_path):
     output = tmp_path / "step_time.json"
-    command = [sys.executable, "-m", "benchmarks.training.step_time", "--smoke", f"--json={output}"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    assert done.returncode == 0, done.stderr
+    fresh_module("benchmarks.training.step_time", "--smoke", f"--json={output}")
     figures = json.loads(output.read_text())["figures"]
     assert set(figures) == {
         "step_ratio",

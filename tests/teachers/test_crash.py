@@ -15,7 +15,7 @@ from kdistill.teachers.ledger.transfer import verify
 
 pytestmark = pytest.mark.long
 
-KILLS, BATCH = 100, 3
+KILLS, BATCH = 60, 3
 
 
 @pytest.fixture(scope="module")

@@ -147,8 +147,10 @@ def test_vectors_of_every_type_of_number_are_the_same_vectors(mixtures, bank):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("bank", [0, 9])
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("dtype", "bank"),
+    [(np.int8, 9), (np.uint8, 0), (np.int16, 9), (np.int32, 0), (np.int64, 9), (np.float32, 0), (np.float64, 9)],
+)
 def test_labels_of_every_type_with_and_without_a_bank(dtype, bank):
     distiller = distiller_of(mixtures=0, bank=bank, loss="contrastive", run_eagerly=True)
     expected = distiller_of(mixtures=0, bank=bank, loss="contrastive", run_eagerly=True)

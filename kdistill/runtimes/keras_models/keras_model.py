@@ -1,6 +1,5 @@
 """Runs Keras models and TensorFlow SavedModels, each as one compiled graph whose outputs are known by name."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,7 @@ batch of one costs a quarter more for ResNet50 and EfficientNet-Lite0 on two cor
 
 
 def start_tensorflow(num_threads: int) -> None:
-    """Imports TensorFlow without its chatter and with this many threads; first of all that a process does with it."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    """Imports TensorFlow with this many threads; first of all that a process does with it."""
     with quiet():
         import tensorflow as tf
 

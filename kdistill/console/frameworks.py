@@ -1,20 +1,26 @@
-"""Keras without the packages that it only has wrappers and pictures for: a command starts in two thirds of the time."""
+"""How our own commands start TensorFlow and Keras: without chatter, with fast kernels, in two thirds of the time."""
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
 _HIDDEN = ("sklearn", "matplotlib", "pandas")
-"""Keras takes each where it finds it, and does as well without."""
+"""Keras has wrappers and pictures for each where it finds it, and does as well without: 2 of 6 seconds."""
 
 
-def import_keras_alone() -> None:
-    """Lets the import of Keras, whenever it comes, find none of them; every other import finds all.
+def prepare_frameworks() -> None:
+    """Sets what TensorFlow reads when it is imported, and lets the import of Keras find none of _HIDDEN.
 
-    For processes of our own only: in them `keras.wrappers` has no scikit-learn and `keras.visualization` no Matplotlib.
+    For processes of our own only: in them `keras.wrappers` has no scikit-learn and `keras.visualization` no Matplotlib;
+    every other import finds all.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow takes them by itself on the newest processors only; elsewhere a step of EfficientNet-Lite0 takes 1.5
+    # times as long without.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if not any(isinstance(finder, _Hiding) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Hiding())
 
