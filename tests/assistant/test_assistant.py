@@ -139,7 +139,7 @@ def test_a_student_learns_from_both(photos):
     assistant.learn(pixels[asked], answers[asked], steps=40, batch_size=8, learning_rate=3e-3)
     targets = assistant.targets(pixels, asked, answers[asked])
     assert targets.shape == (48, 8 + 6 + 1)
-    student = students.build(image_size=32, embedding_dim=16, alpha=0.5)
+    student = students.build("small_cnn", image_size=32, embedding_dim=16, alpha=0.5)
     distiller = Distiller(student, JointSpaceInterpolation(16), EmbeddingBank(64))
     distiller.compile(keras.optimizers.Adam(3e-3), loss=TwoSpaces(SoftmaxRanking(), 8))
     seen = pixels[:, 4:36, 4:36]

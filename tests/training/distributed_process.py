@@ -27,7 +27,6 @@ CASES = {
     "plain": ({"mixtures": 6}, "softmax_ranking", TEACHER),
     "bank": ({"mixtures": 6, "bank": 20}, "softmax_ranking", TEACHER),
     "rival": ({"projection_dim": 5}, "regression", TEACHER),
-    "labels": ({}, "contrastive", LABELS),
     "labels with a bank": ({"bank": 20}, "contrastive", LABELS),
 }
 
