@@ -27,7 +27,7 @@ def photos():
     return np.clip(small.repeat(16, axis=1).repeat(16, axis=2) + noise, 0, 255).astype(np.uint8)
 
 
-@pytest.fixture(scope="module", params=["small_cnn", "mobilenet_v2", "mobilenet_v3_small"])
+@pytest.fixture(scope="module")
 def network(request, photos):
     """A student whose statistics and projection know the photos; ranges of an unfitted one are nearly all 0."""
     keras.utils.set_random_seed(0)
@@ -47,7 +47,14 @@ def ten_nearest(rows: np.ndarray) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :10]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [
+        *(("small_cnn", precision) for precision in PRECISIONS),
+        *((name, precision) for name in ("mobilenet_v2", "mobilenet_v3_small") for precision in ("float32", "int8")),
+    ],
+    indirect=["network"],
+)
 def test_each_precision_gives_the_students_embeddings(precision, network, photos, tmp_path):
     given = photos if precision in ("int8", "int8_float_head") else None
     path = tmp_path / "s.tflite"

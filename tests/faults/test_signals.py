@@ -74,15 +74,15 @@ def test_every_command_ends_so(module):
 
 
 @pytest.mark.long
-def test_a_few_random_kills_of_a_whole_run(photos, tmp_path):
+def test_a_random_kill_of_a_whole_run(photos, tmp_path):
     from small_run import FLAGS
 
     from benchmarks.faults.__main__ import measure
 
     flags = [*FLAGS, f"--data_dir={photos}", "--teacher={data_dir}/teacher.npz"]
-    result = measure(flags, tmp_path, kills=2, seed=0, longest_life=25.0)
+    result = measure(flags, tmp_path, kills=1, seed=0, longest_life=20.0)
     figures = result["figures"]
-    assert figures["kills"] >= 2
+    assert figures["kills"] >= 1
     assert (figures["lost_answers"], figures["budget_violations"]) == (0, 0)
     assert figures["map_disturbed"] == figures["map_undisturbed"]
     assert figures["students_identical"] == 1
