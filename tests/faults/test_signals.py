@@ -45,7 +45,7 @@ def test_an_interrupt_is_one_sentence_and_130_and_continues(photos, undisturbed,
     workdir = tmp_path / "work"
     with start(command(photos, workdir)) as process:
         wait_for(workdir / "checkpoints" / "checkpoint", process)
-        process.send_signal(signal.SIGTERM)  # treated as Ctrl-C
+        process.send_signal(signal.SIGINT)  # SIGTERM: the test below
         _, said = process.communicate(timeout=100)
     assert process.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted; start the same command again to continue"
