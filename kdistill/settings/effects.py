@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kdistill.console.imports import names_function
 from kdistill.facts.brought import is_brought, kind_of
 from kdistill.facts.losses import LOSSES
-from kdistill.facts.students import has_one_width, is_known
+from kdistill.facts.students import has_one_width
 from kdistill.settings.service_effects import of_service
 from kdistill.settings.settings import GROUP_OF, Settings
 
@@ -157,7 +157,8 @@ def _of_teacher(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, str]
     if kind not in ("model", "backbone", "service"):
         yield ("teacher_image_size",), "teacher", ""
     own_classes = kind == "model" and not settings.teacher.teacher.endswith((".onnx", ".tflite"))
-    if not own_classes and kind_of(settings.student.backbone) not in ("file", "function"):
+    networks = (settings.student.backbone, settings.assistant.assistant_backbone or "")
+    if not own_classes and not {"file", "function"} & {kind_of(network) for network in networks}:
         yield ("trust_packages",), "teacher", ""
     if kind != "backbone":
         yield ("teacher_backbone", "teacher_alpha"), "teacher", ""
@@ -184,9 +185,9 @@ def _of_assistant(settings: Settings) -> Iterator[tuple[tuple[str, ...], str, st
         every = (name for name, group in GROUP_OF.items() if group == "assistant" and name != "assistant_backbone")
         yield tuple(every), "assistant_backbone", "without --assistant_backbone"
         return
-    if not is_known(backbone):
-        yield ("assistant_alpha", "assistant_weights"), "assistant_backbone", ""
-    elif has_one_width(backbone):
+    brought = is_brought(backbone)
+    yield (("assistant_weights",) if brought else ("assistant_backbone_scaling",)), "assistant_backbone", ""
+    if has_one_width(backbone):
         yield ("assistant_alpha",), "assistant_backbone", ""
     if not trains_whole(settings):
         yield ("assistant_dim", "assistant_learning_rate"), "assistant_training", "where only a head learns"

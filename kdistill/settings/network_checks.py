@@ -7,13 +7,11 @@ from kdistill.console.imports import importable
 from kdistill.errors import ArgumentError
 from kdistill.facts.brought import HUB_PACKAGE, is_brought, kind_of, preset_of
 from kdistill.facts.students import (
-    BACKBONES,
     IMAGENET,
     check_pooling,
     check_size,
     check_width,
     facts_of,
-    is_known,
 )
 from kdistill.settings.effects import compares
 from kdistill.settings.settings import Settings
@@ -28,7 +26,7 @@ def check_networks(settings: Settings) -> None:
     except ArgumentError as error:
         raise ArgumentError(f"--backbone={student.backbone}: {error}") from error
     if is_brought(student.backbone):
-        _check_brought(student.backbone)
+        _check_brought("backbone", student.backbone)
         if weights is not None and not distilled:
             raise ArgumentError(
                 f"--student_weights={weights} with --backbone={student.backbone}, which brings its own weights; "
@@ -53,17 +51,16 @@ def check_assistant(settings: Settings) -> None:
     backbone = chosen.assistant_backbone
     if backbone is None:
         return
-    if is_known(backbone):
+    try:
+        facts_of(backbone)
+    except ArgumentError as error:
+        raise ArgumentError(f"--assistant_backbone={backbone}: {error}") from error
+    if is_brought(backbone):
+        _check_brought("assistant_backbone", backbone)
+    else:
         check_network(
             "assistant_", backbone, chosen.assistant_alpha, chosen.assistant_image_size, chosen.assistant_weights
         )
-    elif not backbone.endswith(".keras"):
-        raise ArgumentError(
-            f"--assistant_backbone={backbone} is unknown; choose one of {', '.join(BACKBONES)}, a network of "
-            "keras.applications by its name there, or a .keras file"
-        )
-    elif not Path(backbone).is_file():
-        raise ArgumentError(f"--assistant_backbone={backbone} does not exist")
     if chosen.assistant_training == "whole" and compares(settings):
         raise ArgumentError(
             f"--assistant_training=whole learns from vectors; with --teacher_answers="
@@ -71,20 +68,20 @@ def check_assistant(settings: Settings) -> None:
         )
 
 
-def _check_brought(backbone: str) -> None:
+def _check_brought(flag: str, backbone: str) -> None:
     """Checks what can be known of a network that the user brings before it is opened."""
     kind = kind_of(backbone)
     if kind == "file" and not Path(backbone).is_file():
-        raise ArgumentError(f"--backbone={backbone} does not exist")
+        raise ArgumentError(f"--{flag}={backbone} does not exist")
     if kind == "function":
         module = backbone.partition(":")[0]
         if not importable(module):
-            raise ArgumentError(f"--backbone={backbone}: there is no module {module!r} here to import")
+            raise ArgumentError(f"--{flag}={backbone}: there is no module {module!r} here to import")
     if kind == "kerashub":
         if not preset_of(backbone).strip():
-            raise ArgumentError(f"--backbone={backbone} names no preset: kerashub:PRESET, or kerashub:FOLDER of one")
+            raise ArgumentError(f"--{flag}={backbone} names no preset: kerashub:PRESET, or kerashub:FOLDER of one")
         if importlib.util.find_spec(HUB_PACKAGE) is None:
-            raise ArgumentError(f"--backbone={backbone} needs KerasHub: python -m pip install 'kdistill[kerashub]'")
+            raise ArgumentError(f"--{flag}={backbone} needs KerasHub: python -m pip install 'kdistill[kerashub]'")
 
 
 def check_network(prefix: str, backbone: str, alpha: float, side: int, weights: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The network that a user brings as --backbone: what may be in it, what tells it from another, how it is shown."""
+"""Networks that a user brings as student or assistant: what may be in them, what tells one from another."""
 
 import importlib.metadata
 from pathlib import Path
@@ -12,8 +12,9 @@ from kdistill.settings.groups.student import StudentSettings
 
 
 def trusted_packages(settings: Settings) -> tuple[str, ...]:
-    """Returns the packages besides Keras whose classes the run's student may be made of."""
-    return (*settings.teacher.trust_packages, *packages_of(settings.student.backbone))
+    """Returns the packages besides Keras whose classes the run's networks may be made of."""
+    networks = (settings.student.backbone, settings.assistant.assistant_backbone or "")
+    return (*settings.teacher.trust_packages, *(name for network in networks for name in packages_of(network)))
 
 
 def backbone_digest(backbone: str) -> str:

@@ -14,7 +14,9 @@ from kdistill.stages.stage import Stage
 _ASSISTANT = frozenset(name for name, group in GROUP_OF.items() if group == "assistant")
 _STUDENT_FEATURES = ("backbone", "backbone_scaling", "alpha", "image_size", "pooling", "student_weights")
 _JOINT = frozenset(name for name, group in GROUP_OF.items() if group == "joint")
-_FEATURES = frozenset({"assistant_backbone", "assistant_alpha", "assistant_image_size", "assistant_weights"})
+_FEATURES = frozenset(
+    f"assistant_{name}" for name in ("backbone", "backbone_scaling", "alpha", "image_size", "weights")
+)
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
 
 

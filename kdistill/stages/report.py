@@ -15,7 +15,7 @@ from kdistill.report import Neighbour, NeighbourRow, Neighbours, write_report
 from kdistill.report.model_card import write_model_card
 from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
-from kdistill.stages.backbone import described_backbone
+from kdistill.stages.backbone import described_backbone, named_backbone
 from kdistill.stages.judging.likeness import described_likeness
 from kdistill.stages.opening.sources import data_of
 from kdistill.stages.stage import Result
@@ -134,7 +134,7 @@ def _assistant(settings: Settings, about: Mapping[str, Any] | None) -> str | Non
     if not about["used"]:
         return f"not used: {about['why']}"
     chosen = settings.assistant
-    network = Path(str(chosen.assistant_backbone)).stem
+    network = named_backbone(str(chosen.assistant_backbone))
     return f"{network}, {chosen.assistant_image_size} px: answers for {about['answers']:,} images at no question"
 
 

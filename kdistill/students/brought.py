@@ -36,7 +36,9 @@ class Brought:
     scale: Scale
 
 
-def open_brought(backbone: str, image_size: int, scaling: str = "auto", trusted: Sequence[str] = ()) -> Brought:
+def open_brought(
+    backbone: str, image_size: int, scaling: str = "auto", trusted: Sequence[str] = (), prefix: str = ""
+) -> Brought:
     """Opens a network that a user brings.
 
     Args:
@@ -45,6 +47,7 @@ def open_brought(backbone: str, image_size: int, scaling: str = "auto", trusted:
         image_size: S, that it has to take; a file of another size is rebuilt for it.
         scaling: one of `kdistill.facts.brought.SCALINGS`.
         trusted: packages besides Keras whose classes it may be made of.
+        prefix: of the settings that errors name: "" for a student, "assistant_".
 
     Raises:
         ArgumentError: a scaling that is unknown, missing or one too many; a function that fails or returns something
@@ -55,40 +58,40 @@ def open_brought(backbone: str, image_size: int, scaling: str = "auto", trusted:
         raise ArgumentError(f"backbone scaling {scaling!r} is unknown; choose one of {', '.join(SCALINGS)}")
     kind, own_scale = kind_of(backbone), None
     if kind == "kerashub":
-        network, own_scale = _preset(preset_of(backbone), image_size)
+        network, own_scale = _preset(preset_of(backbone), image_size, prefix)
     else:
-        network = _called(backbone, image_size) if kind == "function" else load_keras_file(backbone, trusted)
-    what = f"the backbone {backbone}"
-    network = _plain(network, what, image_size, rebuilds=kind == "file")
+        network = _called(backbone, image_size, prefix) if kind == "function" else load_keras_file(backbone, trusted)
+    owner = "assistant's " if prefix else ""
+    what = f"the {owner}backbone {backbone}"
+    network = _plain(network, what, image_size, prefix, rebuilds=kind == "file")
     config = json.loads(json.dumps(network.get_config(), default=str))
     # Whoever opens the student's file later meets the same classes.
     refuse_code(backbone, {"class": _class_of(network), "config": config}, (*trusted, *packages_of(backbone)))
-    return Brought(network, _scale(network, scaling, own_scale, what))
+    return Brought(network, _scale(network, scaling, own_scale, what, prefix))
 
 
-def _called(spec: str, image_size: int) -> Any:
-    function = imported(spec, "--backbone: the function")
+def _called(spec: str, image_size: int, prefix: str) -> Any:
+    function = imported(spec, f"--{prefix}backbone: the function")
     try:
         made = function(image_size)
     # The function is the user's program, which may raise anything.
     except Exception as error:
-        raise ArgumentError(f"--backbone={spec}, called with {image_size}: {first_line(error)}") from error
+        raise ArgumentError(f"--{prefix}backbone={spec}, called with {image_size}: {first_line(error)}") from error
     if not isinstance(made, keras.Model):
-        raise ArgumentError(f"--backbone={spec} returns a {type(made).__name__}; a Keras model is expected")
+        raise ArgumentError(f"--{prefix}backbone={spec} returns a {type(made).__name__}; a Keras model is expected")
     return made
 
 
-def _preset(preset: str, image_size: int) -> tuple[Any, Scale | None]:
+def _preset(preset: str, image_size: int, prefix: str) -> tuple[Any, Scale | None]:
     """Returns the backbone of a preset, and the scale of its image converter where it has one."""
+    what = f"--{prefix}backbone=kerashub:{preset}"
     try:
         with quiet():
             import keras_hub
     except ImportError as error:
         raise ArgumentError(
-            f"--backbone=kerashub:{preset} needs KerasHub (python -m pip install 'kdistill[kerashub]'): "
-            f"{first_line(error)}"
+            f"{what} needs KerasHub (python -m pip install 'kdistill[kerashub]'): {first_line(error)}"
         ) from error
-    what = f"--backbone=kerashub:{preset}"
     # KerasHub raises many kinds of errors for a preset that is not there, is damaged, or is of text.
     try:
         # Its own name would count the networks of this process.
@@ -112,7 +115,7 @@ def _plainly(numbers: Any) -> float | list[float]:
     return [float(number) for number in numbers] if isinstance(numbers, list | tuple) else float(numbers)
 
 
-def _plain(network: keras.Model, what: str, image_size: int, *, rebuilds: bool) -> keras.Model:
+def _plain(network: keras.Model, what: str, image_size: int, prefix: str, *, rebuilds: bool) -> keras.Model:
     """Returns a network of this size, as a plain model called "backbone" where it is no class of its own."""
     try:
         by_layers = "layers" in network.get_config()
@@ -146,7 +149,9 @@ def _plain(network: keras.Model, what: str, image_size: int, *, rebuilds: bool) 
         return plain
     if fixed_size(plain, what) != image_size:
         if not rebuilds:
-            raise KdistillError(f"{what} takes images of {shape[1]} pixels a side, not of --image_size={image_size}")
+            raise KdistillError(
+                f"{what} takes images of {shape[1]} pixels a side, not of --{prefix}image_size={image_size}"
+            )
         plain = at_size(plain, image_size)
     return plain
 
@@ -155,19 +160,17 @@ def _class_of(network: keras.Model) -> dict[str, str]:
     return {"module": type(network).__module__, "class_name": type(network).__name__}
 
 
-def _scale(network: keras.Model, scaling: str, own: Scale | None, what: str) -> Scale:
+def _scale(network: keras.Model, scaling: str, own: Scale | None, what: str, prefix: str) -> Scale:
+    flag = f"--{prefix}backbone_scaling"
     scales = scales_itself(network)
     if scaling == "auto":
         if scales or own is not None:
             return own or (1.0, 0.0)
         raise ArgumentError(
-            f"{what} does not say on which scale it takes pixels; say it with --backbone_scaling: "
-            f"{', '.join(SCALINGS[1:])}"
+            f"{what} does not say on which scale it takes pixels; say it with {flag}: {', '.join(SCALINGS[1:])}"
         )
     if scales and scaling != "none":
-        raise ArgumentError(
-            f"--backbone_scaling={scaling}: {what} takes pixels from 0 to 255 and scales them itself; leave it out"
-        )
+        raise ArgumentError(f"{flag}={scaling}: {what} takes pixels from 0 to 255 and scales them itself; leave it out")
     if scaling == CAFFE:
         turn_first_kernel(network, what)
     return scale_of(scaling)

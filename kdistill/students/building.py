@@ -29,6 +29,7 @@ def build(
     hash_bits: int | None = None,
     scaling: str = "auto",
     trusted: Sequence[str] = (),
+    prefix: str = "",
 ) -> keras.Model:
     """Builds a student whose exported form needs nothing around it: pixels in, embedding out.
 
@@ -51,6 +52,7 @@ def build(
             the embedding are the binary code. None for none.
         scaling: of the pixels of a network that a user brings, see `open_brought`.
         trusted: packages besides Keras whose classes such a network, or a student in `weights`, may be made of.
+        prefix: of the settings that errors about such a network name: "" for a student, "assistant_".
 
     Raises:
         ArgumentError: an unknown backbone or pooling, or a size, width or weights that the backbone does not have.
@@ -70,7 +72,7 @@ def build(
     image = keras.Input((image_size, image_size, 3), batch_size=batch_size, dtype="uint8", name="image")
     distilled = weights is not None and weights.endswith(".keras")
     if is_brought(backbone):
-        features = _features_of_brought(backbone, image, scaling, trusted)
+        features = _features_of_brought(backbone, image, scaling, trusted, prefix)
     else:
         scaled = scale_pixels(scale_of(facts_of(backbone).scaling), image)
         features = features_of(backbone, scaled, alpha, None if distilled else weights)
@@ -96,8 +98,8 @@ def pooled_features(student: keras.Model) -> keras.Model:
     return keras.Model(student.input, keras.layers.UnitNormalization(dtype="float32")(pooled), name="pooled_features")
 
 
-def _features_of_brought(backbone: str, image: Any, scaling: str, trusted: Sequence[str]) -> Any:
-    brought = open_brought(backbone, int(image.shape[1]), scaling, trusted)
+def _features_of_brought(backbone: str, image: Any, scaling: str, trusted: Sequence[str], prefix: str) -> Any:
+    brought = open_brought(backbone, int(image.shape[1]), scaling, trusted, prefix)
     if tf.as_dtype(brought.network.inputs[0].dtype).is_integer:
         return brought.network(image)
     return brought.network(scale_pixels(brought.scale, image))

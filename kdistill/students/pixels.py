@@ -54,8 +54,8 @@ def turn_first_kernel(network: keras.Model, what: str) -> None:
     first = behind[0] if behind else None
     if first is None or type(first) is not keras.layers.Conv2D:
         raise KdistillError(
-            f"{what} takes blue first by --backbone_scaling={CAFFE}, which can be had where a convolution is given "
-            "the pixels; put the change of their order into the network"
+            f"{what} is to be given blue first ({CAFFE}), which can be had where a convolution takes the pixels; put "
+            "the change of their order into the network"
         )
     kernel, *rest = first.get_weights()
     first.set_weights([kernel[:, :, ::-1], *rest])

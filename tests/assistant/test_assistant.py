@@ -64,18 +64,27 @@ def test_batch_normalisation_inside_a_file_is_kept(pooled_file, photos):
 
 @pytest.mark.parametrize(
     ("network", "error", "message"),
-    [("vgg", ArgumentError, "neither a file nor one of small_cnn"), ("README.md", KdistillError, "not a readable")],
+    [
+        ("vgg", ArgumentError, "'vgg' is unknown; choose one of small_cnn"),
+        ("nowhere.keras", KdistillError, "nowhere.keras"),
+        ("nowhere:network", ArgumentError, "^--assistant_backbone: the function nowhere:network"),
+    ],
 )
 def test_what_is_no_network_is_one_sentence(network, error, message):
     with pytest.raises(error, match=message):
         build_assistant(network)
 
 
-def test_a_file_that_does_not_scale_pixels_itself_is_refused(tmp_path):
+def test_a_file_that_does_not_scale_pixels_itself_is_taken_as_it_is_said(tmp_path):
     image = keras.Input((32, 32, 3))
     keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "bare.keras")
-    with pytest.raises(KdistillError, match="on which scale it takes pixels"):
+    with pytest.raises(ArgumentError, match="on which scale it takes pixels; say it with --assistant_backbone_scaling"):
         build_assistant(str(tmp_path / "bare.keras"), image_size=32)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    said = build_assistant(str(tmp_path / "bare.keras"), image_size=32, embedding_dim=None, scaling="unit")
+    means = pixels.mean((1, 2))
+    expected = means / np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(said.predict(pixels, verbose=0), expected, atol=1e-5)
 
 
 @pytest.mark.long

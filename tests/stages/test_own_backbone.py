@@ -1,4 +1,4 @@
-"""A run whose student is a network that the user brings: through all stages, and another under its name undoes it."""
+"""A run whose networks the user brings: through all stages, and others under their names undo it."""
 
 import json
 import sys
@@ -68,6 +68,8 @@ def _settings(folder, **changes) -> Settings:
         ({"trust_packages": ()}, "--trust_packages=nets"),
         ({"pooling": "cls"}, "pooling 'cls' does not suit nets:network"),
         ({"backbone": "nets:nowhere"}, "cannot be imported"),
+        ({"assistant_backbone": "nets:unscaled"}, "say it with --assistant_backbone_scaling"),
+        ({"assistant_backbone": "nets:nowhere"}, "--assistant_backbone: the function nets:nowhere cannot be imported"),
     ],
 )
 def test_it_is_refused_before_anything_is_asked(changes, message, nets):
@@ -76,20 +78,25 @@ def test_it_is_refused_before_anything_is_asked(changes, message, nets):
     assert not list(nets.rglob("*.sqlite"))
 
 
-def test_the_record_knows_its_content(nets):
-    settings = _settings(nets)
+@pytest.mark.parametrize(("setting", "of"), [("backbone", "weights"), ("assistant_backbone", "assistant")])
+def test_the_record_knows_its_content(setting, of, nets):
+    settings = _settings(nets, **{setting: "nets:network"})
     (nets / "run").mkdir()
-    before = Inputs(settings, nets / "run").digest("weights")
+    before = Inputs(settings, nets / "run").digest(of)
     (nets / "nets.py").write_text(NETWORK + "\n# another network\n")
-    assert "" != before != Inputs(settings, nets / "run").digest("weights")
-    assert Inputs(settings.changed(backbone="small_cnn"), nets / "run").digest("weights") == ""
+    assert "" != before != Inputs(settings, nets / "run").digest(of)
+    assert Inputs(settings.changed(**{setting: "small_cnn"}), nets / "run").digest(of) == ""
 
 
 @pytest.mark.long
 def test_a_whole_run_ends_in_files_and_another_network_undoes_it(nets, tmp_path):
-    settings = _settings(nets)
-    main.run_stages(settings, ["ask", "distill", "evaluate", "export", "report"], False)
+    assistant = {"assistant_backbone": "nets:network", "assistant_image_size": 24, "assistant_steps": 2}
+    settings = _settings(nets, **assistant, assistant_if_better=False)
+    main.run_stages(settings, ["ask", "assist", "distill", "evaluate", "export", "report"], False)
     run = nets / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["assistant"]["used"]
+    assert "assistant" in [row["name"] for row in metrics["rows"]]
     card = json.loads((run / "card.json").read_text())
     assert card["backbone"] == "nets:network"
     assert (card["width"], card["input"]["size"]) == (None, 19)

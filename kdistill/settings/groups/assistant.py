@@ -12,10 +12,12 @@ class AssistantSettings:
 
     assistant_backbone: str | None = setting(
         None,
-        "The network: small_cnn, mobilenet_v1, mobilenet_v2, mobilenet_v3_small or resnet50_v2, a network of "
-        "keras.applications by its name there, or a .keras file that gives pooled features; empty for no assistant (a "
-        "teacher of pairs needs one).",
+        "The network, named as in --backbone, such as a .keras file that gives pooled features; empty for no assistant "
+        "(a teacher of pairs needs one).",
         common=True,
+    )
+    assistant_backbone_scaling: Literal["auto", "none", "unit", "symmetric", "torch", "clip", "caffe"] = setting(
+        "auto", "Pixels that an assistant of your own takes, as --backbone_scaling says them."
     )
     assistant_alpha: float = setting(1.0, "Width multiplier of the assistant's backbone.", above=0, high=16)
     assistant_image_size: int = setting(192, "Side in pixels of the assistant's input.", low=8, high=4096, common=True)

@@ -25,7 +25,10 @@ FEATURE_FILES = {"assistant": "assistant_features.npz", "student": "features.npz
 """Whose features -> the file of the work folder that keeps them."""
 
 _FEATURES_OF = {
-    "assistant": ("assistant_backbone", "assistant_alpha", "assistant_image_size", "assistant_weights", "seed"),
+    "assistant": (
+        *("assistant_backbone", "assistant_backbone_scaling", "assistant_alpha", "assistant_image_size"),
+        *("assistant_weights", "seed"),
+    ),
     "student": ("backbone", "backbone_scaling", "alpha", "image_size", "pooling", "student_weights", "seed"),
 }
 
@@ -38,15 +41,14 @@ def pool_features(
     They are those of the assistant or of the student before distillation, memory-mapped from a file of the work folder.
     """
     if of == "assistant":
-        sources = [settings.assistant.assistant_weights, settings.assistant.assistant_backbone]
+        weights, backbone = settings.assistant.assistant_weights, settings.assistant.assistant_backbone or ""
     else:
-        sources = [settings.student.student_weights]
-    digest = backbone_digest(settings.student.backbone) if of == "student" else ""
-    files = [Path(source) for source in sources if source and source.endswith((".h5", ".keras"))]
+        weights, backbone = settings.student.student_weights, settings.student.backbone
+    files = [Path(weights)] if weights and weights.endswith((".h5", ".keras")) else []
     names, idle = _FEATURES_OF[of], without_effect(settings)
     identity = {
-        "settings": {name: settings.value(name) for name in names if name != "backbone_scaling" or name not in idle},
-        "weights": [*map(content_of, files), *filter(None, [digest])],
+        "settings": {name: settings.value(name) for name in names if not name.endswith("scaling") or name not in idle},
+        "weights": [*map(content_of, files), *filter(None, [backbone_digest(backbone)])],
         "pool": digest_of(identities(pool, None if settings.asking.dry_run else identity_cache(workdir.path))),
         "version": __version__,
     }

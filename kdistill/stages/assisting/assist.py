@@ -17,6 +17,7 @@ from kdistill.data import ImageSet
 from kdistill.data.disk.photos import LOOKED_AT
 from kdistill.data.identity import digest_of, identities
 from kdistill.evaluation import embed_images
+from kdistill.facts.students import is_known
 from kdistill.files.archives import map_arrays
 from kdistill.files.whole import whole_file, write_arrays
 from kdistill.preferences.consistency import settle
@@ -72,7 +73,7 @@ def assist(settings: Settings, workdir: Workdir) -> Result:
 def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict[str, Any]) -> str:
     """Returns in half a sentence why nothing speaks for an assistant, or nothing; fills in what was measured."""
     assistant = settings.assistant
-    if not str(assistant.assistant_backbone).endswith(".keras") and not assistant.assistant_weights:
+    if is_known(str(assistant.assistant_backbone)) and not assistant.assistant_weights:
         return "it has no pretrained weights, and from a random start a larger network learns no more from few answers"
     positions, answers = answered_vectors(settings, workdir, pool)
     if len(pool) < _WORTH_IT * len(positions):

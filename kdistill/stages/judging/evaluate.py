@@ -57,7 +57,7 @@ def evaluate(settings: Settings, workdir: Workdir) -> Result:
     if space is not None:
         across = Across(settings, space, judge, held_out, teacher, searched)
         agreement = across.add_rows(table, student) or agreement
-    assistant = _assistant(workdir)
+    assistant = _assistant(workdir, settings)
     if assistant is not None:
         answers = judge.embed(lambda images, role: _embed(assistant, images, f"assistant, {role}"))
         table.add("assistant", answers, assistant.count_params(), further_questions=0)
@@ -122,11 +122,11 @@ def _teacher(settings: Settings, workdir: Workdir, judge: Judge) -> tuple[Vector
         return None, None
 
 
-def _assistant(workdir: Workdir) -> keras.Model | None:
+def _assistant(workdir: Workdir, settings: Settings) -> keras.Model | None:
     """Returns the assistant that taught the student; None where none did."""
     if not workdir.figures.get("assistant", {}).get("used"):
         return None
-    return load_keras_file(workdir.needs(workdir.assistant, "assist"))
+    return load_keras_file(workdir.needs(workdir.assistant, "assist"), trusted_packages(settings))
 
 
 def load_student(workdir: Workdir, settings: Settings) -> keras.Model:

@@ -122,9 +122,7 @@ def _whitening(inputs: Inputs) -> str:
 
 
 def _weights(inputs: Inputs) -> str:
-    files, brought = _contents_of(inputs.settings, ("student_weights",)), inputs.settings.student.backbone
-    # A network of the user's own is named beside the file that it may start from.
-    return "-".join(filter(None, [files, backbone_digest(brought)]))
+    return _network(inputs.settings, "student_weights", inputs.settings.student.backbone)
 
 
 def _choosing_weights(inputs: Inputs) -> str:
@@ -135,16 +133,15 @@ def _choosing_weights(inputs: Inputs) -> str:
 
 
 def _assistant(inputs: Inputs) -> str:
-    return _contents_of(inputs.settings, ("assistant_weights", "assistant_backbone"))
+    return _network(inputs.settings, "assistant_weights", inputs.settings.assistant.assistant_backbone or "")
 
 
-def _contents_of(settings: Settings, names: Sequence[str]) -> str:
-    """Returns the digests of the files that these settings name and that have an effect; "" for none."""
-    idle = without_effect(settings)
-    values = [settings.value(name) for name in names if name not in idle]
-    files = [value for value in values if value and Path(value).suffix in (".h5", ".keras")]
-    found = {name: content_of(Path(name)) for name in files}
-    return json.dumps(found) if found else ""
+def _network(settings: Settings, weights: str, backbone: str) -> str:
+    """Returns what tells a network from another: the file that it starts from, and what the user brings."""
+    given = None if weights in without_effect(settings) else settings.value(weights)
+    started = given and Path(given).suffix in (".h5", ".keras")
+    file = json.dumps({given: content_of(Path(given))}) if started else ""
+    return "-".join(filter(None, [file, backbone_digest(backbone)]))
 
 
 def _files_of(settings: Settings, names: Sequence[str]) -> str:

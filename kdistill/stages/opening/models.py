@@ -131,6 +131,8 @@ def assistant_network(settings: Settings, embedding_dim: int | None) -> keras.Mo
         image_size=chosen.assistant_image_size,
         weights=chosen.assistant_weights,
         embedding_dim=embedding_dim,
+        scaling=chosen.assistant_backbone_scaling,
+        trusted=trusted_packages(settings),
     )
 
 
