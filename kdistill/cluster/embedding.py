@@ -7,7 +7,7 @@ kind of processor may still round differently.)
 
 import dataclasses
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +28,23 @@ class OpenFile:
     Attributes:
         path: the file, under the same name on all machines.
         keras_threads: threads that TensorFlow may use within one operation; its results depend on it.
+        trusted: packages besides Keras whose classes a `.keras` file may be made of.
     """
 
     path: Path
     keras_threads: int
+    trusted: tuple[str, ...] = ()
 
     @classmethod
-    def as_here(cls, path: str | Path) -> "OpenFile":
+    def as_here(cls, path: str | Path, trusted: Sequence[str] = ()) -> "OpenFile":
         """Returns one that gives TensorFlow as many threads as it has in this process."""
         threads = int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0")) or os.cpu_count() or 1
-        return cls(Path(path), threads)
+        return cls(Path(path), threads, tuple(trusted))
 
     def __call__(self) -> Embedder:
         """Returns the model, ready to run."""
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(self.keras_threads)
-        return open_embedder(self.path, threads=1)
+        return open_embedder(self.path, threads=1, trusted=self.trusted)
 
 
 def ray_parts(open_model: Callable[[], Embedder], images: ImageSet, batch_size: int, *, actors: int = 0) -> Parts:

@@ -1,13 +1,14 @@
 """Opens a student's file, in any of the formats it is shipped in, as a function from pixels to embeddings."""
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from kdistill.errors import KdistillError
-from kdistill.runtimes.image_model import Run
+from kdistill.runtimes.image_model import Choice, Run
 from kdistill.runtimes.inputs import quantised
 from kdistill.runtimes.opening import open_image_model
 
@@ -27,7 +28,7 @@ class Embedder:
     callers: int
 
 
-def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
+def open_embedder(path: str | Path, *, threads: int | None = None, trusted: Sequence[str] = ()) -> Embedder:
     """Opens a file that this library wrote: input `image` [batch, S, S, 3], output `embedding` [batch, D].
 
     The input takes pixels 0..255, as uint8, or as float32 or int8 in the twins of `export/formats/input_twins.py`.
@@ -39,13 +40,14 @@ def open_embedder(path: str | Path, *, threads: int | None = None) -> Embedder:
     Args:
         path: a `.keras`, `.onnx` or `.tflite` file.
         threads: calls at a time; None for one a core.
+        trusted: packages besides Keras whose classes a `.keras` file may be made of.
 
     Raises:
         ArgumentError: another kind of file.
         KdistillError: the file is missing, damaged, or has another input.
     """
     label = f"the model {str(path)!r}"
-    model = open_image_model(path, label, callers=threads)
+    model = open_image_model(path, label, callers=threads, choice=Choice(trusted=tuple(trusted)))
     source = model.input
     own = model.names == ("image", "embedding")
     twin = own and Path(path).suffix == ".tflite" and source.dtype.name == _stated_pixels(path)

@@ -1,5 +1,6 @@
 """The embedding job: files, resuming after a kill, shards, bad input."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -204,6 +205,24 @@ def test_the_command_explains_bad_input(files, folder, tmp_path, capsys, change,
     options = {"model": str(files[1] / "student.onnx"), "images": str(folder), "output": str(tmp_path), **change}
     assert embed.main([f"--{name}={value}" for name, value in options.items()]) == status
     assert message in capsys.readouterr().err
+
+
+def test_layers_of_your_own_are_taken_from_packages_that_are_trusted(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_layers.py").write_text(
+        "import keras\n\n@keras.saving.register_keras_serializable('own_layers')\n"
+        "class Halved(keras.layers.Layer):\n    def call(self, inputs): return inputs * 0.5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    halved = importlib.import_module("own_layers").Halved()
+    image = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, keras.layers.Rescaling(1.0, name="embedding")(halved(pooled))).save("student.keras")
+    command = ["--model=student.keras", f"--images={folder}", "--output=out"]
+    assert embed.main(command) == 1
+    assert "--trust_packages=own_layers" in capsys.readouterr().err
+    assert embed.main([*command, "--trust_packages=own_layers"]) == 0
+    assert np.load(tmp_path / "out" / "embeddings.npy").shape == (len(READABLE), 3)
 
 
 def test_models_that_are_damaged_or_take_no_pixels(tmp_path):

@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_megapixels", type=float, default=MAX_MEGAPIXELS, help="million pixels that a photo may have"
     )
+    parser.add_argument(
+        "--trust_packages",
+        default="",
+        metavar="NAME,...",
+        help="packages besides Keras whose classes a .keras file may be made of; they are imported",
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
     return parser
 
@@ -72,7 +78,8 @@ def _embed(options: argparse.Namespace) -> JobResult:
         raise ArgumentError(f"--batch_size={options.batch_size} must be at least 1")
     check_engine(options.engine, options.actors)
     shard = _shard(options.shard)
-    model = open_embedder(options.model)
+    trusted = tuple(name.strip() for name in options.trust_packages.split(",") if name.strip())
+    model = open_embedder(options.model, trusted=trusted)
     if not options.max_megapixels > 0:
         raise ArgumentError(f"--max_megapixels must be above 0; {options.max_megapixels} was given")
     images = _images(Path(options.images), options.max_megapixels)
@@ -81,7 +88,7 @@ def _embed(options: argparse.Namespace) -> JobResult:
             raise KdistillError(f"the name {image.id!r} contains a line break, so it cannot stand in a list of ids")
     engine: Embedder | Parts = model
     if options.engine == "ray":
-        engine = ray_parts(OpenFile.as_here(options.model), images, options.batch_size, actors=options.actors)
+        engine = ray_parts(OpenFile.as_here(options.model, trusted), images, options.batch_size, actors=options.actors)
     return embed_to_folder(
         engine,
         images,
