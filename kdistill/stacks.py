@@ -22,6 +22,14 @@ INPUT_SHAPE_KEY = "batch_input_shape" if KERAS_2 else "batch_shape"
 """The entry of an InputLayer's configuration that holds its whole shape."""
 
 
+def forget_names() -> None:
+    """Lets Keras name the layers to come as in a new process, without waiting for what was dropped to be freed."""
+    if KERAS_2:
+        keras.backend.clear_session()
+    else:
+        keras.backend.clear_session(free_memory=False)
+
+
 def listed(tensors: Any) -> list[Any]:
     """Returns the inputs or outputs of a layer or model as a list; of a single one, Keras 2 gives the tensor itself."""
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]

@@ -1,10 +1,10 @@
-"""Before the first question: the student, the loss and the optimizer are built once, so that no mistake costs money."""
+"""Before the first question: networks, loss and optimizer are built once, so that no mistake costs money."""
 
-import keras
-
+from kdistill import stacks
 from kdistill.settings import Settings
+from kdistill.settings.effects import has_assistant
 from kdistill.stages.distilling.trainer import loss_of, optimizer_of
-from kdistill.stages.opening.models import student_before
+from kdistill.stages.opening.models import assistant_network, student_before
 
 
 def rehearse(settings: Settings) -> None:
@@ -15,6 +15,8 @@ def rehearse(settings: Settings) -> None:
         KdistillError: weights that are missing, damaged or of another network.
     """
     student_before(settings)
+    if has_assistant(settings):
+        assistant_network(settings, settings.assistant.assistant_dim)
     loss_of(settings)
     optimizer_of(settings.training)
-    keras.backend.clear_session()
+    stacks.forget_names()
