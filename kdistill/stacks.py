@@ -4,6 +4,7 @@ Everything else uses names that both have.
 """
 
 import contextlib
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,22 @@ KERAS_2 = keras.__version__.startswith("2.")
 
 ONLY_FIRST_REPLICA: Any = tf.VariableAggregation.ONLY_FIRST_REPLICA if KERAS_2 else "only_first_replica"
 """For `add_weight(aggregation=...)`: each replica may write, and the first one's value is kept."""
+
+ops: Any = (
+    types.SimpleNamespace(
+        cast=tf.cast,
+        matmul=tf.matmul,
+        maximum=tf.maximum,
+        mean=tf.reduce_mean,
+        power=tf.pow,
+        rsqrt=tf.math.rsqrt,
+        square=tf.square,
+        tanh=tf.tanh,
+    )
+    if KERAS_2
+    else keras.ops
+)
+"""What a student's own layers compute with: under Keras 3 each of its backends runs them."""
 
 INPUT_SHAPE_KEY = "batch_input_shape" if KERAS_2 else "batch_shape"
 """The entry of an InputLayer's configuration that holds its whole shape."""

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from export.formats import checks
+from export.formats import checks, onnx_by_jax
 from export.formats.onnx_precision import to_float16, to_int8
-from export.formats.tflite import MIN_CALIBRATION, checked_calibration, checked_student
+from export.formats.tflite import MIN_CALIBRATION, check_converter, checked_calibration, checked_student
 from export.search.onnx_search import OPSET
 from kdistill import students
 from kdistill.console.quiet import quiet
@@ -28,6 +28,7 @@ def export_onnx(
     precision: str = "float32",
     calibration: np.ndarray | None = None,
     metadata: dict[str, str] | None = None,
+    converter: str = "tf",
 ) -> None:
     """Writes the student as ONNX, checked by `onnx.checker`, whole or not at all.
 
@@ -38,13 +39,15 @@ def export_onnx(
         precision: "float32", "float16" or "int8" (weights and activations, by ONNX Runtime's static quantiser).
         calibration: uint8 [n, H, W, 3], real images whose activations set the ranges of "int8".
         metadata: texts for the file's metadata_props.
+        converter: "tf" for tf2onnx, or "litert", which needs neither it nor TensorFlow's graphs, see
+            `export.formats.onnx_by_jax`.
 
     Raises:
-        ArgumentError: an unknown precision, or "int8" without calibration images of the right shape.
+        ArgumentError: an unknown precision or converter, or "int8" without calibration images of the right shape.
         KdistillError: no student (see `checked_student`), operators that ONNX lacks, or a file that does not give the
             student's embeddings.
     """
-    model = convert_student(student, batch=batch, precision=precision, calibration=calibration)
+    model = convert_student(student, batch=batch, precision=precision, calibration=calibration, converter=converter)
     onnx.helper.set_model_props(model, metadata or {})
     reference = checks.reference_of(student, None if calibration is None else calibration[:MIN_CALIBRATION])
     try:
@@ -57,14 +60,20 @@ def export_onnx(
 
 
 def convert_student(
-    student: Any, *, batch: int | None = None, precision: str = "float32", calibration: np.ndarray | None = None
+    student: Any,
+    *,
+    batch: int | None = None,
+    precision: str = "float32",
+    calibration: np.ndarray | None = None,
+    converter: str = "tf",
 ) -> onnx.ModelProto:
     """Returns the student as a graph; arguments as in `export_onnx`."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"ONNX precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
+    check_converter(converter)
     student = students.in_float32(checked_student(student))
     images = checked_calibration(calibration, student.input_shape) if precision == "int8" else None
-    model = _converted(student, batch)
+    model = _converted(student, batch) if converter == "tf" else onnx_by_jax.converted(student, batch)
     if precision == "float16":
         model = to_float16(model)
     if images is not None:

@@ -74,8 +74,7 @@ def convert_student(
     """Returns the student as a `ModelT` with the signature `serving_default`; arguments as in `export_tflite`."""
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
-    if converter not in CONVERTERS:
-        raise ArgumentError(f"converter {converter!r} is not known; choose one of {', '.join(CONVERTERS)}")
+    check_converter(converter)
     convert = litert.converted if converter == "litert" else _converted
     fixed = students.at_batch(students.in_float32(checked_student(student)), 1)
     if precision == "int8":
@@ -152,6 +151,12 @@ def _normalise_output(model: Any) -> None:
     embedding = builder.tensor(shape, np.float32, "embedding")
     builder.operator("L2_NORMALIZATION", [raw], [embedding], "L2NormOptions")
     builder.graph.outputs = [embedding]
+
+
+def check_converter(converter: str) -> None:
+    """Raises ArgumentError for a name that is none of CONVERTERS."""
+    if converter not in CONVERTERS:
+        raise ArgumentError(f"converter {converter!r} is not known; choose one of {', '.join(CONVERTERS)}")
 
 
 def checked_student(student: Any) -> Any:

@@ -55,7 +55,7 @@ def export_student(
         calibration: uint8 [n, s, s, 3], images of the pool, for both kinds of int8 (an error without).
         limits: of the quality gate.
         searched: what is searched in the gate instead of the student's own embeddings (see `verify_files`).
-        converter: of the .tflite files, see `export_tflite`.
+        converter: of the networks, see `export_tflite` and `export_onnx`.
         queries: float32 [n, D], the student's embeddings of images that are not in the gallery; see `build_retriever`.
 
     Returns:
@@ -69,7 +69,9 @@ def export_student(
     if calibration is not None:
         calibration = calibration[:CALIBRATION_IMAGES]
     jobs: dict[str, Callable[[Path], None]] = {
-        "student.onnx": lambda path: export_onnx(student, path, metadata=file_metadata(student, "float32"))
+        "student.onnx": lambda path: export_onnx(
+            student, path, metadata=file_metadata(student, "float32"), converter=converter
+        )
     }
     for precision in precisions:
         jobs[student_file(precision)] = _tflite_job(student, precision, calibration, converter)

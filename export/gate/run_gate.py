@@ -126,10 +126,9 @@ def convert_run(run: Path, precision: str, file_format: str = "tflite") -> int:
             data.pool.subset(chosen), size, strict=settings.run.strict, description="reading for calibration"
         ).pixels
     path = run / student_file(precision, file_format)
-    export = export_onnx
-    if file_format == "tflite":
-        export = functools.partial(export_tflite, converter=settings.export.converter)
-    export(student, path, precision=precision, calibration=calibration, metadata=file_metadata(student, precision))
+    export = export_tflite if file_format == "tflite" else export_onnx
+    metadata, converter = file_metadata(student, precision), settings.export.converter
+    export(student, path, precision=precision, calibration=calibration, metadata=metadata, converter=converter)
     return _check_written(run, data, settings, student, [path])
 
 
@@ -172,10 +171,10 @@ def build_run_retriever(
     k = min(settings.export.top_k, len(ids)) if k is None else k
     with tempfile.TemporaryDirectory() as folder:
         source = student
-        if file_format == "tflite" and settings.export.converter != "tf":
-            source = Path(folder) / "student.tflite"
-            metadata = file_metadata(student, "float32")
-            export_tflite(student, source, metadata=metadata, converter=settings.export.converter)
+        if settings.export.converter != "tf":
+            source = Path(folder) / f"student.{file_format}"
+            export = export_tflite if file_format == "tflite" else export_onnx
+            export(student, source, metadata=file_metadata(student, "float32"), converter=settings.export.converter)
         files = build_files(source, embeddings, ids, path, k=k, precision=precision, shards=shards)
     size = sum(file.stat().st_size for file in files)
     print(f"{len(ids)} rows as {precision}, {size:,} bytes: {', '.join(str(file) for file in files)}")

@@ -9,7 +9,7 @@ EXTRAS = {
     "clients": "exported files tested in MediaPipe and OpenVINO",
     "docs": "make docs: the documentation site; an environment of its own",
     "kerashub": "students and teachers of KerasHub (--backbone=kerashub:PRESET, --trust_packages=keras_hub); Keras 3",
-    "litert": "files without TensorFlow's own converter (--converter=litert); Keras 3",
+    "litert": "files without TensorFlow's own converter and tf2onnx (--converter=litert); Keras 3",
     "milvus": "python -m export handover --to=milvus",
     "mlflow": "logging to MLflow (--callbacks=kdistill.loggers.mlflow:log)",
     "notebook": "docs/start.ipynb, executed (make docs, make test-long)",
@@ -24,7 +24,10 @@ EXTRAS = {
 """Extra -> what it is for. `python -m pip install 'kdistill[EXTRA]'` adds it."""
 
 CONVERTER_PACKAGES = ("litert_converter", "ai_edge_quantizer")
-"""What --converter=litert imports."""
+"""What --converter=litert imports for .tflite files."""
+
+ONNX_PACKAGES = ("jax2onnx",)
+"""What --converter=litert imports for .onnx files."""
 
 
 def missing_of(extra: str, packages: Sequence[str]) -> str:

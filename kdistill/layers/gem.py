@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
+from kdistill.stacks import ops
 
 
 @keras.saving.register_keras_serializable(package="kdistill")
@@ -51,10 +52,10 @@ class GeM(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pools [B, H, W, C] to [B, C]."""
-        p = tf.cast(tf.convert_to_tensor(self.p), tf.float32)
-        positive = tf.maximum(tf.cast(inputs, tf.float32), self.epsilon)
-        pooled = tf.pow(tf.reduce_mean(tf.pow(positive, p), axis=(1, 2)), 1.0 / p)
-        return tf.cast(pooled, self.compute_dtype)
+        p = ops.cast(self.p, "float32")
+        positive = ops.maximum(ops.cast(inputs, "float32"), self.epsilon)
+        pooled = ops.power(ops.mean(ops.power(positive, p), axis=(1, 2)), 1.0 / p)
+        return ops.cast(pooled, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         """Returns (B, C)."""

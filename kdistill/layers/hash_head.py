@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from kdistill.errors import ArgumentError
+from kdistill.stacks import ops
 
 BITS = (16, 32, 64, 128)
 """Lengths of codes that are tested; any multiple of 8 packs into whole bytes."""
@@ -55,12 +56,12 @@ class HashHead(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Returns h [B, K]."""
-        kernel, gamma, beta = (tf.convert_to_tensor(weight) for weight in (self.kernel, self.gamma, self.beta))
-        projected = tf.cast(tf.matmul(inputs, tf.cast(kernel, inputs.dtype)), tf.float32)
-        centred = projected - tf.reduce_mean(projected, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        normal = centred * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(tf.tanh(tf.cast(gamma, tf.float32) * normal + tf.cast(beta, tf.float32)), self.compute_dtype)
+        projected = ops.cast(ops.matmul(inputs, ops.cast(self.kernel, inputs.dtype)), "float32")
+        centred = projected - ops.mean(projected, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        normal = centred * ops.rsqrt(variance + self.epsilon)
+        gamma, beta = (ops.cast(weight, "float32") for weight in (self.gamma, self.beta))
+        return ops.cast(ops.tanh(gamma * normal + beta), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         """Returns (B, K)."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdistill.errors import ArgumentError
 from kdistill.facts.data import ROLES
-from kdistill.facts.extras import CONVERTER_PACKAGES, missing_of
+from kdistill.facts.extras import CONVERTER_PACKAGES, ONNX_PACKAGES, missing_of
 from kdistill.settings.effects import compares, teacher_kind, without_effect
 from kdistill.settings.network_checks import check_assistant, check_networks
 from kdistill.settings.setting import check_value
@@ -197,7 +197,9 @@ def _check_evaluation(settings: Settings) -> None:
 
 
 def _check_export(settings: Settings) -> None:
-    if settings.export.converter == "litert" and (missing := missing_of("litert", CONVERTER_PACKAGES)):
+    if settings.export.converter == "litert" and (
+        missing := missing_of("litert", (*CONVERTER_PACKAGES, *ONNX_PACKAGES))
+    ):
         raise ArgumentError(f"--converter=litert needs {missing}")
     precision = settings.export.gallery_precision
     if precision in ("binary", "asymmetric") and not settings.student.hash_bits:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from export.formats import onnx
 from export.formats.flatbuffer import operator_names, read_model
 from export.formats.input_twins import write_twin
 from export.formats.tflite import PRECISIONS, export_tflite
@@ -72,6 +73,36 @@ def test_each_precision_gives_the_students_embeddings(precision, network, photos
         assert path.stat().st_size < 2.4 * network.count_params() + 20_000
     if "int8" in precision:
         assert path.stat().st_size < 2 * network.count_params() + 60_000
+
+
+@pytest.mark.parametrize(
+    ("network", "precision"),
+    [
+        *(("small_cnn", precision) for precision in onnx.PRECISIONS),
+        ("mobilenet_v2", "float32"),
+        ("mobilenet_v3_small", "float32"),
+    ],
+    indirect=["network"],
+)
+def test_each_precision_of_onnx_without_tf2onnx_does_too(precision, network, photos, tmp_path):
+    given = photos if precision == "int8" else None
+    path = tmp_path / "s.onnx"
+    onnx.export_onnx(network, path, precision=precision, calibration=given, converter="litert")
+    found, expected = embed_pixels(path, photos), network.predict(photos, verbose=0)
+    assert np.sum(found * expected, axis=1).mean() > LEAST[precision]
+    if precision == "float32":
+        onnx.export_onnx(network, tmp_path / "tf.onnx")
+        both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.onnx", photos))
+        shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
+        assert shared >= 0.999
+
+
+def test_layers_of_our_own_take_that_way_with_a_fixed_batch(photos, tmp_path):
+    keras.utils.set_random_seed(0)
+    student = students.build("small_cnn", image_size=64, embedding_dim=None, pooling="gem", hash_bits=16)
+    onnx.export_onnx(student, tmp_path / "s.onnx", batch=2, converter="litert")
+    expected = student.predict(photos[:2], verbose=0)
+    np.testing.assert_allclose(embed_pixels(tmp_path / "s.onnx", photos[:2]), expected, atol=1e-5)
 
 
 def test_a_bundle_passes_its_gate_and_its_files_have_twins(student, pixels, labels, embeddings, tmp_path):

@@ -17,8 +17,8 @@ class ExportSettings:
     )
     converter: Literal["tf", "litert"] = setting(
         "tf",
-        "What makes the .tflite files of a network: tf, the converter inside TensorFlow, or litert, which needs no "
-        "tf.lite (extra litert; Keras 3).",
+        "What makes the files of a network: tf, the converter inside TensorFlow and tf2onnx, or litert, LiteRT's own "
+        "converter and jax2onnx, which need neither (extra litert; Keras 3).",
     )
     shards: int = setting(
         0, "Files that the retriever is spread over; 0 for as few as hold its gallery.", low=0, high=10_000
