@@ -67,7 +67,7 @@ def test_batch_normalisation_inside_a_file_is_kept(pooled_file, photos):
     [
         ("vgg", ArgumentError, "'vgg' is unknown; choose one of small_cnn"),
         ("nowhere.keras", KdistillError, "nowhere.keras"),
-        ("nowhere:network", ArgumentError, "^--assistant_backbone: the function nowhere:network"),
+        ("nowhere:network", ArgumentError, "^--assistant_backbone: the function 'nowhere:network'"),
     ],
 )
 def test_what_is_no_network_is_one_sentence(network, error, message):

@@ -67,6 +67,7 @@ def test_the_base_installs_what_the_package_imports_and_nothing_else():
         "ai_edge_quantizer": "ai-edge-quantizer",
         "cv2": "mediapipe",  # which brings it
         "faiss": "faiss-cpu",
+        "jax": "jax2onnx",  # which brings it
         "keras_hub": "keras-hub",
         "litert_converter": "litert-converter",
         "milvus_lite": "milvus-lite",
