@@ -8,10 +8,11 @@ SPREAD ?= -n 2 --dist=loadfile --no-loadscope-reorder --durations=25 --durations
 .PHONY: docs environments quickstart test test-long lint test-addons test-clients test-cluster test-servers test-loggers \
   test-web clean
 
-# uv downloads and unpacks what five environments share once. What is used of it is compiled on first use: all of it takes
-# a minute for each environment, and where processes may write no bytecode, each would compile TensorFlow anew.
+# uv downloads and unpacks what five environments share once. All of it would take a minute to compile in each; what an
+# import of TensorFlow and Keras takes is compiled while others are made, by one process and not by every one of the tests'.
 UV = .venv-uv/bin/uv
 INSTALL = $(UV) pip install --quiet --python
+COMPILE = -c 'import kdistill.console.frameworks as ours; ours.prepare_frameworks(); import tensorflow, keras'
 export PYTHONDONTWRITEBYTECODE =
 
 environments: $(VENV)/installed-test .venv-addons/installed .venv-extras/installed .venv-servers/installed \
@@ -46,6 +47,7 @@ test-clients: .venv-extras/installed
 .venv-extras/installed: setup.cfg | $(UV)
 	$(PYTHON) -m venv .venv-extras
 	$(INSTALL) .venv-extras/bin/python -e '.[clients,kerashub,litert,search,milvus,postgres,ray,mlflow,wandb,test]'
+	.venv-extras/bin/python $(COMPILE)
 	touch $@
 
 # Tests whose ledgers may lie in any engine.
@@ -102,8 +104,8 @@ KERAS_TESTS = $(addprefix tests/,assistant compression hashing layers losses pre
   evaluation/test_embedding.py) $(addprefix tests/export/test_,float_head.py formats.py hamming_retriever.py \
   onnx_retriever.py retriever.py student_kinds.py) $(addprefix tests/runtimes/test_model_,\
   inputs.py outputs.py) $(addprefix tests/stages/test_,assist_stage.py interrupted.py main.py own_backbone.py \
-  own_callbacks.py shrinking_stage.py) $(addprefix tests/teachers/test_,exported_tensorflow.py listed_signatures.py \
-  model_answers.py scaling.py trusted_packages.py)
+  own_callbacks.py) $(addprefix tests/teachers/test_,exported_tensorflow.py listed_signatures.py model_answers.py \
+  scaling.py trusted_packages.py)
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest $(SPREAD) tests/addons $(KERAS_TESTS) -m "not long or both_stacks"
 
@@ -116,11 +118,13 @@ $(VENV)/installed: setup.cfg | $(VENV)/bin/python $(UV)
 
 $(VENV)/installed-test: setup.cfg | $(VENV)/bin/python $(UV)
 	$(INSTALL) $(BIN)/python -e '.[notebook,test]'
+	$(BIN)/python $(COMPILE)
 	touch $@ $(VENV)/installed
 
 .venv-addons/installed: setup.cfg | $(UV)
 	$(ADDONS_PYTHON) -m venv .venv-addons
 	$(INSTALL) .venv-addons/bin/python -e '.[addons,test]'
+	.venv-addons/bin/python $(COMPILE)
 	touch $@
 
 clean:

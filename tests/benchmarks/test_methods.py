@@ -54,10 +54,10 @@ def test_the_smoke_form_writes_csv_table_picture_and_figures(fresh_module, tmp_p
     assert figures["margin_rival_8"] == pytest.approx(figures["map_softmax_ranking_8"] - figures["map_regression_8"])
     assert all(0 <= value <= 1 for name, value in figures.items() if name.startswith("map_"))
     rows = list(csv.DictReader((tmp_path / "methods_generated.csv").read_text().splitlines()))
-    # Two references, three strengths of two methods at one rate and at another one, and one test of each.
-    assert len(rows) == 2 + 2 * 6 + 2
-    assert {row["judged_on"] for row in rows[2:14]} == {"validation"}
-    assert {chosen["trials"] for chosen in content["chosen"].values()} == {6}
+    # Two references, three strengths of two methods at one rate, and one test of each.
+    assert len(rows) == 2 + 2 * 3 + 2
+    assert {row["judged_on"] for row in rows[2:8]} == {"validation"}
+    assert {chosen["trials"] for chosen in content["chosen"].values()} == {3}
     assert "| regression |" in (tmp_path / "methods_generated.md").read_text()
     with PIL.Image.open(tmp_path / "methods_generated.png") as picture:
         assert picture.width > 500

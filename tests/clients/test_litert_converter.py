@@ -52,7 +52,8 @@ def ten_nearest(rows: np.ndarray) -> np.ndarray:
     ("network", "precision"),
     [
         *(("small_cnn", precision) for precision in PRECISIONS),
-        *((name, precision) for name in ("mobilenet_v2", "mobilenet_v3_small") for precision in ("float32", "int8")),
+        *(("mobilenet_v2", precision) for precision in ("float32", "int8")),
+        ("mobilenet_v3_small", "float32"),
     ],
     indirect=["network"],
 )
@@ -77,11 +78,7 @@ def test_each_precision_gives_the_students_embeddings(precision, network, photos
 
 @pytest.mark.parametrize(
     ("network", "precision"),
-    [
-        *(("small_cnn", precision) for precision in onnx.PRECISIONS),
-        ("mobilenet_v2", "float32"),
-        ("mobilenet_v3_small", "float32"),
-    ],
+    [("small_cnn", "float16"), ("small_cnn", "int8"), ("mobilenet_v2", "float32")],
     indirect=["network"],
 )
 def test_each_precision_of_onnx_without_tf2onnx_does_too(precision, network, photos, tmp_path):

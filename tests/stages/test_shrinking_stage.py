@@ -43,7 +43,6 @@ def settings(tmp_path_factory):
     )
 
 
-@pytest.mark.both_stacks
 @pytest.mark.long
 def test_it_meets_the_target_and_goes_on_after_an_interruption(settings, tmp_path, monkeypatch):
     whole = settings.changed(workdir=str(tmp_path / "whole"))

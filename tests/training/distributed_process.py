@@ -24,7 +24,6 @@ TEACHER = RANDOM.normal(size=(24, 5)).astype(np.float32)
 LABELS = np.arange(24, dtype=np.int64) % 3
 
 CASES = {
-    "plain": ({"mixtures": 6}, "softmax_ranking", TEACHER),
     "bank": ({"mixtures": 6, "bank": 20}, "softmax_ranking", TEACHER),
     "rival": ({"projection_dim": 5}, "regression", TEACHER),
     "labels with a bank": ({"bank": 20}, "contrastive", LABELS),

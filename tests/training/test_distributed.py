@@ -43,7 +43,7 @@ def test_gathered_rows_stand_in_the_order_of_the_replicas_and_have_the_gradient_
 
 @pytest.mark.both_stacks
 @pytest.mark.long
-@pytest.mark.parametrize("case", ["plain", "bank", "rival", "labels with a bank"])
+@pytest.mark.parametrize("case", ["bank", "rival", "labels with a bank"])
 def test_two_replicas_train_as_one_process_with_the_global_batch(mirrored, case):
     assert mirrored["replicas"] == 2
     one, two = mirrored["cases"][case]["one"], mirrored["cases"][case]["two"]
