@@ -69,7 +69,7 @@ def _settings(folder, **changes) -> Settings:
         ({"pooling": "cls"}, "pooling 'cls' does not suit nets:network"),
         ({"backbone": "nets:nowhere"}, "cannot be imported"),
         ({"assistant_backbone": "nets:unscaled"}, "say it with --assistant_backbone_scaling"),
-        ({"assistant_backbone": "nets:nowhere"}, "--assistant_backbone: the function 'nets:nowhere' cannot be imported"),
+        ({"assistant_backbone": "nets:nowhere"}, "the function 'nets:nowhere' cannot be imported"),
     ],
 )
 def test_it_is_refused_before_anything_is_asked(changes, message, nets):

@@ -138,9 +138,8 @@ def _assistant(inputs: Inputs) -> str:
 
 def _network(settings: Settings, weights: str, backbone: str) -> str:
     """Returns what tells a network from another: the file that it starts from, and what the user brings."""
-    given = None if weights in without_effect(settings) else settings.value(weights)
-    started = given and Path(given).suffix in (".h5", ".keras")
-    file = json.dumps({given: content_of(Path(given))}) if started else ""
+    given = "" if weights in without_effect(settings) else settings.value(weights) or ""
+    file = json.dumps({given: content_of(Path(given))}) if given.endswith((".h5", ".keras")) else ""
     return "-".join(filter(None, [file, backbone_digest(backbone)]))
 
 
