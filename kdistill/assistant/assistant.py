@@ -20,6 +20,7 @@ from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.two_spaces import joined_answers
 from kdistill.space.ridge import fit_ridge
+from kdistill.training import optimizers
 from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
 from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
@@ -73,6 +74,7 @@ class Assistant:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int = 0,
         own_space: bool = False,
+        jit_compile: bool = False,
     ) -> None:
         """Learns a teacher's answers, all of the network but its batch normalisation, from principal directions on.
 
@@ -95,6 +97,7 @@ class Assistant:
             verbose: as in `fit`.
             own_space: whether the answers, float [n, Da], are where its own shall be: it then starts from the ridge map
                 to them instead of principal directions.
+            jit_compile: whether XLA compiles the step, see `Distiller.compile`.
 
         Raises:
             KdistillError: a loss that is not finite, or damaged checkpoints.
@@ -104,7 +107,8 @@ class Assistant:
         if distiller is None:
             distiller = Distiller(self.network, JointSpaceInterpolation(64, seed=seed), EmbeddingBank(1024))
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-        distiller.compile(keras.optimizers.Adam(schedule), loss=loss)
+        optimizer = optimizers.for_network(keras.optimizers.Adam(schedule), self.network)
+        distiller.compile(optimizer, loss=loss, jit_compile=jit_compile)
 
         def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
             return training_batches(

@@ -18,6 +18,8 @@ _FEATURES = frozenset(
     f"assistant_{name}" for name in ("backbone", "backbone_scaling", "alpha", "image_size", "weights")
 )
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
+_WHOLE = ("batch_size", "augment", "callbacks", "training_precision", "jit_compile")
+"""Of the training: what a whole assistant takes over."""
 
 
 def _questions_do_not_need(settings: Settings) -> frozenset[str]:
@@ -68,7 +70,7 @@ def _the_assistant_does_not_need(settings: Settings) -> frozenset[str]:
     if not is_compared(settings):
         ignored |= {*_STUDENT_FEATURES}
     if not trains_whole(settings):
-        ignored |= {*_JOINT, "batch_size", "augment", "callbacks"}
+        ignored |= {*_JOINT, *_WHOLE}
     return frozenset(ignored)
 
 
@@ -77,7 +79,7 @@ ASSIST = Stage(
     "teaches a larger network the answers, which then answers for every image of the pool",
     "kdistill.stages.assisting.assist:assist",
     groups=("assistant", "joint", "comparing", "space"),
-    settings=("seed", "teacher_answers", "batch_size", "augment", "callbacks", "whiten_teacher", *_STUDENT_FEATURES),
+    settings=("seed", "teacher_answers", *_WHOLE, "whiten_teacher", *_STUDENT_FEATURES),
     inputs=("pool", "assistant", "weights of what it is compared with"),
     reads=("answers.npz", "judging.npz", "space.npz"),
     makes=("assistant.npz",),

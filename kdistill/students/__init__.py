@@ -2,7 +2,15 @@
 
 from kdistill.facts.students import BACKBONES, POOLINGS
 from kdistill.students.building import build, pooled_features
-from kdistill.students.rebuilding import at_batch, at_size, embedding_dim, freeze_batch_norm, image_size, in_float32
+from kdistill.students.rebuilding import (
+    at_batch,
+    at_size,
+    embedding_dim,
+    freeze_batch_norm,
+    image_size,
+    in_float32,
+    in_precision,
+)
 from kdistill.students.weights import initialise_projection
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "freeze_batch_norm",
     "image_size",
     "in_float32",
+    "in_precision",
     "initialise_projection",
     "pooled_features",
 ]

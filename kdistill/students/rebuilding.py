@@ -90,6 +90,32 @@ def in_float32(student: keras.Model) -> keras.Model:
     return _rebuilt(student, config, "in float32")
 
 
+def in_precision(student: keras.Model, policy: str) -> keras.Model:
+    """Returns a student that computes by a policy of Keras with the same float32 weights; itself for "float32".
+
+    Its last layer stays as it is: the norm of an embedding is taken in float32. `in_float32` turns it back.
+
+    Args:
+        student: of float32.
+        policy: "float32", "mixed_float16" or "mixed_bfloat16".
+
+    Raises:
+        KdistillError: the model cannot be rebuilt.
+    """
+    if policy == "float32":
+        return student
+    config = copy.deepcopy(_config(student))
+    for node in _nodes(config):
+        # Inputs and recorded tensors have a type too, but nothing that could be trained.
+        if (
+            "trainable" in node
+            and _policy_name(node.get("dtype")) == "float32"
+            and node["name"] != student.layers[-1].name
+        ):
+            node["dtype"] = policy
+    return _rebuilt(student, config, f"for {policy}")
+
+
 def freeze_batch_norm(model: keras.Model) -> None:
     """Keeps all batch normalisation of a model as it is, in networks inside it too."""
     for layer in model.layers:

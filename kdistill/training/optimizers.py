@@ -41,6 +41,12 @@ def get(name: str, learning_rate: Any, **options: Any) -> Any:
         raise ArgumentError(f"optimizer {name!r} does not take these options: {error}") from error
 
 
+def for_network(optimizer: Any, network: keras.Model) -> Any:
+    """Returns the optimizer of a network: in float16, where small gradients would be 0, one that scales the loss."""
+    halves = any(getattr(layer, "compute_dtype", None) == "float16" for layer in network._flatten_layers())
+    return keras.mixed_precision.LossScaleOptimizer(optimizer) if halves else optimizer
+
+
 def _from_addons(name: str, learning_rate: Any, options: dict[str, Any]) -> Any:
     optimizer_class = stacks.addon(name)
     if not (inspect.isclass(optimizer_class) and hasattr(optimizer_class, "apply_gradients")):

@@ -64,7 +64,7 @@ def assert_same(first: Path, second: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def interrupted(photos: Path, workdir: Path) -> None:
+def interrupted(photos: Path, workdir: Path, **changes) -> None:
     """Trains until it stops as by Ctrl-C after the third checkpoint."""
     save, saved = ResumableCheckpoint.on_epoch_end, []
 
@@ -77,7 +77,7 @@ def interrupted(photos: Path, workdir: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ResumableCheckpoint, "on_epoch_end", stop)
         with pytest.raises(KeyboardInterrupt):
-            main.run_stages(settings(photos, workdir), TRAINING, redo=False)
+            main.run_stages(settings(photos, workdir, **changes), TRAINING, redo=False)
     assert (workdir / "checkpoints" / "checkpoint").exists()
     assert not (workdir / "student.keras").exists()
 
@@ -188,3 +188,27 @@ def test_the_embedded_teacher_is_that_of_the_seed(tmp_path, monkeypatch):
     names = [models.teacher_of(teacher, seed, Workdir(tmp_path).path).name for seed in (0, 0, 1, 1, 0)]
     assert trained == [0, 1, 0]
     assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.both_stacks
+def test_in_half_precision_too_and_what_is_delivered_is_float32(photos, tmp_path):
+    half = {"training_precision": "mixed_float16"}
+    interrupted(photos, tmp_path / "stopped", **half)
+    for name, changes in (("stopped", half), ("whole", half), ("float32", {})):
+        main.run_stages(settings(photos, tmp_path / name, **changes), TRAINING, redo=False)
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+    student = load_keras_file(tmp_path / "whole" / "student.keras")
+    assert "float16" not in {layer.compute_dtype for layer in student.layers}
+    found, plain = (
+        np.concatenate([np.ravel(weight) for weight in weights(tmp_path / name)]) for name in ("whole", "float32")
+    )
+    assert 0 < np.abs(found - plain).max() < 0.05
+
+
+def test_a_step_that_xla_compiles_is_the_same_step(photos, tmp_path):
+    # Without mixtures, since XLA draws other ones.
+    for name, compiled in (("plain", False), ("compiled", True)):
+        given = settings(photos, tmp_path / name, mixtures=0, jit_compile=compiled)
+        main.run_stages(given, TRAINING, redo=False)
+    for one, other in zip(weights(tmp_path / "plain"), weights(tmp_path / "compiled"), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)

@@ -93,3 +93,24 @@ def test_saved_student_loads_in_a_fresh_process_that_imports_only_kdistill(fresh
     )
     fresh(code, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), student(_pixels(16)), atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_student_in_half_precision_and_back(policy, tmp_path):
+    inner = keras.Input((24, 24, 3))
+    features = keras.layers.Conv2D(6, 3)(keras.layers.Rescaling(1 / 255)(inner))
+    keras.Model(inner, keras.layers.BatchNormalization()(features)).save(tmp_path / "net.keras")
+    for backbone in ("small_cnn", str(tmp_path / "net.keras")):
+        student = students.build(backbone, image_size=24, embedding_dim=8, pooling="gem")
+        half = students.in_precision(student, policy)
+        by_name = {layer.name: layer for layer in half._flatten_layers()}
+        assert by_name["projection"].compute_dtype == policy.removeprefix("mixed_")
+        assert by_name["projection"].kernel.dtype == by_name["embedding"].compute_dtype == "float32"
+        kinds = {type(layer).__name__: layer.compute_dtype for layer in half._flatten_layers()}
+        assert kinds["Conv2D"] == kinds["BatchNormalization"] == policy.removeprefix("mixed_")
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 3), np.uint8)
+        expected = student.predict(pixels, verbose=0)
+        found = half.predict(pixels, verbose=0)
+        assert 0 < np.abs(found - expected).max() < 0.05
+        np.testing.assert_array_equal(students.in_float32(half).predict(pixels, verbose=0), expected)
+    assert students.in_precision(student, "float32") is student

@@ -30,6 +30,14 @@ class TrainingSettings:
     hash_quantisation: float = setting(
         0.1, "With --hash_bits: weight of the code's coordinates being close to -1 and 1.", low=0, high=1e6
     )
+    training_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = setting(
+        "float32",
+        "What student and whole assistant compute with while they learn; their weights, and what is delivered, are "
+        "float32 in any case. Pays on GPUs (mixed_float16) and on processors with such instructions (mixed_bfloat16).",
+    )
+    jit_compile: bool = setting(
+        False, "Compile the training step by XLA: on GPUs; convolutions on a CPU become several times slower."
+    )
     tune: int = setting(
         0,
         "How many settings of training are tried and judged by the held-out answers (learning rate, steps, "

@@ -1,6 +1,6 @@
 """Before the first question: networks, loss and optimizer are built once, so that no mistake costs money."""
 
-from kdistill import stacks
+from kdistill import stacks, students
 from kdistill.settings import Settings
 from kdistill.settings.effects import has_assistant
 from kdistill.stages.distilling.trainer import loss_of, optimizer_of
@@ -14,7 +14,7 @@ def rehearse(settings: Settings) -> None:
         ArgumentError: settings that the networks, the loss or the optimizer refuse.
         KdistillError: weights that are missing, damaged or of another network.
     """
-    student_before(settings)
+    students.in_precision(student_before(settings), settings.training.training_precision)
     if has_assistant(settings):
         assistant_network(settings, settings.assistant.assistant_dim)
     loss_of(settings)

@@ -129,7 +129,8 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             look = photos.look(np.arange(len(photos)), photos.size, "reading for the assistant")
             look.finish()
             photos, answers = photos.subset(look.rows), answers[look.rows]
-        assistant = Assistant(assistant_network(settings, dimension))
+        precision = settings.training.training_precision
+        assistant = Assistant(students.in_precision(assistant_network(settings, dimension), precision))
         identity = training_identity(ASSIST.deciding(settings), assistant.network, photos.digest, answers)
         # Its joint space is the student's, its loss always one that ranks there.
         ranking = settings.changed(loss="softmax_ranking", loss_options="", hash_bits=0)
@@ -151,20 +152,22 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             pauses=settings.training.evaluations,
             callbacks=[*own, CallbackStates(own, workdir.assistant_checkpoints)] if own else [],
             verbose=2,
+            jit_compile=settings.training.jit_compile,
         )
-    _write(assistant.network, workdir)
+    network = students.in_float32(assistant.network)
+    _write(network, workdir)
     logging.info("the assistant answers")
     write_embeddings(
         settings,
         workdir.assistant_answers,
-        assistant.network,
+        network,
         pool,
         name="embeddings",
         identity={**identity, "pool": digest_of(identities(pool, identity_cache(workdir.path)))},
         answers=True,
         side=round(side * SOURCE_MARGIN),
     )
-    return assistant.network
+    return network
 
 
 def _write(network: keras.Model, workdir: Workdir) -> None:

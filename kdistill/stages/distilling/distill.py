@@ -35,6 +35,7 @@ from kdistill.stages.space import TeacherSpace, in_space, read_space
 from kdistill.stages.stage import Result
 from kdistill.stages.tuning.tuned import tuned
 from kdistill.stages.workdir import Workdir
+from kdistill.training import optimizers
 from kdistill.training.callbacks import (
     BestWeights,
     CallbackStates,
@@ -99,6 +100,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         student, looked, plain = first_look(settings, photos, None if space is None else learned.targets)
         if settings.student.hash_bits and starts_trained(settings):
             fit_codes(settings, workdir, student, pool)
+        student = students.in_precision(student, training.training_precision)
         ordered = learns_orders(settings)
         taught = learned.targets
         if ordered:
@@ -156,7 +158,8 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
             if strategy:
                 distiller.build_joint_space(dimension)
             loss = loss_of(settings, learned.assistant_dim, None if space is None else space.known)
-            distiller.compile(optimizer_of(training), loss=loss)
+            optimizer = optimizers.for_network(optimizer_of(training), student)
+            distiller.compile(optimizer, loss=loss, jit_compile=training.jit_compile)
             checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
         pauses, best = pause_steps(training.steps, training.evaluations), None
         if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):
@@ -177,7 +180,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         step, value = best.put_back()
         logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
     # All workers copy, since reading a variable may need all of them.
-    student = copy_of(student, synchronised=False) if strategy else student
+    student = students.in_float32(copy_of(student, synchronised=False) if strategy else student)
     if space is not None:
         turn_queries(student, query_turn(space.known, settings.space.query_turn))
     return student
