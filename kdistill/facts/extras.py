@@ -6,7 +6,7 @@ from collections.abc import Sequence
 EXTRAS = {
     "addons": "losses and optimizers of tensorflow-addons (--loss=Addons>NAME); Python 3.11, an environment of its own",
     "benchmarks": "pictures of python -m benchmarks.SUBJECT",
-    "clients": "exported files tested in MediaPipe and OpenVINO",
+    "clients": "exported files tested in MediaPipe, OpenVINO and PostgreSQL with pgvector",
     "docs": "make docs: the documentation site; an environment of its own",
     "kerashub": "students and teachers of KerasHub (--backbone=kerashub:PRESET, --trust_packages=keras_hub); Keras 3",
     "litert": "files without TensorFlow's own converter and tf2onnx (--converter=litert); Keras 3",

