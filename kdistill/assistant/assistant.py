@@ -74,7 +74,6 @@ class Assistant:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int = 0,
         own_space: bool = False,
-        jit_compile: bool = False,
     ) -> None:
         """Learns a teacher's answers, all of the network but its batch normalisation, from principal directions on.
 
@@ -97,7 +96,6 @@ class Assistant:
             verbose: as in `fit`.
             own_space: whether the answers, float [n, Da], are where its own shall be: it then starts from the ridge map
                 to them instead of principal directions.
-            jit_compile: whether XLA compiles the step, see `Distiller.compile`.
 
         Raises:
             KdistillError: a loss that is not finite, or damaged checkpoints.
@@ -108,7 +106,7 @@ class Assistant:
             distiller = Distiller(self.network, JointSpaceInterpolation(64, seed=seed), EmbeddingBank(1024))
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
         optimizer = optimizers.for_network(keras.optimizers.Adam(schedule), self.network)
-        distiller.compile(optimizer, loss=loss, jit_compile=jit_compile)
+        distiller.compile(optimizer, loss=loss)
 
         def batches(first: int, last: int, **parts: Any) -> tf.data.Dataset:
             return training_batches(

@@ -45,10 +45,6 @@ def check_training(settings: Settings) -> None:
             f"--strategy={training.strategy} with --teacher_answers=order and no --assistant_backbone: training from "
             "orders runs on one device"
         )
-    if training.strategy != "none" and training.jit_compile:
-        raise ArgumentError(
-            f"--jit_compile with --strategy={training.strategy}: XLA compiles the step of one device; leave out one"
-        )
     if orders and training.batch_size < SMALLEST_BATCH_OF_ORDERS:
         raise ArgumentError(
             f"--batch_size={training.batch_size} with --teacher_answers=order and no --assistant_backbone: a batch "
@@ -107,11 +103,8 @@ def check_compaction(settings: Settings) -> None:
     target = "target_flops" if compaction.target_flops else "target_params"
     if settings.training.strategy != "none":
         raise ArgumentError(f"a student that shrinks trains on one device; leave out --strategy or --{target}")
-    for name in ("training_precision", "jit_compile"):
-        if settings.value(name) not in ("float32", False):
-            raise ArgumentError(
-                f"a student that shrinks trains in float32 and without XLA; leave out --{name} or --{target}"
-            )
+    if settings.training.training_precision != "float32":
+        raise ArgumentError(f"a student that shrinks trains in float32; leave out --training_precision or --{target}")
     if settings.student.hash_bits:
         raise ArgumentError(f"a student that shrinks has no binary codes yet; leave out --hash_bits or --{target}")
     if is_brought(settings.student.backbone):

@@ -18,7 +18,7 @@ _FEATURES = frozenset(
     f"assistant_{name}" for name in ("backbone", "backbone_scaling", "alpha", "image_size", "weights")
 )
 _STUDENT = frozenset(name for name, group in GROUP_OF.items() if group == "student")
-_WHOLE = ("batch_size", "augment", "callbacks", "training_precision", "jit_compile")
+_WHOLE = ("batch_size", "augment", "callbacks", "training_precision")
 """Of the training: what a whole assistant takes over."""
 
 

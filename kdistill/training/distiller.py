@@ -16,6 +16,7 @@ from kdistill.layers.bank import EmbeddingBank
 from kdistill.layers.interpolation import JointSpaceInterpolation
 from kdistill.layers.numbers import is_count, numbers_of, numbers_of_labels
 from kdistill.layers.pairs import pair_mask
+from kdistill.training import optimizers
 from kdistill.training.batches import as_labels, as_vectors, check_arrays, parts_of, vector_dim
 from kdistill.training.distribution import gather_rows
 
@@ -190,8 +191,8 @@ class Distiller(keras.Model):
         trained = config.pop("trained", True)
         parts = {name: deserialize(config[name]) for name in ("optimizer", "loss")}
         self.compile(**{**config, **parts})
-        if trained and hasattr(self.optimizer, "build"):
-            self.optimizer.build(self.trainable_variables)
+        if trained:
+            optimizers.create_variables(self.optimizer, self.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does.
@@ -303,8 +304,7 @@ class Distiller(keras.Model):
         with self.distribute_strategy.scope():
             if teacher_dim is not None and not getattr(self.ranking_loss, "needs_labels", False):
                 self.build_joint_space(teacher_dim)
-            if hasattr(self.optimizer, "build"):
-                self.optimizer.build(self.trainable_variables)
+            optimizers.create_variables(self.optimizer, self.trainable_variables)
 
     def _takes_bank(self) -> bool:
         """Says whether there is a bank whose rows the loss takes."""

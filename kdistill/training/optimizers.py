@@ -47,6 +47,13 @@ def for_network(optimizer: Any, network: keras.Model) -> Any:
     return keras.mixed_precision.LossScaleOptimizer(optimizer) if halves else optimizer
 
 
+def create_variables(optimizer: Any, variables: list[Any]) -> None:
+    """Creates what an optimizer remembers of these variables, once: Keras 3's loss scale would start anew each time."""
+    # Those of tensorflow-addons create theirs when they are first needed.
+    if hasattr(optimizer, "build") and not getattr(optimizer, "built", False):
+        optimizer.build(variables)
+
+
 def _from_addons(name: str, learning_rate: Any, options: dict[str, Any]) -> Any:
     optimizer_class = stacks.addon(name)
     if not (inspect.isclass(optimizer_class) and hasattr(optimizer_class, "apply_gradients")):

@@ -126,7 +126,6 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "callbacks": ([], ["nowhere", "no_such_module:make", "os:no_such_function", "os:sep", "os:getcwd", "a b:c"]),
     "evaluations": ([], ["0", "-1", "x"]),
     "training_precision": ([], ["float16", ""]),
-    "jit_compile": ([], ["perhaps"]),
     "strategy": ([], ["parameter_server"]),
     "joint_space": (["--strategy=mirrored"], ["everywhere"]),
     "target_flops": ([], ["-1", "nan", "inf"]),

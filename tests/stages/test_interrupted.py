@@ -203,12 +203,3 @@ def test_in_half_precision_too_and_what_is_delivered_is_float32(photos, tmp_path
         np.concatenate([np.ravel(weight) for weight in weights(tmp_path / name)]) for name in ("whole", "float32")
     )
     assert 0 < np.abs(found - plain).max() < 0.05
-
-
-def test_a_step_that_xla_compiles_is_the_same_step(photos, tmp_path):
-    # Without mixtures, since XLA draws other ones.
-    for name, compiled in (("plain", False), ("compiled", True)):
-        given = settings(photos, tmp_path / name, mixtures=0, jit_compile=compiled)
-        main.run_stages(given, TRAINING, redo=False)
-    for one, other in zip(weights(tmp_path / "plain"), weights(tmp_path / "compiled"), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-3)

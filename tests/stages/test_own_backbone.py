@@ -107,5 +107,5 @@ def test_a_whole_run_ends_in_files_and_another_network_undoes_it(nets, tmp_path)
     publish(run, tmp_path / "handed_over")
     assert "those of the network nets:network" in (tmp_path / "handed_over" / "LICENCES.md").read_text()
     (nets / "nets.py").write_text(NETWORK.replace("Conv2D(6", "Conv2D(7"))
-    with pytest.raises(ArgumentError, match=r"the stage 'distill' of .* was run before the weights changed"):
+    with pytest.raises(ArgumentError, match=r"the stage 'assist' of .* was run before the assistant changed"):
         main.run_stages(settings, ["evaluate"], False)

@@ -35,9 +35,6 @@ class TrainingSettings:
         "What student and whole assistant compute with while they learn; their weights, and what is delivered, are "
         "float32 in any case. Pays on GPUs (mixed_float16) and on processors with such instructions (mixed_bfloat16).",
     )
-    jit_compile: bool = setting(
-        False, "Compile the training step by XLA: on GPUs; convolutions on a CPU become several times slower."
-    )
     tune: int = setting(
         0,
         "How many settings of training are tried and judged by the held-out answers (learning rate, steps, "

@@ -152,7 +152,6 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             pauses=settings.training.evaluations,
             callbacks=[*own, CallbackStates(own, workdir.assistant_checkpoints)] if own else [],
             verbose=2,
-            jit_compile=settings.training.jit_compile,
         )
     network = students.in_float32(assistant.network)
     _write(network, workdir)

@@ -159,7 +159,7 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
                 distiller.build_joint_space(dimension)
             loss = loss_of(settings, learned.assistant_dim, None if space is None else space.known)
             optimizer = optimizers.for_network(optimizer_of(training), student)
-            distiller.compile(optimizer, loss=loss, jit_compile=training.jit_compile)
+            distiller.compile(optimizer, loss=loss)
             checkpoint = ResumableCheckpoint(distiller, workdir.checkpoints, identity, keep=chief)
         pauses, best = pause_steps(training.steps, training.evaluations), None
         if workdir.judging.is_file() and not getattr(distiller.optimizer, "use_ema", False):

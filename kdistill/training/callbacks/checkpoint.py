@@ -11,6 +11,7 @@ from absl import logging
 
 from kdistill.errors import KdistillError, first_line
 from kdistill.files import made_from
+from kdistill.training import optimizers
 from kdistill.training.callbacks.steps import StepCallback
 
 OURS = (
@@ -56,9 +57,12 @@ class ResumableCheckpoint(StepCallback):
         """
         super().__init__()
         self.directory, self.identity, self.keep = Path(directory), identity, keep
-        model.optimizer.build(model.trainable_variables)
+        optimizers.create_variables(model.optimizer, model.trainable_variables)
         self.steps = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, steps=self.steps)
+        # Keras 3 hides from TensorFlow what an optimizer that scales the loss is put around.
+        inner = getattr(model.optimizer, "inner_optimizer", None)
+        scaled = {} if inner is None else {"inner_optimizer": inner}
+        self.checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, steps=self.steps, **scaled)
         self._opened: tf.train.CheckpointManager | None = None
 
     def restore(self) -> int:
