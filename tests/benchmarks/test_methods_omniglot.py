@@ -38,6 +38,7 @@ def test_a_missing_alphabet_is_named(tmp_path):
         methods_omniglot.read_drawings(tmp_path)
 
 
+@pytest.mark.long
 def test_the_omniglot_teacher_is_trained_once(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
     file = tmp_path / "teacher.keras"

@@ -50,6 +50,8 @@ def test_wrong_arguments_are_refused():
         CapacityDistiller(insert_compactors(student), lasso=0)
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 def test_it_survives_saving_and_a_fresh_process(fresh, tmp_path):
     distiller, pixels, teacher = _distiller(lasso=0.03)
     distiller.compactors[0].kept.assign(np.arange(8) % 2)

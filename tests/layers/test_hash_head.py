@@ -62,6 +62,8 @@ def test_lengths_that_do_not_pack_are_refused(bits):
         HashHead(bits)
 
 
+@pytest.mark.both_stacks
+@pytest.mark.long
 def test_a_saved_student_gives_the_same_codes_in_a_fresh_process(fresh, tmp_path):
     keras.utils.set_random_seed(0)
     student = students.build("small_cnn", image_size=16, embedding_dim=12, hash_bits=16)
