@@ -41,7 +41,9 @@ def converted(student: Any, batch: int | None) -> onnx.ModelProto:
         student.save(source)
         module = "export.formats.onnx_by_jax_process"
         command = [sys.executable, "-m", module, str(source), str(target), str(batch or 0), *_foreign(student)]
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+        # Nothing is computed there but first weights, which the file's replace: XLA need not take long over them.
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
         done = subprocess.run(command, cwd=_PACKAGES, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -1,10 +1,13 @@
 """Files of the converter that needs no `tf.lite` are the student too, and find what its own converter's files find."""
 
+import copy
+import functools
+
 import keras
 import numpy as np
 import pytest
 
-from export.formats import onnx
+from export.formats import onnx, onnx_by_jax
 from export.formats.flatbuffer import operator_names, read_model
 from export.formats.input_twins import write_twin
 from export.formats.tflite import PRECISIONS, export_tflite
@@ -76,22 +79,23 @@ def test_each_precision_gives_the_students_embeddings(precision, network, photos
         assert path.stat().st_size < 2 * network.count_params() + 60_000
 
 
-@pytest.mark.parametrize(
-    ("network", "precision"),
-    [("small_cnn", "float16"), ("small_cnn", "int8"), ("mobilenet_v2", "float32")],
-    indirect=["network"],
-)
-def test_each_precision_of_onnx_without_tf2onnx_does_too(precision, network, photos, tmp_path):
-    given = photos if precision == "int8" else None
-    path = tmp_path / "s.onnx"
-    onnx.export_onnx(network, path, precision=precision, calibration=given, converter="litert")
-    found, expected = embed_pixels(path, photos), network.predict(photos, verbose=0)
-    assert np.sum(found * expected, axis=1).mean() > LEAST[precision]
-    if precision == "float32":
-        onnx.export_onnx(network, tmp_path / "tf.onnx")
-        both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.onnx", photos))
-        shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
-        assert shared >= 0.999
+@pytest.mark.parametrize("network", ["mobilenet_v2"], indirect=True)
+def test_onnx_without_tf2onnx_does_so_in_each_precision(network, photos, tmp_path, monkeypatch):
+    # One conversion for all: what follows it does not know where the graph is from.
+    once = functools.cache(onnx_by_jax.converted)
+    monkeypatch.setattr(onnx_by_jax, "converted", lambda *given: copy.deepcopy(once(*given)))
+    expected, path = network.predict(photos, verbose=0), tmp_path / "s.onnx"
+    for precision in onnx.PRECISIONS:
+        given = photos if precision == "int8" else None
+        onnx.export_onnx(network, path, precision=precision, calibration=given, converter="litert")
+        found = embed_pixels(path, photos)
+        # tf2onnx's float16 file of this network comes to 0.99987.
+        assert np.sum(found * expected, axis=1).mean() > (0.9998 if precision == "float16" else LEAST[precision])
+        if precision == "float32":
+            onnx.export_onnx(network, tmp_path / "tf.onnx")
+            both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.onnx", photos))
+            shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
+            assert shared >= 0.999
 
 
 def test_layers_of_our_own_take_that_way_with_a_fixed_batch(photos, tmp_path):
