@@ -18,7 +18,7 @@ from kdistill.errors import KdistillError
 from kdistill.facts.extras import ONNX_PACKAGES, missing_of
 
 _PACKAGES = Path(__file__).resolve().parents[2]
-"""Where `export` lies, so that the other process finds it from any folder."""
+"""Where `export` lies."""
 
 
 def converted(student: Any, batch: int | None) -> onnx.ModelProto:
@@ -43,8 +43,10 @@ def converted(student: Any, batch: int | None) -> onnx.ModelProto:
         command = [sys.executable, "-m", module, str(source), str(target), str(batch or 0), *_foreign(student)]
         # Nothing is computed there but first weights, which the file's replace: XLA need not take long over them.
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-        environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        done = subprocess.run(command, cwd=_PACKAGES, env=environment, capture_output=True, text=True, check=False)
+        # It finds what this process finds, modules of the user's own in the current folder among it.
+        path = os.pathsep.join(filter(None, [str(_PACKAGES), *sys.path]))
+        wanted = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
+        done = subprocess.run(command, env={**os.environ, **wanted}, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise KdistillError(f"the model {student.name!r} cannot become ONNX: {reason.removeprefix('error: ')}")

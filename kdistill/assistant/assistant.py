@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill import students
-from kdistill.assistant.network import build_assistant, pooled_features
+from kdistill.assistant.network import build_assistant
 from kdistill.data.disk.photos import Photos, rows_looked_at
 from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
@@ -151,7 +151,7 @@ class Assistant:
         Of more than LOOKED_AT images as many are taken, evenly spread. With answers, float [n, Da] in its own space, it
         is set to the ridge map to these.
         """
-        features = pooled_features(self.network)
+        features = students.pooled_features(self.network)
         # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
         looked = [
             features.predict(_resized(block, self.image_size), batch_size=32, verbose=0) for block in _blocks(pixels)

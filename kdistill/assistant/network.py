@@ -47,12 +47,6 @@ def build_assistant(
     return keras.Model(built.input, built.output, name="assistant")
 
 
-def pooled_features(assistant: keras.Model) -> keras.Model:
-    """Returns the part of an assistant before its projection, L2-normalised; it shares its weights."""
-    pooled = assistant.get_layer("projection").input
-    return keras.Model(assistant.input, keras.layers.UnitNormalization(dtype="float32")(pooled), name="features")
-
-
 def with_projection(features: keras.Model, projection: np.ndarray) -> keras.Model:
     """Returns a network without projection under a linear map float32 [C, Da], of unit length again."""
     layer = keras.layers.Dense(projection.shape[1], use_bias=False, name="projection")

@@ -110,7 +110,7 @@ def in_precision(student: keras.Model, policy: str) -> keras.Model:
         if (
             "trainable" in node
             and _policy_name(node.get("dtype")) == "float32"
-            and node["name"] != student.layers[-1].name
+            and node.get("name") != student.layers[-1].name
         ):
             node["dtype"] = policy
     return _rebuilt(student, config, f"for {policy}")

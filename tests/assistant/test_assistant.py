@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdistill import students
 from kdistill.assistant import Assistant, build_assistant
 from kdistill.assistant.assistant import answers_of
-from kdistill.assistant.network import pooled_features, with_projection
+from kdistill.assistant.network import with_projection
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.losses import SoftmaxRanking
@@ -43,7 +43,7 @@ def test_a_file_of_pooled_features_at_another_size(pooled_file, photos):
     assert students.image_size(network) == 32
     assert network.output_shape == (None, 8)
     at_32 = students.at_size(source, 32).predict(pixels.astype(np.float32), verbose=0)
-    features = pooled_features(network).predict(pixels, verbose=0)
+    features = students.pooled_features(network).predict(pixels, verbose=0)
     np.testing.assert_allclose(features, at_32 / np.linalg.norm(at_32, axis=1, keepdims=True), atol=1e-5)
     kernel = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
     head = with_projection(build_assistant(pooled_file, image_size=32, embedding_dim=None), kernel)

@@ -45,10 +45,14 @@ def network(request, photos):
     return model
 
 
-def ten_nearest(rows: np.ndarray) -> np.ndarray:
-    scores = rows @ rows.T
-    np.fill_diagonal(scores, -2)
-    return np.argsort(-scores, axis=1, kind="stable")[:, :10]
+def shared_of_ten(*embeddings: np.ndarray) -> float:
+    """Returns which share of its ten nearest an image has in both."""
+    nearest = []
+    for rows in embeddings:
+        scores = rows @ rows.T
+        np.fill_diagonal(scores, -2)
+        nearest.append(np.argsort(-scores, axis=1, kind="stable")[:, :10])
+    return float(np.mean([len(set(one) & set(other)) for one, other in zip(*nearest, strict=True)])) / 10
 
 
 @pytest.mark.parametrize(
@@ -70,9 +74,7 @@ def test_each_precision_gives_the_students_embeddings(precision, network, photos
     assert image["dtype"] is np.uint8
     if precision == "float32":
         export_tflite(network, tmp_path / "tf.tflite")
-        both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.tflite", photos))
-        shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
-        assert shared >= 0.999
+        assert shared_of_ten(found, embed_pixels(tmp_path / "tf.tflite", photos)) >= 0.999
     if precision == "float16":
         assert path.stat().st_size < 2.4 * network.count_params() + 20_000
     if "int8" in precision:
@@ -93,14 +95,29 @@ def test_onnx_without_tf2onnx_does_so_in_each_precision(network, photos, tmp_pat
         assert np.sum(found * expected, axis=1).mean() > (0.9998 if precision == "float16" else LEAST[precision])
         if precision == "float32":
             onnx.export_onnx(network, tmp_path / "tf.onnx")
-            both = ten_nearest(found), ten_nearest(embed_pixels(tmp_path / "tf.onnx", photos))
-            shared = np.mean([len(set(one) & set(other)) for one, other in zip(*both, strict=True)]) / 10
-            assert shared >= 0.999
+            assert shared_of_ten(found, embed_pixels(tmp_path / "tf.onnx", photos)) >= 0.999
 
 
-def test_layers_of_our_own_take_that_way_with_a_fixed_batch(photos, tmp_path):
+OWN = """
+import keras
+
+@keras.saving.register_keras_serializable("own_network")
+class Doubled(keras.layers.Layer):
+    def call(self, inputs): return inputs * 2.0
+
+def network(size):
+    image = keras.Input((size, size, 3))
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
+    return keras.Model(image, Doubled()(keras.layers.Conv2D(6, 3, strides=2, activation="relu")(scaled)))
+"""
+
+
+def test_layers_of_ours_and_of_the_users_own_take_that_way_with_a_fixed_batch(photos, tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
-    student = students.build("small_cnn", image_size=64, embedding_dim=None, pooling="gem", hash_bits=16)
+    options = {"embedding_dim": None, "pooling": "gem", "hash_bits": 16, "trusted": ("own_network",)}
+    student = students.build("own_network:network", image_size=64, **options)
     onnx.export_onnx(student, tmp_path / "s.onnx", batch=2, converter="litert")
     expected = student.predict(photos[:2], verbose=0)
     np.testing.assert_allclose(embed_pixels(tmp_path / "s.onnx", photos[:2]), expected, atol=1e-5)

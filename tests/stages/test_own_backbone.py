@@ -31,10 +31,21 @@ def unscaled(size):
 """
 
 
+LARGER = """
+import keras
+
+def network(size):
+    image = keras.Input((size, size, 3))
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
+    return keras.Model(image, keras.layers.Conv2D(12, 3, strides=2, activation="relu")(scaled))
+"""
+
+
 @pytest.fixture
 def nets(tmp_path, monkeypatch):
-    """A module `nets` of the user's in the current folder, and a run's data beside it."""
+    """Modules `nets` and `larger` of the user's in the current folder, and a run's data beside them."""
     (tmp_path / "nets.py").write_text(NETWORK)
+    (tmp_path / "larger.py").write_text(LARGER)
     random = np.random.default_rng(0)
     names = [f"{number}.png" for number in range(24)]
     vectors = []
@@ -48,7 +59,8 @@ def nets(tmp_path, monkeypatch):
     np.savez(tmp_path / "teacher.npz", ids=np.array(names), embeddings=np.array(vectors, np.float32))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    sys.modules.pop("nets", None)
+    for name in ("nets", "larger"):
+        sys.modules.pop(name, None)
 
 
 def _settings(folder, **changes) -> Settings:
@@ -90,7 +102,7 @@ def test_the_record_knows_its_content(setting, of, nets):
 
 @pytest.mark.long
 def test_a_whole_run_ends_in_files_and_another_network_undoes_it(nets, tmp_path):
-    assistant = {"assistant_backbone": "nets:network", "assistant_image_size": 24, "assistant_steps": 2}
+    assistant = {"assistant_backbone": "larger:network", "assistant_image_size": 24, "assistant_steps": 2}
     settings = _settings(nets, **assistant, assistant_if_better=False)
     main.run_stages(settings, ["ask", "assist", "distill", "evaluate", "export", "report"], False)
     run = nets / "run"
@@ -107,5 +119,8 @@ def test_a_whole_run_ends_in_files_and_another_network_undoes_it(nets, tmp_path)
     publish(run, tmp_path / "handed_over")
     assert "those of the network nets:network" in (tmp_path / "handed_over" / "LICENCES.md").read_text()
     (nets / "nets.py").write_text(NETWORK.replace("Conv2D(6", "Conv2D(7"))
+    with pytest.raises(ArgumentError, match=r"the stage 'distill' of .* was run before the weights changed"):
+        main.run_stages(settings, ["evaluate"], False)
+    (nets / "larger.py").write_text(LARGER.replace("Conv2D(12", "Conv2D(13"))
     with pytest.raises(ArgumentError, match=r"the stage 'assist' of .* was run before the assistant changed"):
         main.run_stages(settings, ["evaluate"], False)

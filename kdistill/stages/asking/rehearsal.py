@@ -2,7 +2,7 @@
 
 from kdistill import stacks, students
 from kdistill.settings import Settings
-from kdistill.settings.effects import has_assistant
+from kdistill.settings.effects import has_assistant, trains_whole
 from kdistill.stages.distilling.trainer import loss_of, optimizer_of
 from kdistill.stages.opening.models import assistant_network, student_before
 
@@ -14,9 +14,11 @@ def rehearse(settings: Settings) -> None:
         ArgumentError: settings that the networks, the loss or the optimizer refuse.
         KdistillError: weights that are missing, damaged or of another network.
     """
-    students.in_precision(student_before(settings), settings.training.training_precision)
+    precision = settings.training.training_precision
+    students.in_precision(student_before(settings), precision)
     if has_assistant(settings):
-        assistant_network(settings, settings.assistant.assistant_dim)
+        assistant = assistant_network(settings, settings.assistant.assistant_dim)
+        students.in_precision(assistant, precision if trains_whole(settings) else "float32")
     loss_of(settings)
     optimizer_of(settings.training)
     stacks.forget_names()

@@ -12,7 +12,7 @@ from kdistill import students
 from kdistill.assistant import Assistant
 from kdistill.assistant.agreement import cross_validated_overlap
 from kdistill.assistant.heads import Head, fit_orders, fit_preferences, fit_vectors
-from kdistill.assistant.network import pooled_features, with_projection
+from kdistill.assistant.network import with_projection
 from kdistill.data import ImageSet
 from kdistill.data.disk.photos import LOOKED_AT
 from kdistill.data.identity import digest_of, identities
@@ -80,7 +80,7 @@ def _why_not(settings: Settings, workdir: Workdir, pool: ImageSet, figures: dict
         return f"of {len(pool)} images {len(positions)} were asked about, so hardly one is left to answer for"
     asked = pool.subset(positions.tolist())
     student = students.pooled_features(student_before(settings))
-    network = pooled_features(assistant_network(settings, assistant.assistant_dim))
+    network = students.pooled_features(assistant_network(settings, assistant.assistant_dim))
     for name, model in (("student_overlap", student), ("assistant_overlap", network)):
         seen = embed_images(
             model,
@@ -153,7 +153,7 @@ def _whole(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
             callbacks=[*own, CallbackStates(own, workdir.assistant_checkpoints)] if own else [],
             verbose=2,
         )
-    network = students.in_float32(assistant.network)
+    network = assistant.network if precision == "float32" else students.in_float32(assistant.network)
     _write(network, workdir)
     logging.info("the assistant answers")
     write_embeddings(

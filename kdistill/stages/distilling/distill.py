@@ -180,7 +180,9 @@ def _trained(settings: Settings, workdir: Workdir, strategy: tf.distribute.Strat
         step, value = best.put_back()
         logging.info("the student of step %d agrees best with held-out answers: overlap@10 %.3f", step, value)
     # All workers copy, since reading a variable may need all of them.
-    student = students.in_float32(copy_of(student, synchronised=False) if strategy else student)
+    student = copy_of(student, synchronised=False) if strategy else student
+    if training.training_precision != "float32":
+        student = students.in_float32(student)
     if space is not None:
         turn_queries(student, query_turn(space.known, settings.space.query_turn))
     return student

@@ -13,7 +13,6 @@ from absl import logging
 
 from kdistill import students
 from kdistill.assistant import build_assistant
-from kdistill.assistant.network import pooled_features
 from kdistill.data import ImageSet, LoadedImages, load_pixels
 from kdistill.data.identity import identities
 from kdistill.facts.teachers import DEFAULT_SIDE
@@ -116,7 +115,7 @@ def start_at_targets(network: keras.Model, blocks: Iterable[np.ndarray], targets
         blocks: of uint8 [n, S, S, 3], each but the last of a multiple of 32.
         targets: gives float [n, Ds], asked once all blocks were taken.
     """
-    features = pooled_features(network)
+    features = students.pooled_features(network)
     looked = np.concatenate([features.predict(block, batch_size=32, verbose=0) for block in blocks])
     network.get_layer("projection").set_weights([fit_ridge(looked, targets())])
 
