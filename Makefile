@@ -109,6 +109,10 @@ KERAS_TESTS = $(addprefix tests/,assistant compression hashing layers losses pre
 test-addons: .venv-addons/installed
 	.venv-addons/bin/python -m pytest $(SPREAD) tests/addons $(KERAS_TESTS) -m "not long or both_stacks"
 
+# Any of the smaller ones in one process, one after the other, beside something that takes two.
+alone-%:
+	$(MAKE) SPREAD= $*
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
