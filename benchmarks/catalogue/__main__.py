@@ -33,7 +33,7 @@ from typing import Any
 
 from benchmarks.catalogue.data import make_catalogue
 from benchmarks.catalogue.runs import Plan, run_catalogue
-from benchmarks.evaluation.embedding import write_photos
+from benchmarks.evaluation.noise_photos import write_photos
 from kdistill.errors import ArgumentError, run_command
 from kdistill.files.whole import read_json_object, write_json
 

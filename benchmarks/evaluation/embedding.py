@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
+from benchmarks.evaluation.noise_photos import write_photos
 from export.formats.onnx import export_onnx
 from kdistill import students
 from kdistill.data.images import ImageSet, load_pixels, resize
@@ -38,18 +38,6 @@ MODELS = {
     "rate_ratio_student": {"backbone": "mobilenet_v2", "alpha": 0.35, "image_size": 96},
 }
 SMOKE = {name: {"backbone": "small_cnn", "image_size": 16} for name in MODELS}
-
-
-def write_photos(folder: Path, count: int, width: int, height: int) -> None:
-    """Writes JPEG files with the amount of detail of small photographs (coarse and fine noise, quality 85)."""
-    random = np.random.default_rng(0)
-    for number in range(count):
-        layers = [
-            PIL.Image.fromarray(random.integers(0, 256, (side, side, 3), np.uint8)).resize((width, height))
-            for side in (6, 24, 96)
-        ]
-        image = PIL.Image.blend(PIL.Image.blend(layers[0], layers[1], 0.4), layers[2], 0.2)
-        image.save(folder / f"{number:05d}.jpg", quality=85)
 
 
 def bare_rates(model: Path, pixels: np.ndarray, batch: int) -> dict[str, Callable[[], None]]:
