@@ -10,7 +10,6 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from benchmarks.long_runs import Pace, restart_command
 from benchmarks.methods import data as methods_data
 from benchmarks.methods import train as methods_train
 from benchmarks.methods.__main__ import run_plan
@@ -192,25 +191,10 @@ def test_the_time_limit_stops_between_runs(tmp_path):
     assert not results.maps
 
 
-def test_a_process_that_did_its_share_goes_on_as_another_with_the_time_left(tmp_path):
+def test_a_process_stops_after_its_share_of_runs(tmp_path):
     results = results_in(tmp_path)
     assert not run_plan(small_plan(), results, score, max_runs=3)
     assert len(results.maps) == 3
-    command = ["python", "-m", "benchmarks.methods", "--max_minutes=30"]
-    assert restart_command(command, 30.0, 600.0) == [*command, "--max_minutes=20.000"]
-    assert restart_command(command, None, 600.0) == command
-
-
-def test_a_process_is_replaced_after_its_share_of_runs(monkeypatch):
-    replaced = []
-    monkeypatch.setattr("os.execv", lambda program, command: replaced.append(command))
-    pace = Pace(30.0, runs_a_process=2)
-    assert pace.goes_on()
-    assert pace.goes_on()
-    assert replaced == []
-    pace.goes_on()
-    assert replaced[0][-1].startswith("--max_minutes=")
-    assert not Pace(0.0).goes_on()
 
 
 def test_lines_of_another_setup_are_kept_and_not_counted(tmp_path):

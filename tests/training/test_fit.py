@@ -1,79 +1,25 @@
 """A training of exactly so many steps: the same to the last bit wherever it pauses, stops and goes on."""
 
 import itertools
-import json
 import math
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_training import batches, distiller_of, first_on_both, quick, same_bits, state_of
 
-from kdistill import stacks, students
-from kdistill.data.pipeline import training_batches
+from kdistill import stacks
 from kdistill.errors import ArgumentError, KdistillError
-from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.training.callbacks import HistoryFile, ResumableCheckpoint, StopOnNaN, read_history
-from kdistill.training.distiller import Distiller
 from kdistill.training.fit import pause_steps, train
 
 pytestmark = pytest.mark.long
-
-RANDOM = np.random.default_rng(0)
-PIXELS = RANDOM.integers(0, 256, (20, 16, 16, 3), np.uint8)
-TEACHER = RANDOM.normal(size=(20, 6)).astype(np.float32)
-
-
-def first_on_both(first, *others):
-    """Parameters of which one is tried on both stacks."""
-    values = first if isinstance(first, tuple) else (first,)
-    return [pytest.param(*values, marks=pytest.mark.both_stacks), *others]
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _deterministic():
     tf.config.experimental.enable_op_determinism()
-
-
-def batches(first_step, last_step):
-    return training_batches(
-        PIXELS,
-        TEACHER,
-        batch_size=6,
-        image_size=8,
-        first_step=first_step,
-        last_step=last_step,
-        seed=4,
-        augment=True,
-    )
-
-
-def distiller_of(steps=10, optimizer=None, **compiled):
-    keras.utils.set_random_seed(3)
-    student = students.build("small_cnn", alpha=0.25, image_size=8, embedding_dim=4)
-    distiller = Distiller(student, JointSpaceInterpolation(5), EmbeddingBank(8))
-    distiller.build_joint_space(TEACHER.shape[1])
-    schedule = keras.optimizers.schedules.CosineDecay(0.01, steps)
-    distiller.compile(keras.optimizers.Adam(schedule) if optimizer is None else optimizer, **compiled)
-    distiller.optimizer.build(distiller.trainable_variables)
-    return distiller
-
-
-def state_of(distiller):
-    """All that the training changes: student, bank, count of the interpolation, optimizer."""
-    variables = distiller.optimizer.variables
-    variables = variables() if callable(variables) else variables
-    parts = [distiller.student, distiller.bank, distiller.interpolation]
-    weights = [weight for part in parts for weight in part.get_weights()]
-    return [np.asarray(value) for value in [*weights, *variables]]
-
-
-def same_bits(states):
-    first = states[0]
-    for other in states[1:]:
-        assert len(first) == len(other)
-        for one, two in zip(first, other, strict=True):
-            assert one.tobytes() == two.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -354,99 +300,6 @@ def test_checkpoints_beyond_the_end_are_refused(tmp_path):
     train(distiller, batches, steps=4, pauses=(4,), checkpoint=ResumableCheckpoint(distiller, tmp_path), verbose=0)
     with pytest.raises(KdistillError, match="are of step 4, beyond the 3 steps"):
         train(distiller, batches, steps=3, pauses=(3,), checkpoint=ResumableCheckpoint(distiller, tmp_path), verbose=0)
-
-
-IDENTITY = {"version": "1", "settings": {"steps": 4, "seed": 0}}
-
-
-def quick():
-    """A distiller whose step is traced in a moment."""
-    keras.utils.set_random_seed(3)
-    student = students.build("small_cnn", alpha=0.25, image_size=8, embedding_dim=6)
-    distiller = Distiller(student)
-    distiller.compile(keras.optimizers.SGD(0.01), loss="regression")
-    return distiller
-
-
-def train_as(identity, folder, steps=4, evaluations=2):
-    """Trains with this identity in the folder; returns at which step it began."""
-    distiller = quick()
-    checkpoint = ResumableCheckpoint(distiller, folder / "checkpoints", identity)
-    history = HistoryFile(folder / "history.jsonl", identity=identity)
-    began = checkpoint.restore()
-    train(
-        distiller, batches, steps=steps, pauses=pause_steps(steps, evaluations), callbacks=[history],
-        checkpoint=checkpoint, verbose=0,
-    )  # fmt: skip
-    return began
-
-
-def told_steps(folder):
-    return [line["step"] for line in read_history(folder / "history.jsonl")]
-
-
-def test_checkpoints_of_another_identity_are_removed_with_one_sentence(tmp_path, caplog):
-    assert train_as(IDENTITY, tmp_path) == 0
-    assert train_as(IDENTITY, tmp_path) == 4
-    assert "anew" not in caplog.text
-    (tmp_path / "checkpoints" / "large.keras").touch()
-    changed = {**IDENTITY, "settings": {"steps": 4, "seed": 1}}
-    assert train_as(changed, tmp_path, steps=2, evaluations=1) == 0
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [
-        f"training starts anew, what was in {tmp_path / 'checkpoints'} is removed: settings.seed was 0 and is 1"
-    ]
-    assert not (tmp_path / "checkpoints" / "large.keras").exists()
-    assert json.loads((tmp_path / "checkpoints" / "made.json").read_text()) == changed
-    # Lines of the other training are gone from the record, too.
-    assert told_steps(tmp_path) == [2]
-
-
-def test_checkpoints_without_an_identity_are_removed_when_one_is_given(tmp_path, caplog):
-    train_as(None, tmp_path)
-    assert train_as(IDENTITY, tmp_path) == 0
-    assert "does not say what it was made from" in caplog.text
-    assert train_as(None, tmp_path) == 4
-
-
-def test_somebody_elses_folder_is_left_alone(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "thesis.tex").touch()
-    with pytest.raises(KdistillError, match=r"holds 'thesis.tex', which is not ours to remove"):
-        train_as(IDENTITY, tmp_path)
-
-
-def test_a_worker_beside_the_chief_removes_nothing_and_takes_up_nothing_of_another_identity(tmp_path):
-    train_as(IDENTITY, tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    for identity, done in ((IDENTITY, 4), ({"version": "2"}, 0)):
-        follower = ResumableCheckpoint(quick(), tmp_path / "checkpoints", identity, keep=False)
-        assert follower.restore() == done
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_checkpoints_of_the_layout_with_epochs_are_refused_in_a_sentence(tmp_path):
-    distiller = quick()
-    old = tf.train.Checkpoint(
-        model=distiller, optimizer=distiller.optimizer, epoch=tf.Variable(3, dtype=tf.int64, trainable=False)
-    )
-    tf.train.CheckpointManager(old, str(tmp_path), max_to_keep=2).save()
-    with pytest.raises(KdistillError, match=r"no checkpoint in .* can be read; delete that folder"):
-        ResumableCheckpoint(distiller, tmp_path).restore()
-    assert ResumableCheckpoint(quick(), tmp_path, IDENTITY).restore() == 0
-
-
-def test_the_record_loses_lines_beyond_the_step_that_was_restored(tmp_path):
-    train_as(IDENTITY, tmp_path, steps=4, evaluations=4)
-    lines = read_history(tmp_path / "history.jsonl")
-    for file in (tmp_path / "checkpoints").glob("ckpt-4.*"):
-        file.write_bytes(b"")
-    with (tmp_path / "history.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 9, "loss": 0.0}) + "\n")
-    assert train_as(IDENTITY, tmp_path, steps=4, evaluations=1) == 3
-    again = read_history(tmp_path / "history.jsonl")
-    assert [line["step"] for line in again] == [1, 2, 3, 4]
-    assert again == lines
 
 
 @pytest.mark.parametrize(("evaluations", "bad"), first_on_both((3, 9), (4, 5), (10, 7), (1, 1)))
