@@ -16,12 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.errors import KdistillError
+from kdistill.files.mapped import release_rows
 from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.softmax_ranking import softmax_ranking
 from kdistill.preferences.losses import order_surprise, preference_surprise
 
 _MAX_ROWS = 20_000  # features that the principal directions are found from
-_BLOCK = 8192  # rows that are projected at a time
+_BLOCK = 4096  # rows of features in one piece
 _MAX_RANKED = 2048  # rows that are ranked against each other in a step
 
 
@@ -41,13 +42,20 @@ class Head:
         for first in range(0, len(features), _BLOCK):
             block = slice(first, first + _BLOCK)
             embedded[block] = l2_normalise(features[block] @ self.projection).numpy()
+            release_rows(features, first, first + _BLOCK)
         return embedded
 
 
 def untaught(features: np.ndarray, dim: int = 256) -> Head:
     """Returns the head before any question: the leading principal directions of features [n, C], not centred."""
     step = -(-len(features) // _MAX_ROWS)
-    _, _, directions = np.linalg.svd(features[::step].astype(np.float64), full_matrices=False)
+    rows: np.ndarray = np.empty((0, features.shape[1]))
+    for first in range(0, len(features), _BLOCK * step):
+        block = features[first : first + _BLOCK * step : step].astype(np.float64)
+        # A triangle has the directions of the rows that it stands for.
+        rows = np.asarray(np.linalg.qr(np.concatenate([rows, block]), mode="r")) if first else block
+        release_rows(features, first, first + _BLOCK * step)
+    _, _, directions = np.linalg.svd(rows, full_matrices=False)
     return Head(directions[:dim].T.astype(np.float32))
 
 

@@ -6,13 +6,18 @@ import json
 import os
 import shutil
 import stat
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from kdistill.errors import KdistillError
+from kdistill.files.mapped import mapping_of, release_rows
+
+_PIECE = 1 << 24
+"""Bytes of a mapped array that are written at a time."""
 
 
 @contextlib.contextmanager
@@ -144,8 +149,22 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     Raises:
         KdistillError: the folder cannot be written or the disk is full.
     """
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_array(member, array)
+
+
+def _write_array(file: IO[bytes], array: np.ndarray) -> None:
+    """Writes what `np.save` does; pages of a mapping are handed back."""
+    if array.ndim == 0 or mapping_of(array) is None:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    rows = max(1, _PIECE // max(1, array.strides[0]))
+    for first in range(0, len(array), rows):
+        file.write(array[first : first + rows].tobytes())
+        release_rows(array, first, first + rows)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

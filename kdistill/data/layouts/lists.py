@@ -108,6 +108,8 @@ def _text(file: Path) -> str:
 
 
 def _check_path(place: str, root: Path, name: str) -> None:
+    if name.isascii() and not name.startswith("/") and not any(part in name for part in ("..", "\\", ":")):
+        return  # nearly all names, in a tenth of the time that their parts take
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise KdistillError(f"{place}: {name!r} leads out of the folder {str(root)!r}")
     # Here a backslash and a colon are letters like any other, so files may well have such names.

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 
 from kdistill.evaluation.blockwise.stacked import StackedRows
+from kdistill.files.mapped import mapping_of, offset_in, release_rows
 
 Rows = np.ndarray | StackedRows
 """A gallery [G, D]: one array, possibly memory-mapped, or several seen as one."""
@@ -61,45 +62,20 @@ class BlockReader:
 
 
 def release_pages(rows: Rows, start: int, stop: int) -> None:
-    """Tells the system that rows [start, stop) of read-only memory mappings are not needed any more.
-
-    The pages stay in the file cache; they only stop counting as memory of this process. Writable arrays are left
-    alone: for a copy-on-write mapping the same advice would discard changes.
-    """
+    """Hands back rows [start, stop) of read-only memory mappings, see `release_rows`."""
     if isinstance(rows, StackedRows):
         for part, first, last in rows.pieces(start, stop):
-            release_pages(part, first, last)
+            release_rows(part, first, last)
         return
-    mapping = _mapping(rows)
-    if mapping is None:
-        return
-    first_byte = _offset_in(mapping, rows) + start * rows.strides[0]
-    first_byte -= first_byte % mmap.PAGESIZE
-    length = min(_offset_in(mapping, rows) + stop * rows.strides[0], len(mapping)) - first_byte
-    if length > 0 and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED, first_byte, length)
-
-
-def _mapping(rows: np.ndarray) -> mmap.mmap | None:
-    """Returns the mapping behind a contiguous array that cannot be written to, or None."""
-    mapping = rows.base
-    while isinstance(mapping, np.ndarray):
-        mapping = mapping.base
-    if rows.flags.writeable or not isinstance(mapping, mmap.mmap) or not rows.flags.c_contiguous:
-        return None
-    return mapping
-
-
-def _offset_in(mapping: mmap.mmap, rows: np.ndarray) -> int:
-    return int(rows.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data)
+    release_rows(rows, start, stop)
 
 
 def _place_in_file(rows: Rows) -> tuple[str, int] | None:
     """Returns the file that a mapped gallery lies in and the byte where it begins, or None."""
     if not isinstance(rows, np.memmap) or rows.filename is None or not hasattr(os, "preadv"):
         return None
-    mapping = _mapping(rows)
+    mapping = mapping_of(rows)
     if mapping is None or not os.path.isfile(rows.filename):
         return None
     begin = rows.offset - rows.offset % mmap.ALLOCATIONGRANULARITY
-    return os.fspath(rows.filename), begin + _offset_in(mapping, rows)
+    return os.fspath(rows.filename), begin + offset_in(mapping, rows)

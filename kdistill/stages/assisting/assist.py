@@ -19,6 +19,7 @@ from kdistill.data.identity import digest_of, identities
 from kdistill.evaluation import embed_images
 from kdistill.facts.students import is_known
 from kdistill.files.archives import map_arrays
+from kdistill.files.mapped import take_rows
 from kdistill.files.whole import whole_file, write_arrays
 from kdistill.preferences.consistency import settle
 from kdistill.preferences.pairs import Preferences
@@ -184,7 +185,7 @@ def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
     else:
         positions, answers = answered_vectors(settings, workdir, pool)
         known = [number for number, position in enumerate(positions) if pool.ids[position] in place]
-        seen = features[[place[pool.ids[positions[number]]] for number in known]]
+        seen = take_rows(features, np.array([place[pool.ids[positions[number]]] for number in known], np.int64))
         space = read_space(settings, workdir)
         if space is not None:
             head = Head(fit_ridge(seen, space.projection.transform(answers[known])))
