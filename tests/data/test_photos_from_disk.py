@@ -241,9 +241,10 @@ def test_the_digest_is_of_content_size_and_order(images):
 
 
 @pytest.mark.parametrize("count", [1, LOOKED_AT - 1, LOOKED_AT, LOOKED_AT + 1, 2 * LOOKED_AT, 100_003])
-def test_what_is_looked_at_is_spread_over_the_pool(count):
-    rows = rows_looked_at(count)
+@pytest.mark.parametrize("most", [None, 7])
+def test_what_is_looked_at_is_spread_over_the_pool(count, most):
+    rows, limit = rows_looked_at(count, most), most or LOOKED_AT
     assert rows[0] == 0
     assert len(set(np.diff(rows))) <= 1
-    assert LOOKED_AT // 2 < len(rows) <= LOOKED_AT or len(rows) == count < LOOKED_AT
-    assert count - rows[-1] <= -(-count // LOOKED_AT)
+    assert limit // 2 < len(rows) <= limit or len(rows) == count < limit
+    assert count - rows[-1] <= -(-count // limit)

@@ -189,6 +189,6 @@ class Look:
             return error
 
 
-def rows_looked_at(count: int) -> np.ndarray:
-    """Returns int64 [at most LOOKED_AT], which of `count` photos are decoded before the first step: evenly spread."""
-    return np.arange(0, count, -(-count // LOOKED_AT) or 1, dtype=np.int64)
+def rows_looked_at(count: int, most: int | None = None) -> np.ndarray:
+    """Returns int64 [at most `most`, or LOOKED_AT], which of `count` photos are decoded first: evenly spread."""
+    return np.arange(0, count, -(-count // (most or LOOKED_AT)) or 1, dtype=np.int64)

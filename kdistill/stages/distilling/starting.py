@@ -20,6 +20,9 @@ from kdistill.stages.workdir import Workdir
 MOST_FITTED = 8192
 """Images of the pool that a hash head is fitted to, at most; they stand in memory."""
 
+_FEW_DIRECTIONS = 256
+"""Dimensions of a student up to which its principal directions take half as many photos of a large pool."""
+
 
 def all_looked_at(settings: Settings, photos: Photos) -> bool:
     """Says whether all photos are decoded before the first step: a small pool, or lists, where none can stand in."""
@@ -43,14 +46,19 @@ def first_look(
     # A projection starts from photos at the student's own size, the way it will be searched with.
     starts_from_photos, seed = starts_trained(settings), settings.run.small_seed
     needed, trusted = starts_from_photos or shrinks(settings), trusted_packages(settings)
-    rows = np.arange(len(photos)) if all_looked_at(settings, photos) else rows_looked_at(len(photos))
+    to_targets = targets is not None and starts_from_photos and not str(student.student_weights).endswith(".keras")
+    if all_looked_at(settings, photos):
+        rows = np.arange(len(photos))
+    else:
+        # A few directions are the same from half as many, six seconds sooner; a ridge map gains by each photo.
+        few = not to_targets and student.embedding_dim <= _FEW_DIRECTIONS
+        rows = rows_looked_at(len(photos), LOOKED_AT // 2 if few else LOOKED_AT)
     if not needed and len(rows) < len(photos):
         return start_student(student, seed, trusted=trusted), np.empty(0, np.int64), np.empty(0, np.uint8)
     look = photos.look(rows, side if needed else photos.size, "reading the pool")
     blocks: Iterable[np.ndarray] = look.blocks()
     if shrinks(settings):
         blocks = list(blocks)
-    to_targets = targets is not None and starts_from_photos and not str(student.student_weights).endswith(".keras")
     network = start_student(student, seed, blocks if starts_from_photos and not to_targets else None, trusted=trusted)
     if to_targets and targets is not None:
         start_at_targets(network, blocks, lambda: targets[look.rows])
