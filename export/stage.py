@@ -14,7 +14,7 @@ from kdistill import students
 from kdistill.data import RetrievalData
 from kdistill.facts.brought import is_brought
 from kdistill.files.archives import map_arrays
-from kdistill.runtimes.keras_models.keras_model import embed_pixels
+from kdistill.runtimes.keras_models.keras_model import embeddings_of
 from kdistill.settings import Settings
 from kdistill.stages.backbone import named_backbone
 from kdistill.stages.judging.across import teachers_gallery
@@ -81,9 +81,9 @@ def export_run(settings: Settings, workdir: Workdir) -> Result:
 def outside_rows(student: Any, sample: Sample) -> np.ndarray | None:
     """Returns the student's embeddings float32 [n, D] of what is no row of the gallery, None where all of it is."""
     if sample.searched is not None:
-        return embed_pixels(student, sample.pixels)
+        return embeddings_of(student, sample.pixels)
     searching = sample.facts["queries"]
-    return embed_pixels(student, sample.pixels[:searching]) if searching else None
+    return embeddings_of(student, sample.pixels[:searching]) if searching else None
 
 
 def _quality(rows: list[dict[str, Any]], across: bool) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.evaluation.agreement import teacher_agreement
 from kdistill.files.whole import sha256_of
 from kdistill.runtimes.embedders import embed_pixels
-from kdistill.runtimes.keras_models import keras_model
+from kdistill.runtimes.keras_models.keras_model import embeddings_of
 
 MAX_MAP_DROP = {"float32": 0.1, "float16": 0.1, "dynamic_int8": 0.5, "int8": 1.5, "int8_float_head": 1.5}
 """Points of mAP (0 to 100) that a file of this precision may lose against the Keras student."""
@@ -134,7 +134,7 @@ def verify_files(
         raise ArgumentError(f"verification needs at least 2 images with a label each; {len(pixels)} and {count} came")
     score = _leave_one_out(judge) if isinstance(judge, np.ndarray) else judge
     limits = limits or Limits()
-    reference = keras_model.embed_pixels(student, pixels)
+    reference = embeddings_of(student, pixels)
     if float((reference @ reference[0]).min()) > CONSTANT_COSINE:
         raise KdistillError("the student gives the same embedding for every image: there is nothing to verify against")
     map_reference = None if score is None else score(reference)

@@ -174,7 +174,7 @@ def as_function(model: Any) -> Run:
     return in_batches(lambda pixels: graph(tf.constant(pixels)).numpy(), fixed)
 
 
-def embed_pixels(model: Any, pixels: np.ndarray) -> np.ndarray:
+def embeddings_of(model: Any, pixels: np.ndarray) -> np.ndarray:
     """Returns float32 [n, D] of a Keras model for uint8 [n, H, W, 3], some a call; `predict` copies all twice."""
     run = as_function(model)
     return np.concatenate(

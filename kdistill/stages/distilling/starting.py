@@ -50,8 +50,8 @@ def first_look(
     if all_looked_at(settings, photos):
         rows = np.arange(len(photos))
     else:
-        # A few directions are the same from half as many, six seconds sooner; a ridge map gains by each photo.
-        few = not to_targets and student.embedding_dim <= _FEW_DIRECTIONS
+        # A few directions are the same from half as many, six seconds sooner; ridge maps and shrinking gain by each.
+        few = not to_targets and not shrinks(settings) and student.embedding_dim <= _FEW_DIRECTIONS
         rows = rows_looked_at(len(photos), LOOKED_AT // 2 if few else LOOKED_AT)
     if not needed and len(rows) < len(photos):
         return start_student(student, seed, trusted=trusted), np.empty(0, np.int64), np.empty(0, np.uint8)
