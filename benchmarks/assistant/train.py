@@ -14,7 +14,7 @@ from benchmarks.assistant.plan import ITSELF, Run
 from benchmarks.methods.plan import METHODS
 from benchmarks.methods.train import WeightedLoss
 from kdistill.assistant import Assistant
-from kdistill.assistant.assistant import answers_of
+from kdistill.assistant.assistant import answering
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import sha256_of, whole_file
@@ -80,7 +80,7 @@ def assistant_answers(arena: Arena, run: Run, folder: Path, assistant_steps: int
     if not file.exists():
         network = _assistant(arena, run, seed, assistant_steps).network
         # It answers for the pool as in the main job; as a row of the table it is judged as any other network.
-        found = {"pool": answers_of(network, arena.sources)}
+        found = {"pool": answering(network)(arena.sources)}
         found |= {role: network.predict(arena.seen[role], batch_size=32, verbose=0) for role in ("val", "test")}
         with whole_file(file) as temporary:
             np.savez(temporary, **found)  # type: ignore[arg-type]

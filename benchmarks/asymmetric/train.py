@@ -15,7 +15,7 @@ from benchmarks.asymmetric.rivals import SSP, ContrastiveAML
 from benchmarks.methods.train import WeightedLoss
 from kdistill import losses, students
 from kdistill.assistant import Assistant
-from kdistill.assistant.assistant import answers_of
+from kdistill.assistant.assistant import answering
 from kdistill.data.pipeline import training_batches
 from kdistill.evaluation import evaluate_leave_one_out
 from kdistill.files.whole import whole_file
@@ -112,7 +112,7 @@ def _assistant_answers(
             own_space=True,
         )
         with whole_file(file) as temporary:
-            np.savez(temporary, answers=answers_of(assistant.network, arena.sources))
+            np.savez(temporary, answers=answering(assistant.network)(arena.sources))
     with np.load(file, allow_pickle=False) as kept:
         return np.array(kept["answers"])
 

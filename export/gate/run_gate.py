@@ -29,6 +29,7 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.files.archives import map_arrays
 from kdistill.files.whole import write_json
 from kdistill.runtimes.keras_models.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_model import as_function, embeddings_of
 from kdistill.settings import Settings
 from kdistill.settings.effects import in_teacher_space
 from kdistill.stages.backbone import trusted_packages
@@ -91,7 +92,8 @@ def verify_run(
     pairs: list[dict[str, Any]] = []
     if with_resizers:
         size = students.image_size(student)
-        pairs = resizer_table(lambda stack: student.predict(stack, verbose=0), sample.data.gallery, size)
+        embed = functools.partial(embeddings_of, as_function(student))
+        pairs = resizer_table(embed, sample.data.gallery, size)
         print(f"{'gallery':14s}{'queries':14s}{'mAP':>8s}{'drop':>8s}")
         for pair in pairs:
             verdict = "" if pair["passed"] else "  more than 1 point"

@@ -4,7 +4,7 @@ After the teacher assistants of Mirzadeh et al. (AAAI 2020), which stand between
 smaller; here it is also what the few answers are spread by.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from kdistill.data.pipeline import training_batches
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
 from kdistill.layers.geometry import l2_normalise
 from kdistill.losses.two_spaces import joined_answers
+from kdistill.runtimes.keras_models.keras_model import as_function, embeddings_of
 from kdistill.space.ridge import fit_ridge
 from kdistill.training import optimizers
 from kdistill.training.callbacks import ResumableCheckpoint, StopOnNaN
@@ -132,8 +133,8 @@ class Assistant:
         )
 
     def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """Returns its answers, float32 [n, Da] of unit length, for uint8 [n, L, L, 3]; see `answers_of`."""
-        return answers_of(self.network, pixels)
+        """Returns its answers, float32 [n, Da] of unit length, for uint8 [n, L, L, 3]; see `answering`."""
+        return answering(self.network)(pixels)
 
     def targets(self, pixels: np.ndarray, asked: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """Returns float32 [n, Da + Dt + 1], what `TwoSpaces` teaches a student: its own answers beside the teacher's.
@@ -151,11 +152,8 @@ class Assistant:
         Of more than LOOKED_AT images as many are taken, evenly spread. With answers, float [n, Da] in its own space, it
         is set to the ridge map to these.
         """
-        features = students.pooled_features(self.network)
-        # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
-        looked = [
-            features.predict(_resized(block, self.image_size), batch_size=32, verbose=0) for block in _blocks(pixels)
-        ]
+        features = as_function(students.pooled_features(self.network))
+        looked = [embeddings_of(features, _resized(block, self.image_size)) for block in _blocks(pixels)]
         if answers is None:
             students.initialise_projection(self.network, np.concatenate(looked))
             return
@@ -173,23 +171,25 @@ def _blocks(pixels: np.ndarray | Photos) -> Iterator[np.ndarray]:
         yield pixels[rows[first : first + _BLOCK]]
 
 
-def answers_of(network: keras.Model, pixels: np.ndarray, batch_size: int = 32) -> np.ndarray:
-    """Returns what an assistant answers, float32 [n, Da] of unit length: the mean over four views of each photo.
+def answering(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from uint8 [n, L, L, 3] to an assistant's answers, float32 [n, Da] of unit length.
 
-    The whole photo, its central part of 80 % of either side, and the mirror images of both. Its answers are free, and
-    their mean agrees better with the teacher than one of them does (docs/assistant.md). Our reading.
+    An answer is the mean over four views: the whole photo, its central part of 80 % of either side (with L = 1.25 S as
+    sharp as the whole), and the mirror images of both. Its answers are free, and their mean agrees better with the
+    teacher than one of them does (docs/assistant.md). Our reading.
 
-    Args:
-        network: of an assistant, taking S pixels a side.
-        pixels: uint8 [n, L, L, 3]; with L = 1.25 S the central part is as sharp as the whole.
-        batch_size: images in one call.
     """
-    size, length = students.image_size(network), pixels.shape[1]
-    margin = round(_MARGIN * length)
-    central = pixels[:, margin : length - margin, margin : length - margin]
-    views = [_resized(part, size) for part in (pixels, central)]
-    views += [view[:, :, ::-1] for view in views]
-    return l2_normalise(sum(network.predict(view, batch_size=batch_size, verbose=0) for view in views)).numpy()
+    run, size = as_function(network), students.image_size(network)
+
+    def answers(pixels: np.ndarray) -> np.ndarray:
+        length = pixels.shape[1]
+        margin = round(_MARGIN * length)
+        central = pixels[:, margin : length - margin, margin : length - margin]
+        views = [_resized(part, size) for part in (pixels, central)]
+        views += [view[:, :, ::-1] for view in views]
+        return l2_normalise(sum(embeddings_of(run, view) for view in views)).numpy()
+
+    return answers
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:

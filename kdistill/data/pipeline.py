@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kdistill.data.class_batches import ClassBatches
 from kdistill.data.disk.photos import Photos
+from kdistill.data.mapping import map_in_order
 from kdistill.errors import ArgumentError
 
 RESIZE_METHODS = ("bilinear", "bicubic", "area", "lanczos3")
@@ -83,8 +84,7 @@ def training_batches(
             image = _to_uint8(tf.image.resize(image, (image_size, image_size), antialias=True))
         return image, (answer, row)
 
-    dataset = tf.data.Dataset.from_tensor_slices((positions, rows))
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = map_in_order(tf.data.Dataset.from_tensor_slices((positions, rows)), example)
     return dataset.batch(batch_size // replicas, drop_remainder=True).prefetch(2)
 
 
@@ -141,7 +141,7 @@ def changed_views(pixels: np.ndarray | Photos, image_size: int, count: int, *, s
             image, _, _ = read(place)
             return augmented_view(image, image_size, tf.stack([drawn, first + tf.cast(place, tf.int32)]))
 
-        views = tf.data.Dataset.range(len(pixels)).map(changed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        views = map_in_order(tf.data.Dataset.range(len(pixels)), changed)
         whole = np.empty((len(pixels), image_size, image_size, 3), np.uint8)
         done = 0
         for part in views.batch(256).as_numpy_iterator():

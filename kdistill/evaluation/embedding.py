@@ -11,6 +11,7 @@ import numpy as np
 
 from kdistill.console.progress import progress_bar
 from kdistill.data.images import Image, ImageSet, UnreadableImage, resize
+from kdistill.data.mapping import map_in_order
 from kdistill.errors import ArgumentError
 from kdistill.evaluation.blockwise.memory import in_smaller_batches
 from kdistill.runtimes.image_model import Run
@@ -54,7 +55,7 @@ class Batch:
 
 
 def decoded_batches(
-    images: ImageSet, image_size: int, batch_size: int, *, start: int = 0, stop: int | None = None, workers: int = 0
+    images: ImageSet, image_size: int, batch_size: int, *, start: int = 0, stop: int | None = None
 ) -> Iterator[Batch]:
     """Yields batches in the order of the set while the next ones are decoded in the background.
 
@@ -67,7 +68,6 @@ def decoded_batches(
         batch_size: images of a batch, readable or not.
         start: first position.
         stop: position after the last; None for the end.
-        workers: threads that decode; 0 lets tf.data choose.
     """
     import tensorflow as tf
 
@@ -89,12 +89,7 @@ def decoded_batches(
 
     # tf.data runs on the host; without the scope, a machine with a GPU would copy each batch there and back.
     with tf.device("/CPU:0"):
-        batches = (
-            tf.data.Dataset.range(start, stop)
-            .map(read_tensor, num_parallel_calls=workers or tf.data.AUTOTUNE, deterministic=True)
-            .batch(batch_size)
-            .prefetch(2)
-        )
+        batches = map_in_order(tf.data.Dataset.range(start, stop), read_tensor).batch(batch_size).prefetch(2)
         for pixels, readable, positions in batches.as_numpy_iterator():
             skipped = tuple((images[int(i)].id, errors.pop(int(i))) for i in positions[~readable])
             kept = pixels if readable.all() else pixels[readable]

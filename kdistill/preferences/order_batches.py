@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdistill.data.disk.photos import Photos
+from kdistill.data.mapping import map_in_order
 from kdistill.data.pipeline import augmented_view, reader, small_seed
 from kdistill.errors import ArgumentError
 
@@ -65,8 +66,7 @@ def order_batches(
             image = augmented_view(image, image_size, tf.stack([drawn, position]))
         return image, place
 
-    dataset = tf.data.Dataset.from_tensor_slices((positions, rows.reshape(-1), places))
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = map_in_order(tf.data.Dataset.from_tensor_slices((positions, rows.reshape(-1), places)), example)
     return dataset.batch(rows.shape[1], drop_remainder=True).prefetch(2)
 
 

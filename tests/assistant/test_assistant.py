@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kdistill import students
 from kdistill.assistant import Assistant, build_assistant
-from kdistill.assistant.assistant import answers_of
+from kdistill.assistant.assistant import answering
 from kdistill.assistant.network import with_projection
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.layers import EmbeddingBank, JointSpaceInterpolation
@@ -135,7 +135,7 @@ def test_an_answer_is_the_mean_over_four_views():
     views += [view[:, :, ::-1] for view in views]
     total = sum(network.predict(view.astype(np.uint8), verbose=0) for view in views)
     expected = total / np.linalg.norm(total, axis=1, keepdims=True)
-    np.testing.assert_allclose(answers_of(network, photos), expected, atol=1e-5)
+    np.testing.assert_allclose(answering(network)(photos), expected, atol=1e-5)
     np.testing.assert_allclose(Assistant(network).embed(photos), expected, atol=1e-5)
 
 

@@ -1,5 +1,7 @@
 """Our commands import Keras without what it only has wrappers for; everything else finds these packages."""
 
+import gc
+import importlib
 import importlib.machinery
 import subprocess
 import sys
@@ -39,3 +41,26 @@ def test_a_process_of_ours_imports_the_real_ones_afterwards():
         "import matplotlib.pyplot, sklearn.base\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+@pytest.mark.parametrize("ending", ["", "raise OSError('no disk')"])
+def test_no_garbage_is_looked_for_during_the_import_of_a_large_package(tmp_path, monkeypatch, collecting, ending):
+    (tmp_path / "vast.py").write_text(f"import gc\ncollecting = gc.isenabled()\n{ending}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("kdistill.console.frameworks._LARGE", ("vast",))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.delitem(sys.modules, "vast", raising=False)
+    prepare_frameworks()
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        if ending:
+            with pytest.raises(OSError, match="no disk"):
+                importlib.import_module("vast")
+        else:
+            assert not importlib.import_module("vast").collecting
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+        sys.modules.pop("vast", None)

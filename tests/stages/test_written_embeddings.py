@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from kdistill import students
-from kdistill.assistant.assistant import answers_of
+from kdistill.assistant.assistant import answering
 from kdistill.data import Image, ImageSet, load_pixels
 from kdistill.evaluation import embed_images
 from kdistill.files.archives import map_arrays
@@ -48,7 +48,7 @@ def test_rows_are_those_of_embedding_in_memory(network, images, tmp_path):
 
 def test_answers_are_those_of_the_assistant_on_larger_photos(network, images, tmp_path):
     _, answers = _write(tmp_path / "out.npz", network, images, answers=True, side=20)
-    expected = answers_of(network, load_pixels(images, 20).pixels)
+    expected = answering(network)(load_pixels(images, 20).pixels)
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 

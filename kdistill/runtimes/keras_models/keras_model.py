@@ -175,7 +175,11 @@ def as_function(model: Any) -> Run:
 
 
 def embeddings_of(model: Any, pixels: np.ndarray) -> np.ndarray:
-    """Returns float32 [n, D] of a Keras model for uint8 [n, H, W, 3], some a call; `predict` copies all twice."""
+    """Returns float32 [n, D] of a Keras model, or of its `as_function`, for uint8 [n, H, W, 3], 32 a call.
+
+    `predict` gives the same to the last bit, copies all images twice, and waits at its end (see `map_in_order`). Blocks
+    of a multiple of 32 images give what the whole would.
+    """
     run = as_function(model)
     return np.concatenate(
         [run(pixels[first : first + _IMAGES_A_CALL]) for first in range(0, len(pixels), _IMAGES_A_CALL)]

@@ -10,7 +10,7 @@ import numpy as np
 from absl import logging
 
 from kdistill import students
-from kdistill.assistant.assistant import answers_of
+from kdistill.assistant.assistant import answering
 from kdistill.cluster.embedding import ray_parts
 from kdistill.data import ImageSet
 from kdistill.evaluation.embed.job import embed_to_folder
@@ -33,7 +33,7 @@ class OpenNetwork:
     Attributes:
         path: the file, under the same name on all machines.
         side: of the images in pixels; for an assistant's answers larger than its input.
-        answers: whether it gives the answers of an assistant, the mean over four views (see `answers_of`).
+        answers: whether it gives the answers of an assistant, the mean over four views (see `answering`).
         threads: that TensorFlow may use within one operation; None where it is set already.
         trusted: packages besides Keras whose classes it may be made of.
     """
@@ -53,9 +53,7 @@ class OpenNetwork:
 
 def embedder_of(network: Any, side: int, answers: bool) -> Embedder:
     """Returns a network as the embedding job takes it; see `OpenNetwork`."""
-    if answers:
-        return Embedder(lambda pixels: answers_of(network, pixels), side, 1)
-    return Embedder(as_function(network), side, 1)
+    return Embedder(answering(network) if answers else as_function(network), side, 1)
 
 
 def write_embeddings(

@@ -18,6 +18,7 @@ from kdistill.data.identity import identities
 from kdistill.facts.teachers import DEFAULT_SIDE
 from kdistill.files import made_from
 from kdistill.runtimes.keras_models.keras_files import load_keras_file
+from kdistill.runtimes.keras_models.keras_model import as_function, embeddings_of
 from kdistill.settings import Settings
 from kdistill.settings.groups.student import StudentSettings
 from kdistill.settings.groups.teacher import TeacherSettings
@@ -95,10 +96,8 @@ def start_student(
     distilled = (settings.student_weights or "").endswith(".keras")
     if pixels is not None and settings.embedding_dim and not distilled:
         blocks = [pixels] if isinstance(pixels, np.ndarray) else pixels
-        features = students.pooled_features(student)
-        # In Keras's batches of 32, so that the features of blocks are those of the whole to the last bit.
-        looked = [features.predict(block, batch_size=32, verbose=0) for block in blocks]
-        students.initialise_projection(student, np.concatenate(looked))
+        features = as_function(students.pooled_features(student))
+        students.initialise_projection(student, np.concatenate([embeddings_of(features, block) for block in blocks]))
     return student
 
 
@@ -115,8 +114,8 @@ def start_at_targets(network: keras.Model, blocks: Iterable[np.ndarray], targets
         blocks: of uint8 [n, S, S, 3], each but the last of a multiple of 32.
         targets: gives float [n, Ds], asked once all blocks were taken.
     """
-    features = students.pooled_features(network)
-    looked = np.concatenate([features.predict(block, batch_size=32, verbose=0) for block in blocks])
+    features = as_function(students.pooled_features(network))
+    looked = np.concatenate([embeddings_of(features, block) for block in blocks])
     network.get_layer("projection").set_weights([fit_ridge(looked, targets())])
 
 
