@@ -15,15 +15,13 @@ Figures: see `figures_of` in benchmarks/methods/report.py, and docs/methods.md.
 """
 
 import argparse
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.long_runs import RESULTS, parser_of, restart_command, write_figures
+from benchmarks.long_runs import RESULTS, Pace, parser_of, write_figures
 from benchmarks.methods.plan import (
     FURTHER_TRIALS,
     METHODS,
@@ -34,11 +32,11 @@ from benchmarks.methods.plan import (
     rate_beyond,
     runs_left,
 )
+from benchmarks.methods.report import draw, figures_of, markdown_table, test_maps
 from benchmarks.methods.results import Results
 from kdistill.console.progress import progress_bar
 from kdistill.console.quiet import quiet
 from kdistill.errors import ArgumentError, run_command
-from kdistill.files.whole import write_whole
 
 if TYPE_CHECKING:
     from benchmarks.methods.data import Problem
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 PROBLEMS = ("grocery", "omniglot")
 BUDGETS = "66,165,330,1320"
 RUNS_A_PROCESS = 25
-"""TensorFlow keeps the graphs of every training (80 MB each for MobileNetV2), so the command starts itself anew."""
 
 SMOKE_METHODS = "softmax_ranking,regression"
 SMOKE_BUDGETS = "8"
@@ -57,8 +54,7 @@ def run_plan(
     plan: Plan,
     results: Results[Run],
     execute: Callable[[Run], dict[str, float]],
-    max_minutes: float | None = None,
-    max_runs: int | None = None,
+    pace: Pace,
 ) -> bool:
     """Does what is left of the plan; returns whether all of it is done.
 
@@ -66,19 +62,16 @@ def run_plan(
         plan: of the runs.
         results: where finished runs stand and are put.
         execute: does one.
-        max_minutes: no run starts later than this; None for no limit.
-        max_runs: no more runs than this; None for no limit.
+        pace: says before each whether it may start.
     """
-    started = time.monotonic()
     chosen = chosen_settings(plan, results.maps)
     trials = [trial for name in plan.methods for trial in plan.trials(name, results.maps)]
     runs = [*plan.references(), *(run for trial in trials for run in trial)]
     runs += [run for run, _ in chosen.values() for run in plan.tests(run)]
     done = sum(run in results.maps for run in runs)
     with progress_bar(total=plan.size(results.maps), initial=done, description="runs", unit="run") as bar:
-        for count, run in enumerate(runs_left(plan, results.maps)):
-            late = max_minutes is not None and time.monotonic() - started > 60 * max_minutes
-            if late or count == max_runs:
+        for run in runs_left(plan, results.maps):
+            if not pace.goes_on():
                 return False
             bar.set_postfix_str(f"{run.method} {run.budget}")
             start = time.monotonic()
@@ -89,23 +82,15 @@ def run_plan(
     return True
 
 
-def write_results(plan: Plan, results: Results[Run], stem: Path, problem: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Writes table and picture of what is finished; returns the content of the JSON file.
+def content_of(plan: Plan, results: Results[Run], problem: str) -> dict[str, Any]:
+    """Returns the content of the JSON file of what is finished.
 
     Args:
         plan: of the runs.
         results: the finished ones.
-        stem: path of the files without their suffix.
         problem: its name.
-        facts: more for the JSON file.
     """
-    from benchmarks.methods.report import draw, figures_of, markdown_table, test_maps
-
-    maps = test_maps(plan, results.maps)
-    figures, best_rivals = figures_of(maps, plan.pool)
-    title = f"{problem}: mAP in points on the test images, mean ± standard deviation over up to {plan.seeds} seeds"
-    write_whole(stem.with_suffix(".md"), markdown_table(plan, results.maps, title))
-    draw(plan, maps, f"{problem}, {plan.seeds} seeds", stem.with_suffix(".png"))
+    figures, best_rivals = figures_of(test_maps(plan, results.maps), plan.pool)
     chosen = {
         name: {
             "learning_rate": run.learning_rate,
@@ -117,7 +102,7 @@ def write_results(plan: Plan, results: Results[Run], stem: Path, problem: str, f
         }
         for name, (run, value) in chosen_settings(plan, results.maps).items()
     }
-    return {"figures": figures, "best_rivals": best_rivals, "chosen": chosen, "problem": problem, **facts}
+    return {"figures": figures, "best_rivals": best_rivals, "chosen": chosen, "problem": problem}
 
 
 def main() -> None:
@@ -152,23 +137,19 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
     marks = setups(problem)
     results = Results(stem.with_suffix(".csv"), Run, lambda run: marks.get(run.method, ""))
-    finished, started = len(results.maps), time.monotonic()
+    pace = Pace(arguments.max_minutes, RUNS_A_PROCESS)
     try:
-        complete = run_plan(
-            plan, results, lambda run: execute(problem, run), arguments.max_minutes, max_runs=RUNS_A_PROCESS
-        )
+        complete = run_plan(plan, results, lambda run: execute(problem, run), pace)
     except KeyboardInterrupt:
         complete = False
-    else:
-        if not complete and len(results.maps) - finished == RUNS_A_PROCESS:
-            sys.stderr.flush()
-            os.execv(sys.executable, restart_command(sys.orig_argv, arguments.max_minutes, time.monotonic() - started))
     # What other commands on the same file have finished is shown too.
     shown = Plan(tuple(METHODS), budgets, seeds, choice_seeds, rates, pool, further)
+    draw(shown, test_maps(shown, results.maps), f"{problem.name}, {seeds} seeds", stem.with_suffix(".png"))
+    title = f"{problem.name}: mAP in points on the test images, mean ± standard deviation over up to {seeds} seeds"
+    table = markdown_table(shown, results.maps, title)
     facts = {"seeds": seeds, "settings": problem.training_settings(), "complete": complete}
-    content = write_results(shown, results, stem, problem.name, facts)
-    table = stem.with_suffix(".md")
-    write_figures(table, table.read_text(), content, arguments.json, complete=complete)
+    content = content_of(shown, results, problem.name) | facts
+    write_figures(stem.with_suffix(".md"), table, content, arguments.json, complete=complete)
 
 
 def _problem(arguments: argparse.Namespace) -> "Problem":

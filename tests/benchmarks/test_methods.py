@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
+from benchmarks.long_runs import Pace
 from benchmarks.methods import data as methods_data
 from benchmarks.methods import train as methods_train
 from benchmarks.methods.__main__ import run_plan
@@ -167,17 +168,17 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
         return score(run)
 
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan, results_in(tmp_path), execute)
+        run_plan(plan, results_in(tmp_path), execute, Pace(None, 1000))
     # The line of a process that was killed while it wrote.
     with (tmp_path / "runs.csv").open("a") as file:
         file.write("a,softmax_ranking,4,0,te")
     again = []
     results = results_in(tmp_path)
-    assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1])
+    assert run_plan(plan, results, lambda run: (again.append(run), score(run))[1], Pace(None, 1000))
     assert len(ran) == 9
     assert not set(ran) & set(again)
     assert len(ran) + len(again) == len(set(ran) | set(again)) == plan.size(results.maps)
-    assert run_plan(plan, results_in(tmp_path), None)
+    assert run_plan(plan, results_in(tmp_path), None, Pace(None))
     tests = [run for run in again if run.judged_on == "test" and run.method in METHODS]
     assert {(run.learning_rate, run.options) for run in tests if run.method == "contrastive"} == {(1e-3, "margin=1")}
     rows = list(csv.DictReader((tmp_path / "runs.csv").read_text().splitlines()))
@@ -187,14 +188,8 @@ def test_a_killed_benchmark_continues_and_repeats_nothing(tmp_path):
 
 def test_the_time_limit_stops_between_runs(tmp_path):
     results = results_in(tmp_path)
-    assert not run_plan(small_plan(), results, score, max_minutes=0)
+    assert not run_plan(small_plan(), results, score, Pace(0.0))
     assert not results.maps
-
-
-def test_a_process_stops_after_its_share_of_runs(tmp_path):
-    results = results_in(tmp_path)
-    assert not run_plan(small_plan(), results, score, max_runs=3)
-    assert len(results.maps) == 3
 
 
 def test_lines_of_another_setup_are_kept_and_not_counted(tmp_path):
