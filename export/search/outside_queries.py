@@ -21,6 +21,7 @@ PER_KIND = 128
 MIN_GIVEN = 100
 _NEAR = 10
 _CHUNK = 8192
+_SCORES = 2**20  # of all queries that are looked at together: 28 bytes each at first
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,8 +131,9 @@ def _nearest(embeddings: np.ndarray, queries: np.ndarray, own: np.ndarray, count
     total = len(queries)
     rows = np.empty((total, 0), np.int64)
     scores = np.empty((total, 0), np.float32)
-    for start in range(0, len(embeddings), _CHUNK):
-        here = queries @ np.asarray(embeddings[start : start + _CHUNK], np.float32).T
+    chunk = max(count, min(_CHUNK, _SCORES // max(1, total)))
+    for start in range(0, len(embeddings), chunk):
+        here = queries @ np.asarray(embeddings[start : start + chunk], np.float32).T
         inside = np.flatnonzero((own >= start) & (own < start + here.shape[1]))
         here[inside, own[inside] - start] = -np.inf
         if scores.shape[1] < count:

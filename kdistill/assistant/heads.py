@@ -23,6 +23,7 @@ from kdistill.preferences.losses import order_surprise, preference_surprise
 
 _MAX_ROWS = 20_000  # features that the principal directions are found from
 _BLOCK = 4096  # rows of features in one piece
+_DIRECTED = 2048  # rows that principal directions take in at a time, as float64
 _MAX_RANKED = 2048  # rows that are ranked against each other in a step
 
 
@@ -50,11 +51,11 @@ def untaught(features: np.ndarray, dim: int = 256) -> Head:
     """Returns the head before any question: the leading principal directions of features [n, C], not centred."""
     step = -(-len(features) // _MAX_ROWS)
     rows: np.ndarray = np.empty((0, features.shape[1]))
-    for first in range(0, len(features), _BLOCK * step):
-        block = features[first : first + _BLOCK * step : step].astype(np.float64)
+    for first in range(0, len(features), _DIRECTED * step):
+        block = features[first : first + _DIRECTED * step : step].astype(np.float64)
         # A triangle has the directions of the rows that it stands for.
         rows = np.asarray(np.linalg.qr(np.concatenate([rows, block]), mode="r")) if first else block
-        release_rows(features, first, first + _BLOCK * step)
+        release_rows(features, first, first + _DIRECTED * step)
     _, _, directions = np.linalg.svd(rows, full_matrices=False)
     return Head(directions[:dim].T.astype(np.float32))
 
@@ -92,11 +93,13 @@ def fit_vectors(
             tf.gather(wanted, chosen), vectors, teacher_temperature=temperature, student_temperature=temperature
         )
 
-    def draw() -> None:
-        if count < len(features):
-            chosen.assign(stream.choice(len(features), count, replace=False))
+    def draw() -> np.ndarray:
+        rows = stream.choice(len(features), count, replace=False)
+        chosen.assign(rows)
+        return features[rows]
 
-    return _fit(untaught(features), features, surprise, pull, steps, learning_rate, rows=chosen, before=draw)
+    given = draw if count < len(features) else features
+    return _fit(untaught(features), given, surprise, pull, steps, learning_rate)
 
 
 def fit_orders(
@@ -179,37 +182,30 @@ def fit_preferences(
 
 def _fit(
     start: Head,
-    features: np.ndarray,
+    features: np.ndarray | Callable[[], np.ndarray],
     surprise: Callable[[tf.Tensor], tf.Tensor],
     pull: float,
     steps: int,
     learning_rate: float,
-    *,
-    rows: tf.Variable | None = None,
-    before: Callable[[], None] = lambda: None,
 ) -> Head:
-    """Returns the head after so many steps on `surprise` of its vectors of `features`.
-
-    `rows` are those that take part in a step, all for None; `before` is called before each step.
-    """
+    """Returns the head after so many steps on `surprise` of its vectors of `features`, or of what draws some a step."""
     projection = tf.Variable(start.projection)
     optimizer = keras.optimizers.Adam(learning_rate)
     optimizer.build([projection])
-    inputs, origin = tf.constant(features), tf.constant(start.projection)
+    origin = tf.constant(start.projection)
+    fixed = None if callable(features) else tf.constant(features)
 
     @tf.function
-    def step() -> tf.Tensor:
+    def step(inputs: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            used = inputs if rows is None else tf.gather(inputs, rows)
-            vectors = l2_normalise(tf.matmul(used, projection))
+            vectors = l2_normalise(tf.matmul(inputs, projection))
             loss = surprise(vectors) + pull * tf.reduce_sum(tf.square(projection - origin))
         optimizer.apply_gradients([(tape.gradient(loss, projection), projection)])
         return loss
 
     loss = 0.0
     for _ in range(steps):
-        before()
-        loss = float(step())
+        loss = float(step(tf.constant(features()) if callable(features) else fixed))
     if not np.isfinite(loss):
         raise KdistillError(f"the loss of the assistant's head became {loss}: features or answers are not finite")
     return Head(projection.numpy())

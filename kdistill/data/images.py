@@ -18,7 +18,7 @@ from kdistill.errors import KdistillError
 from kdistill.files.whole import read_bounded
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Image:
     """One image: a file, or pixels in memory.
 

@@ -101,7 +101,7 @@ def embed_images(
     images: ImageSet,
     *,
     image_size: int,
-    batch_size: int = 64,
+    batch_size: int = 32,
     strict: bool = False,
     description: str = "embedding",
 ) -> Embedded:

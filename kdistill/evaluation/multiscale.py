@@ -33,7 +33,7 @@ def embed_multiscale(
     *,
     scales: Sequence[float] = (1.0, 2**-0.5, 0.5),
     image_size: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 32,
     strict: bool = False,
     description: str = "embedding",
 ) -> Embedded:

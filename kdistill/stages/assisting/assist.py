@@ -179,22 +179,26 @@ def _head(settings: Settings, workdir: Workdir, pool: ImageSet) -> keras.Model:
     """As `_whole`, with a head over frozen features."""
     rows, features = pool_features(settings, workdir, pool, of="assistant")
     place = {pool.ids[position]: row for row, position in enumerate(rows)}
-    steps = settings.assistant.assistant_steps
     if compares(settings):
         head = _compared(settings, comparisons(settings, workdir), features, place, workdir)
     else:
-        positions, answers = answered_vectors(settings, workdir, pool)
-        known = [number for number, position in enumerate(positions) if pool.ids[position] in place]
-        seen = take_rows(features, np.array([place[pool.ids[positions[number]]] for number in known], np.int64))
-        space = read_space(settings, workdir)
-        if space is not None:
-            head = Head(fit_ridge(seen, space.projection.transform(answers[known])))
-        else:
-            head = fit_vectors(seen, answers[known], steps=steps, seed=settings.run.small_seed)
+        head = _of_vectors(settings, workdir, pool, features, place)
     network = with_projection(assistant_network(settings, None), head.projection)
     _write(network, workdir)
     write_arrays(workdir.assistant_answers, ids=np.array(pool.ids)[rows], embeddings=head.embed(features))
     return network
+
+
+def _of_vectors(
+    settings: Settings, workdir: Workdir, pool: ImageSet, features: np.ndarray, place: dict[str, int]
+) -> Head:
+    positions, answers = answered_vectors(settings, workdir, pool)
+    known = [number for number, position in enumerate(positions) if pool.ids[position] in place]
+    seen = take_rows(features, np.array([place[pool.ids[positions[number]]] for number in known], np.int64))
+    space = read_space(settings, workdir)
+    if space is not None:
+        return Head(fit_ridge(seen, space.projection.transform(answers[known])))
+    return fit_vectors(seen, answers[known], steps=settings.assistant.assistant_steps, seed=settings.run.small_seed)
 
 
 def _compared(

@@ -22,7 +22,7 @@ from kdistill.runtimes.keras_models.keras_model import as_function
 from kdistill.settings import Settings
 from kdistill.stages.backbone import trusted_packages
 
-BATCH = 64
+BATCH = 32
 _OURS = ("embeddings*", ".embeddings*", "ids*", "progress*", "images*", "previous*")
 
 

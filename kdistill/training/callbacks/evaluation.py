@@ -28,7 +28,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         queries: np.ndarray | None = None,
         query_labels: np.ndarray | None = None,
         every: int = 1,
-        batch_size: int = 64,
+        batch_size: int = 32,
         *,
         teacher: np.ndarray | None = None,
         searched: np.ndarray | None = None,
