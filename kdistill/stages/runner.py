@@ -6,6 +6,7 @@ from pathlib import Path
 
 from absl import logging
 
+from kdistill.data import RetrievalData
 from kdistill.errors import ArgumentError, NotBetter
 from kdistill.settings import Settings
 from kdistill.settings.checks import check, check_gallery, check_pool
@@ -53,10 +54,7 @@ def run_stages(
         raise ArgumentError(f"the stage {names[0]!r} has nothing to do with these settings")
     inputs = Inputs(settings, Path(settings.run.workdir), keep=not settings.asking.dry_run)
     if registry["ask"] in wanted:
-        data = inputs.data
-        held_out = held_out_count(settings, len(data.gallery), data.labelled)
-        check_pool(settings, len(data.pool), held_out if data.pool_is_gallery else 0)
-        check_tuning(settings, held_out)
+        _check_questions(settings, inputs.data)
     if any(stage.name in ("ask", "evaluate", "export") for stage in wanted):
         check_gallery(settings, len(inputs.data.gallery))
     check_callbacks(settings)
@@ -96,6 +94,12 @@ def _not_better(record: Record, settings: Settings) -> str:
     if verdict.get("better") is not False or settings.export.export_if_not_better:
         return ""
     return str(verdict["sentence"])
+
+
+def _check_questions(settings: Settings, data: RetrievalData) -> None:
+    held_out = held_out_count(settings, len(data.gallery), data.labelled)
+    check_pool(settings, len(data.pool), held_out if data.pool_is_gallery else 0)
+    check_tuning(settings, held_out)
 
 
 def _check_plan(
@@ -175,6 +179,7 @@ def _run(
         told(True)
     read = record.inputs_of(stage, inputs)
     workdir.figures = record.figures()
+    inputs.forget_images()
     result = stage.function()(settings, workdir)
     record.finish(stage, settings, read, result)
     logging.info("%s: done in %.1f s", stage.name, time.monotonic() - started)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from kdistill.settings import Settings
 from kdistill.stages import entries, record
 from kdistill.stages.entries import settings_of
 from kdistill.stages.opening import inputs
+from kdistill.stages.opening.sources import data_of
 from kdistill.stages.record import Record
 from kdistill.stages.runner import run_stages
 from kdistill.stages.stage import Registry, Result, Stage
@@ -222,6 +224,30 @@ def test_an_index_that_moves_to_the_next_query_is_noticed(tmp_path):
 
     assert digest([[1, 2], [3]]) != digest([[1], [2, 3]])
     assert digest([[1, 2], [3]]) == digest([[2, 1], [3]])
+
+
+def test_the_lists_of_images_behind_the_record_are_let_go_before_a_stage_runs(root, tmp_path, monkeypatch):
+    opened: list[weakref.ref] = []
+    held: list[int] = []
+
+    def opening(given):
+        data = data_of(given)
+        opened.append(weakref.ref(data))
+        return data
+
+    def counting(stage):
+        def counted(*given):
+            held.append(sum(one() is not None for one in opened))
+            return plain(stage)(*given)
+
+        return counted
+
+    plain = Stage.function
+    monkeypatch.setattr(inputs, "data_of", opening)
+    monkeypatch.setattr(Stage, "function", counting)
+    run(settings(root, tmp_path / "run"), ["ask", "distill", "evaluate"])
+    assert opened
+    assert held == [0, 0, 0]
 
 
 def test_weights_that_choose_the_questions_belong_to_them(root, tmp_path):

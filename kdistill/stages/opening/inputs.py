@@ -48,6 +48,10 @@ class Inputs:
             self._data = data_of(self.settings)
         return self._data
 
+    def forget_images(self) -> None:
+        """Lets go of the lists of images, a kilobyte for each; they are read again when they are asked for."""
+        self._data = None
+
     def digest(self, name: str) -> str:
         """Returns the digest (hex) of an input, one of INPUTS, or "" where the settings name none of it.
 
