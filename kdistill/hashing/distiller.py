@@ -15,7 +15,6 @@ from kdistill.errors import ArgumentError, KdistillError
 from kdistill.hashing.losses import likelihood_quantisation, proxy_cross_entropy, self_distillation
 from kdistill.hashing.views import strong_views
 from kdistill.layers.hash_head import HashHead
-from kdistill.runtimes.keras_models.keras_model import embeddings_of
 from kdistill.training.batches import parts_of
 from kdistill.training.distiller import Distiller
 
@@ -194,7 +193,7 @@ def half_whitened(features: np.ndarray) -> np.ndarray:
 
 def features_before(student: keras.Model, images: np.ndarray) -> np.ndarray:
     """Returns float32 [n, C], what the hash head takes in for images uint8 [n, S, S, 3]."""
-    return embeddings_of(keras.Model(student.inputs, hash_head(student).input), images)
+    return np.asarray(keras.Model(student.inputs, hash_head(student).input).predict(images, verbose=0))
 
 
 def _half_whitening(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
