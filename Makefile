@@ -29,7 +29,11 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(SPREAD) -m "not long"
 
-# Whole runs that are killed, several processes, smoke runs of benchmarks: of the files that hold any.
+# Whole runs that are killed, several processes, smoke runs of benchmarks: of the files that hold any. Their processes share
+# the cores: threads of each would wait for those of the others, a tenth of the time.
+test-long: export TF_NUM_INTRAOP_THREADS = 1
+test-long: export OPENBLAS_NUM_THREADS = 1
+test-long: export OMP_NUM_THREADS = 1
 test-long: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(SPREAD) -m long $(sort $(shell grep -rlE --include='*.py' 'mark\.long' tests))
 
