@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("grocery", "omniglot")
 BUDGETS = "66,165,330,1320"
-RUNS_A_PROCESS = 25
 
 SMOKE_METHODS = "softmax_ranking,regression"
 SMOKE_BUDGETS = "8"
@@ -137,7 +136,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     stem = (arguments.results or RESULTS) / f"methods_{problem.name}"
     marks = setups(problem)
     results = Results(stem.with_suffix(".csv"), Run, lambda run: marks.get(run.method, ""))
-    pace = Pace(arguments.max_minutes, RUNS_A_PROCESS)
+    pace = Pace(arguments.max_minutes)
     try:
         complete = run_plan(plan, results, lambda run: execute(problem, run), pace)
     except KeyboardInterrupt:

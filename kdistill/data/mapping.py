@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Cores that this process may use."""
 
 
 def map_in_order(dataset: "tf.data.Dataset", function: Callable[..., Any]) -> "tf.data.Dataset":
@@ -24,4 +25,4 @@ def map_in_order(dataset: "tf.data.Dataset", function: Callable[..., Any]) -> "t
 
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.map(function, num_parallel_calls=_CORES, deterministic=True).with_options(options)
+    return dataset.map(function, num_parallel_calls=CORES, deterministic=True).with_options(options)

@@ -6,13 +6,13 @@ of a read-only mapping are handed back after use.
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 import numpy as np
 
+from kdistill.data.mapping import CORES
 from kdistill.errors import ArgumentError, KdistillError
 from kdistill.evaluation.blockwise.blocks import BlockReader, Rows
 from kdistill.evaluation.blockwise.product import inner_products
@@ -26,7 +26,7 @@ BLOCK_BYTES = 16 * 2**20
 PIECE_BYTES = 2 * 2**20
 """Bytes of gallery that are read and multiplied at once: they are still in a core's cache when the product begins."""
 
-WORKERS = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+WORKERS = min(8, CORES)
 """Blocks that are worked on at the same time: one a core."""
 
 
